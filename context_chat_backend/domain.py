@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The nouns of the program as frozen values, with the rules that hold for them alone.
+
+Words are those of docs/ARCHITECTURE.md. Nothing here knows HTTP, SQL or a vendor; standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+MAX_TITLE_CHARACTERS = 4096
+"""Longer titles are cut: a path in Nextcloud has at most 4000 characters."""
+
+_PROVIDER = re.compile(r"[A-Za-z0-9_-]+__[A-Za-z0-9_-]+")
+_ITEM = re.compile(r"[A-Za-z0-9:-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+
+class Realm(StrEnum):
+    """Where a name of a user or a source is valid. A door acts in its own realm only."""
+
+    NEXTCLOUD = "nextcloud"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Principal:
+    """Somebody who may read: a user of one realm."""
+
+    realm: str
+    name: str
+
+    def __post_init__(self) -> None:
+        if not self.name or "\x00" in self.name:
+            raise ValueError("a user id is neither empty nor holds a NUL character")
+
+
+def is_provider_key(text: str) -> bool:
+    """Whether `text` is a provider key, `<app>__<provider>` (contract push-4x 1.3)."""
+    return len(text) <= 512 and _PROVIDER.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SourceRef:
+    """The name of a source: `<app>__<provider>: <item>` (contract push-4x 1.3, the wider form)."""
+
+    provider: str
+    item: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.item}"
+
+    @classmethod
+    def parse(cls, text: str) -> SourceRef:
+        """Read a source id as it stands on the wire.
+
+        Raises ValueError, with a sentence that may be shown, when the shape is wrong.
+        """
+        provider, separator, item = text.partition(": ")
+        if not separator or not is_provider_key(provider) or len(item) > 512 or not _ITEM.fullmatch(item):
+            raise ValueError("a source id has the form 'app__provider: item', for example 'files__default: 42'")
+        return cls(provider, item)
+
+
+def clean_title(text: str) -> str:
+    """One line without control characters, at most MAX_TITLE_CHARACTERS long."""
+    return _CONTROL.sub(" ", text).strip()[:MAX_TITLE_CHARACTERS]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One source as it arrives: everything about it but its bytes."""
+
+    realm: str
+    ref: SourceRef
+    title: str
+    media_type: str
+    modified_at: datetime
+    """Aware; a delivery that is newer than what is stored is indexed anew."""
+    readers: frozenset[Principal]
+    adds_readers: bool = False
+    """Whether readers of an unchanged source are added rather than replaced (ruling 5: content items, beta4)."""
+
+
+class Admission(StrEnum):
+    """What became of a delivery at the door."""
+
+    ADMITTED = "admitted"
+    UNCHANGED = "unchanged"
+    WAITING = "waiting"
+    """The same version is already waiting to be indexed."""
+
+
+class State(StrEnum):
+    """Where a source stands."""
+
+    WAITING = "waiting"
+    """Admitted; its bytes lie in the spool; also while leased by a worker."""
+    INDEXED = "indexed"
+    REJECTED = "rejected"
+    """Final for this version; `reason` says why. An older indexed version, if any, is gone."""
+
+
+class Reason(StrEnum):
+    """Why a source was rejected or is retried: a closed list, so that it may be counted and shown."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too large"
+    UNSUPPORTED = "unsupported format"
+    ENCRYPTED = "encrypted"
+    DAMAGED = "damaged or not of the declared format"
+    PARSER_DIED = "its parser crashed"
+    PARSER_TIMEOUT = "its parser took too long"
+    TOO_MUCH_TEXT = "too much text"
+    EMBEDDING_DOWN = "embedding not available"
+    INTERNAL = "internal error"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedSource:
+    """A waiting source that a worker has leased."""
+
+    id: int
+    ref: SourceRef
+    version: int
+    title: str
+    media_type: str
+    modified_at: datetime
+    attempts: int
+    """Including this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where in its document a piece of text stands; every member may be unknown."""
+
+    page: int | None = None
+    sheet: str | None = None
+    slide: int | None = None
+    heading: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of text with one location."""
+
+    text: str
+    location: Location = Location()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The text of one version of one source as parsed, in reading order."""
+
+    parts: tuple[Part, ...]
+    title: str | None = None
+    """The title the document gives itself, where it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A continuous piece of a document: what is embedded, searched and cited."""
+
+    ordinal: int
+    text: str
+    location: Location = Location()
+    language: str = "simple"
+    """Name of the PostgreSQL text search configuration that stems its words, for example 'german'."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpace:
+    """The conditions under which vectors may be compared."""
+
+    model: str
+    dimension: int
+    question_prefix: str = ""
+    passage_prefix: str = ""
+    languages: tuple[str, ...] = ()
+    """Text search configurations the model was trained for; empty when it is multilingual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a question may be answered from, beside the asker's rights. Both None: everything."""
+
+    providers: tuple[str, ...] | None = None
+    sources: tuple[SourceRef, ...] | None = None
+
+
+EVERYTHING = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, by whom, within which scope."""
+
+    text: str
+    asker: Principal
+    scope: Scope = EVERYTHING
+    limit: int = 20
+    """How many passages (or sources, in a search) are wanted at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk found for a question; exists only after the access check."""
+
+    source: SourceRef
+    title: str
+    text: str
+    location: Location
+    language: str
+    similarity: float
+    """Cosine similarity to the question, -1 to 1: the only score that may be shown (ruling 8)."""
+    chunk_id: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation as a language model reads it."""
+
+    role: str
+    """'system', 'user' or 'assistant'."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a language model is asked: the rendered messages, and the parts they were rendered from.
+
+    Generating models read `messages`; the extractive one reads `question` and `passages`.
+    Passage number n of a citation marker `[n]` is `passages[n - 1]`.
+    """
+
+    messages: tuple[Message, ...]
+    question: str
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A marker in the text of an answer that points to one passage."""
+
+    start: int
+    """Offset of the marker's first character in the answer's text."""
+    end: int
+    passage: Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Text whose claims carry citations."""
+
+    text: str
+    citations: tuple[Citation, ...] = field(default=())
+
+    @property
+    def sources(self) -> tuple[SourceRef, ...]:
+        """The cited sources, each once, in the order of their first citation."""
+        return tuple(dict.fromkeys(citation.passage.source for citation in self.citations))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSource:
+    """One source of a search result."""
+
+    ref: SourceRef
+    title: str
+    similarity: float

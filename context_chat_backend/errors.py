@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every error the program raises on purpose.
+
+    ContextChatError
+    ├── ConfigurationError    the administrator must act; the start stops
+    ├── StartError            something of this machine is in the way (port, disk, folder); the start stops
+    ├── InvalidRequest        the caller must change the request; shown to him
+    ├── Unavailable           try again: something is down or full
+    │   ├── DatabaseUnavailable
+    │   ├── ModelUnavailable
+    │   └── WaitingListFull
+    └── SourceRejected        this version of this source cannot be indexed; carries a Reason
+
+`retry` says whether the same call may succeed later. `public` says whether the text may be shown to the
+caller; the text of all others goes to the log only. No text holds users' content or secrets.
+"""
+
+from __future__ import annotations
+
+from context_chat_backend.domain import Reason
+
+
+class ContextChatError(Exception):
+    """Base of all errors of this program."""
+
+    retry: bool = False
+    public: bool = False
+
+
+class ConfigurationError(ContextChatError):
+    """The configuration cannot be used. The text names the key and the cure."""
+
+
+class StartError(ContextChatError):
+    """The program cannot start here. The text says what is in the way and what to do."""
+
+
+class InvalidRequest(ContextChatError):
+    """The request cannot be understood. The text names the field and the cure."""
+
+    public = True
+
+
+class Unavailable(ContextChatError):
+    """Something needed is not there right now."""
+
+    retry = True
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer."""
+
+
+class ModelUnavailable(Unavailable):
+    """A model does not answer."""
+
+
+class WaitingListFull(Unavailable):
+    """The waiting list holds as many sources or bytes as it may."""
+
+
+class SourceRejected(ContextChatError):
+    """This version of a source cannot be indexed, now or later."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The interfaces that have several implementations, with as few verbs as those share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from context_chat_backend.domain import EmbeddingSpace, Prompt
+
+Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Turns text into vectors of one embedding space."""
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        """Model, dimension and prefixes. Vectors of two embedders may be compared only when this is equal."""
+        ...
+
+    async def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of passages, shape (len(texts), dimension), each of length 1.
+
+        Texts longer than the model reads are cut at the model's limit. An empty sequence gives shape (0, dimension).
+        Raises ModelUnavailable.
+        """
+        ...
+
+    async def embed_question(self, text: str) -> Vectors:
+        """The vector of a question, shape (dimension,), of length 1. Raises ModelUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Give back threads, processes and connections."""
+        ...
+
+
+class LanguageModel(Protocol):
+    """Writes an answer."""
+
+    @property
+    def name(self) -> str:
+        """What an answer says it was written by."""
+        ...
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens prompt and answer may have together."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` has for this model; an upper estimate where the tokenizer is not known."""
+        ...
+
+    def stream(self, prompt: Prompt) -> AsyncIterator[str]:
+        """The answer's text, piece by piece, with citation markers `[n]` (Prompt.passages[n - 1]).
+
+        Closing the iterator stops the generation. Raises ModelUnavailable.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back threads, processes and connections."""
+        ...
