@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 MAX_TITLE_CHARACTERS = 4096
@@ -83,6 +83,8 @@ class Delivery:
     readers: frozenset[Principal]
     adds_readers: bool = False
     """Whether readers of an unchanged source are added rather than replaced (ruling 5: content items, beta4)."""
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """When it arrived: a deletion that came before does not concern it."""
 
 
 class Admission(StrEnum):

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Who may read what: access sets, and every action that changes them.
+
+A set of users is stored once and found by its digest, the sum of its members' hashes, so that adding or removing a
+user is arithmetic on the digest. An action works on the *distinct sets* of the sources it concerns: a set nobody else
+uses is changed in place, otherwise its sources are pointed to another (found or copied). Actions exclude each other
+and admissions for the length of a transaction (one advisory lock bound to it), which is what makes changing a set in
+place safe; searches are never held up. Actions on sources that are not known yet are remembered (ruling 5).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from context_chat_backend.domain import Principal, SourceRef
+from context_chat_backend.store.database import Connection, Database, statement
+
+Targets = Sequence[SourceRef] | str
+"""What an action concerns: some sources, or all of the provider of that key."""
+
+_LOCK = 5_004_000_002
+_SWEEP_BATCH = 500
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What happens to one access set: `old` becomes a set with `digest`."""
+
+    old: int
+    digest: Decimal
+    shared: bool
+    """Whether sources beside those of the action use it."""
+
+
+class Access:
+    """The actions on readers and sources."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def allow(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
+        """Let `readers` read the targets too. Raises DatabaseUnavailable."""
+        async with self._database.transaction() as connection:
+            await _exclude_others(connection)
+            await _remember(connection, "allow", realm, targets, readers)
+            ids = await principal_ids(connection, readers)
+            await _change(connection, realm, targets, add=ids, remove=[])
+
+    async def deny(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
+        """Take the targets from `readers`; sources left without readers go. Raises DatabaseUnavailable."""
+        async with self._database.transaction() as connection:
+            await _exclude_others(connection)
+            await _remember(connection, "deny", realm, targets, readers)
+            await _change(connection, realm, targets, add=[], remove=await _known_ids(connection, readers))
+
+    async def replace(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
+        """Let exactly `readers` read the targets; with no readers the sources go. Raises DatabaseUnavailable."""
+        async with self._database.transaction() as connection:
+            await _exclude_others(connection)
+            await _remember(connection, "replace", realm, targets, readers)
+            selection = _selection(realm, targets)
+            if not readers:
+                await connection.execute(statement("access", "bury_targets"), selection)
+                return
+            access_set = await find_or_create_set(connection, await principal_ids(connection, readers))
+            await connection.execute(
+                statement("access", "point_targets"), selection | {"access_set_id": access_set}
+            )
+
+    async def delete_sources(self, realm: str, refs: Sequence[SourceRef]) -> None:
+        """Delete the sources, whoever reads them. Raises DatabaseUnavailable."""
+        await self._delete(realm, refs)
+
+    async def delete_provider(self, realm: str, provider: str) -> None:
+        """Delete all sources of a provider. Raises DatabaseUnavailable."""
+        await self._delete(realm, provider)
+
+    async def delete_user(self, user: Principal) -> None:
+        """Take the user from all sets and forget him; sources left without readers go. Raises DatabaseUnavailable."""
+        async with self._database.transaction() as connection:
+            await _exclude_others(connection)
+            await connection.execute(
+                statement("access", "remember_user"), {"realm": user.realm, "readers": [user.name]}
+            )
+            ids = await _known_ids(connection, [user])
+            await _change(connection, user.realm, None, add=[], remove=ids)
+            await connection.execute(statement("access", "drop_sets_of"), {"ids": ids})
+            await connection.execute(statement("access", "forget_principals"), {"ids": ids})
+
+    async def sweep(self) -> int:
+        """Remove the rows of deleted sources, in batches, then unused sets and names; returns how many sources went.
+
+        Also forgets remembered actions older than 48 hours. Raises DatabaseUnavailable.
+        """
+        swept = 0
+        while True:
+            async with self._database.transaction() as connection:
+                rows = await connection.execute(statement("access", "sweep_sources"), {"limit": _SWEEP_BATCH})
+                swept += rows.rowcount
+            if rows.rowcount < _SWEEP_BATCH:
+                break
+        async with self._database.transaction() as connection:
+            await _exclude_others(connection)
+            for name in ("sweep_sets", "sweep_principals", "forget_actions"):
+                await connection.execute(statement("access", name))
+        return swept
+
+    async def _delete(self, realm: str, targets: Targets) -> None:
+        async with self._database.transaction() as connection:
+            await _exclude_others(connection)
+            await _remember(connection, "delete", realm, targets, [])
+            await connection.execute(statement("access", "bury_targets"), _selection(realm, targets))
+
+
+async def admitting(connection: Connection) -> None:
+    """Keep actions out until the end of this transaction; other admissions may go on."""
+    await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_LOCK,))
+
+
+async def principal_ids(connection: Connection, readers: Iterable[Principal]) -> list[int]:
+    """Ids of the principals, which are made known where they are not."""
+    unique = sorted(set(readers))
+    await connection.execute(
+        statement("access", "ensure_principals"),
+        {
+            "realms": [reader.realm for reader in unique],
+            "names": [reader.name for reader in unique],
+            "hashes": [_hash(reader) for reader in unique],
+        },
+    )
+    return await _known_ids(connection, unique)
+
+
+async def find_or_create_set(connection: Connection, ids: Collection[int]) -> int:
+    """The id of the access set with exactly these members (at least one)."""
+    parameters = {"ids": sorted(ids)}
+    # Two statements: the second sees a set that another transaction has just committed.
+    await connection.execute(statement("access", "create_set"), parameters)
+    row = await (await connection.execute(statement("access", "find_set"), parameters)).fetchone()
+    if row is None:
+        raise ValueError("an access set needs at least one member")
+    return int(row[0])
+
+
+async def remembered_readers(connection: Connection, realm: str, ref: SourceRef, readers: Iterable[Principal],
+                             received_at: object) -> set[Principal]:
+    """`readers` after the remembered actions that concern this not yet known source, oldest first.
+
+    A deletion counts when it came after the delivery did (`received_at`): a file that was deleted, restored and
+    delivered again is indexed.
+    """
+    rows = await connection.execute(
+        statement("access", "remembered"),
+        {"realm": realm, "ref": str(ref), "provider": ref.provider, "received_at": received_at},
+    )
+    left = set(readers)
+    for kind, names in await rows.fetchall():
+        named = {Principal(realm, name) for name in names}
+        match kind:
+            case "allow":
+                left |= named
+            case "deny":
+                left -= named
+            case "replace":
+                left = named
+            case "delete":
+                left = set()
+    await connection.execute(statement("access", "forget_remembered"), {"realm": realm, "ref": str(ref)})
+    return left
+
+
+async def _change(
+    connection: Connection, realm: str, targets: Targets | None, *, add: list[int], remove: list[int]
+) -> None:
+    """Add and remove principals in the sets of the targets (None: of the whole realm)."""
+    selection = _selection(realm, targets) | {"add": add, "remove": remove}
+    rows = await connection.execute(statement("access", "changes"), selection)
+    changes = [_Change(old, digest, shared) for old, digest, shared in await rows.fetchall()]
+    emptied = [change.old for change in changes if change.digest == 0]
+    await connection.execute(statement("access", "bury_sets"), selection | {"emptied": emptied})
+    changes = [change for change in changes if change.digest != 0]
+    in_place, moved = await _plan(connection, changes)
+    await connection.execute(
+        statement("access", "set_digests"),
+        {"ids": [c.old for c in in_place], "digests": [c.digest for c in in_place]},
+    )
+    await connection.execute(statement("access", "add_members"), selection | {"sets": [c.old for c in in_place]})
+    await connection.execute(statement("access", "remove_members"), selection | {"sets": [c.old for c in in_place]})
+    copies = list({c.digest: c for c in moved}.values())
+    await connection.execute(
+        statement("access", "copy_sets"),
+        selection | {"olds": [c.old for c in copies], "digests": [c.digest for c in copies]},
+    )
+    await connection.execute(
+        statement("access", "copy_members"),
+        selection | {"olds": [c.old for c in copies], "digests": [c.digest for c in copies]},
+    )
+    await connection.execute(
+        statement("access", "repoint"),
+        selection | {"olds": [c.old for c in moved], "digests": [c.digest for c in moved]},
+    )
+
+
+async def _plan(connection: Connection, changes: list[_Change]) -> tuple[list[_Change], list[_Change]]:
+    """Which sets are changed in place, and which have their sources pointed to another.
+
+    A digest gets at most one set: the existing one, else the first that nobody else uses, else a copy. A set that is
+    the target of one change is itself never changed by the same action: its members already hold what is added
+    (or lack what is removed).
+    """
+    rows = await connection.execute(
+        statement("access", "existing_digests"), {"digests": [change.digest for change in changes]}
+    )
+    taken = {digest for (digest,) in await rows.fetchall()}
+    in_place: list[_Change] = []
+    moved: list[_Change] = []
+    for change in changes:
+        if not change.shared and change.digest not in taken:
+            taken.add(change.digest)
+            in_place.append(change)
+        else:
+            moved.append(change)
+    return in_place, moved
+
+
+async def _exclude_others(connection: Connection) -> None:
+    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+
+
+async def _remember(
+    connection: Connection, kind: str, realm: str, targets: Targets, readers: Collection[Principal]
+) -> None:
+    parameters = _selection(realm, targets) | {"kind": kind, "readers": sorted(reader.name for reader in readers)}
+    name = "remember_provider" if isinstance(targets, str) else "remember_unknown"
+    await connection.execute(statement("access", name), parameters)
+
+
+async def _known_ids(connection: Connection, readers: Iterable[Principal]) -> list[int]:
+    unique = sorted(set(readers))
+    rows = await connection.execute(
+        statement("access", "known_principals"),
+        {"realms": [reader.realm for reader in unique], "names": [reader.name for reader in unique]},
+    )
+    return [row[0] for row in await rows.fetchall()]
+
+
+def _selection(realm: str, targets: Targets | None) -> dict[str, object]:
+    return {
+        "realm": realm,
+        "provider": targets if isinstance(targets, str) else None,
+        "refs": None if targets is None or isinstance(targets, str) else [str(ref) for ref in targets],
+    }
+
+
+def _hash(principal: Principal) -> Decimal:
+    """A number of 256 bits; sums of these do not collide by accident nor, in practice, on purpose."""
+    material = f"{principal.realm}\x00{principal.name}".encode()
+    return Decimal(int.from_bytes(hashlib.sha256(material).digest(), "big") | 1)

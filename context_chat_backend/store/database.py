@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The pool, the transactions and the named statements; driver errors become ours here and nowhere else.
+
+Statements live in `sql/*.sql`, each after a line `-- name: <name>` and a sentence saying what it is for. Values travel
+as parameters only. Every transaction sets `context_chat.principals` first: row-level security shows readable text to
+the asker's principals, to maintenance, or to nobody (ruling 1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from importlib import resources
+from typing import LiteralString, cast
+
+import psycopg
+from pgvector.psycopg import register_vector_async
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from context_chat_backend.domain import Principal
+from context_chat_backend.errors import DatabaseUnavailable
+
+Connection = AsyncConnection[TupleRow]
+
+_INSTALLATION_LOCK = 5_004_000_001
+
+_MAINTENANCE = "SELECT set_config('context_chat.principals', '{0}', true)"
+_READER = """
+SELECT set_config('context_chat.principals', coalesce(array_agg(id)::text, ''), true)
+FROM principal WHERE realm = %s AND name = %s
+"""
+
+
+@cache
+def statement(subject: str, name: str) -> LiteralString:
+    """The text of a named statement in `sql/<subject>.sql`. Raises KeyError when there is none."""
+    return _statements(subject)[name]
+
+
+@cache
+def _statements(subject: str) -> dict[str, LiteralString]:
+    text = (resources.files(__package__) / "sql" / f"{subject}.sql").read_text(encoding="utf-8")
+    named = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
+    # The files are part of the program, so their text is as trustworthy as a literal.
+    return {name: cast(LiteralString, body.strip()) for name, body in zip(named[::2], named[1::2], strict=True)}
+
+
+async def install_schema(url: str) -> None:
+    """Create every table of a fresh installation in the empty database at `url`, in one transaction.
+
+    Raises DatabaseUnavailable.
+    """
+    text = (resources.files(__package__) / "schema.sql").read_text(encoding="utf-8")
+    with _our_errors():
+        async with await AsyncConnection.connect(url) as connection:
+            # Two programs may start on one empty database: the second waits here and then finds the tables.
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_INSTALLATION_LOCK,))
+            found = await (await connection.execute("SELECT to_regclass('source') IS NOT NULL")).fetchone()
+            if found == (False,):
+                await connection.execute(sql.SQL(cast(LiteralString, text)))
+
+
+class Database:
+    """A pool of connections to one database."""
+
+    def __init__(self, url: str, *, connections: int = 10) -> None:
+        self._pool = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=connections,
+            open=False,
+            timeout=30,
+            configure=_configure,
+            check=AsyncConnectionPool.check_connection,
+            kwargs={"prepare_threshold": None},
+        )
+
+    async def open(self) -> None:
+        """Connect. Raises DatabaseUnavailable when the server does not answer within 30 seconds."""
+        with _our_errors():
+            await self._pool.open(wait=True)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A transaction of the program's own work, committed at the end and rolled back on an exception.
+
+        Raises DatabaseUnavailable when the server is not there.
+        """
+        with _our_errors():
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(_MAINTENANCE)
+                yield connection
+
+    @asynccontextmanager
+    async def reading_as(self, asker: Principal) -> AsyncIterator[Connection]:
+        """A transaction that sees readable text of `asker`'s sources only; statements are sent as one pipeline."""
+        with _our_errors():
+            async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
+                await connection.execute(_READER, (asker.realm, asker.name))
+                yield connection
+
+    async def version(self) -> dict[str, str]:
+        """Versions of the server and of the extension `vector`, for `doctor`; 'vector' is missing where it is not."""
+        async with self.transaction() as connection:
+            rows = await connection.execute(statement("database", "versions"))
+            return dict(await rows.fetchall())
+
+
+async def _configure(connection: Connection) -> None:
+    await register_vector_async(connection)
+    await connection.commit()
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        raise DatabaseUnavailable(f"the database does not answer ({type(error).__name__})") from error

@@ -1,0 +1,16 @@
+-- SPDX-License-Identifier: AGPL-3.0-or-later
+
+-- name: versions
+-- What runs here, for `doctor`.
+SELECT 'postgresql', current_setting('server_version')
+UNION ALL
+SELECT extname, extversion FROM pg_extension WHERE extname = 'vector'
+
+-- name: setting
+-- One shared setting.
+SELECT value FROM setting WHERE name = %(name)s
+
+-- name: set_setting
+-- Write one shared setting.
+INSERT INTO setting (name, value) VALUES (%(name)s, %(value)s)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value

@@ -1,0 +1,129 @@
+-- SPDX-License-Identifier: AGPL-3.0-or-later
+
+-- name: find
+-- A source that is being delivered again; nobody else changes it until this transaction ends.
+SELECT id, state::text, modified_at, title, access_set_id FROM source
+WHERE realm = %(realm)s AND ref = %(ref)s FOR UPDATE
+
+-- name: insert
+-- A source that is delivered for the first time.
+INSERT INTO source (realm, ref, provider, title, media_type, size, modified_at, access_set_id)
+VALUES (%(realm)s, %(ref)s, %(provider)s, %(title)s, %(media_type)s, %(size)s, %(modified_at)s, %(access_set_id)s)
+ON CONFLICT (realm, ref) DO NOTHING
+RETURNING id
+
+-- name: renew
+-- A newer version: it waits, the indexed one goes on answering.
+UPDATE source SET media_type = %(media_type)s, size = %(size)s, modified_at = %(modified_at)s,
+    state = 'waiting', reason = NULL, version = version + 1, attempts = 0, next_attempt_at = now(),
+    leased_until = NULL, admitted_at = now(), settled_at = NULL
+WHERE id = %(id)s
+RETURNING version
+
+-- name: refresh
+-- Readers and title of the latest delivery.
+UPDATE source SET access_set_id = %(access_set_id)s, title = %(title)s WHERE id = %(id)s
+
+-- name: members
+-- The readers a set has.
+SELECT principal_id FROM access_member WHERE access_set_id = %(access_set_id)s
+
+-- name: retitle_words
+-- Words of the title are words of every chunk.
+UPDATE words SET tsv = title_words(words.language, source.title) || to_tsvector(words.language, chunk_text.text)
+FROM source, chunk_text
+WHERE words.source_id = %(id)s AND source.id = words.source_id AND chunk_text.chunk_id = words.chunk_id
+
+-- name: spool
+-- One piece of a pushed body.
+INSERT INTO spool (source_id, version, piece, bytes)
+VALUES (%(source_id)s, %(version)s, %(piece)s, %(bytes)b)
+
+-- name: empty_spool
+-- Bodies of versions nobody will index.
+DELETE FROM spool WHERE source_id = %(id)s
+
+-- name: read_piece
+-- One piece of a body that is being indexed.
+SELECT bytes FROM spool WHERE source_id = %(id)s AND version = %(version)s AND piece = %(piece)s
+
+-- name: claim
+-- Lease what is due; with the lease it becomes due again.
+WITH due AS (
+    SELECT id FROM source
+    WHERE state = 'waiting' AND next_attempt_at <= now()
+    ORDER BY priority DESC, next_attempt_at, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE source SET attempts = attempts + 1, leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
+FROM due WHERE source.id = due.id
+RETURNING source.id, ref, version, title, media_type, modified_at, attempts
+
+-- name: prolong
+-- A worker that is alive keeps its lease.
+UPDATE source SET leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
+WHERE id = %(id)s AND version = %(version)s AND state = 'waiting' AND leased_until IS NOT NULL
+
+-- name: settle
+-- Is this version still the one that is wanted? If so nobody changes it until this transaction ends.
+SELECT title FROM source WHERE id = %(id)s AND version = %(version)s AND state = 'waiting' FOR UPDATE
+
+-- name: indexed
+-- The version answers from this commit on.
+UPDATE source SET state = 'indexed', reason = NULL, priority = 0, leased_until = NULL, settled_at = now(),
+    indexed_modified_at = modified_at, content_digest = %(content_digest)s,
+    chunk_count = %(chunk_count)s, word_count = %(word_count)s
+WHERE id = %(id)s
+
+-- name: reject
+-- Final for this version.
+UPDATE source SET state = 'rejected', reason = %(reason)s, priority = 0, leased_until = NULL, settled_at = now(),
+    indexed_modified_at = NULL, content_digest = NULL, chunk_count = 0, word_count = 0
+WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
+
+-- name: drop_rejected
+-- What a rejected source leaves behind.
+WITH rejected AS (SELECT id FROM source WHERE id = %(id)s AND state = 'rejected'),
+    spooled AS (DELETE FROM spool USING rejected WHERE source_id = rejected.id)
+DELETE FROM chunk USING rejected WHERE source_id = rejected.id
+
+-- name: retry_later
+-- Not now.
+UPDATE source SET reason = %(reason)s, leased_until = NULL, next_attempt_at = now() + %(delay)s
+WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
+
+-- name: waiting
+-- How full the waiting list is.
+SELECT count(*), coalesce(sum(size), 0)::bigint FROM source WHERE state = 'waiting'
+
+-- name: prefer
+-- Somebody asks about these: they are next.
+UPDATE source SET priority = 1
+WHERE realm = %(realm)s AND ref = ANY (%(refs)s) AND state = 'waiting'
+
+-- name: within_reach
+-- Is there anything to answer from?
+SELECT EXISTS (
+    SELECT FROM source JOIN access_member USING (access_set_id) JOIN principal ON principal.id = principal_id
+    WHERE principal.realm = %(realm)s AND principal.name = %(name)s
+      AND (%(providers)s::text[] IS NULL OR provider = ANY (%(providers)s))
+      AND (%(refs)s::text[] IS NULL OR ref = ANY (%(refs)s)))
+
+-- name: count_indexed
+-- Indexed sources by provider.
+SELECT provider, count(*) FROM source
+WHERE realm = %(realm)s AND indexed_modified_at IS NOT NULL AND state <> 'gone'
+GROUP BY provider
+
+-- name: count_states
+-- All sources by state.
+SELECT state::text, count(*) FROM source WHERE state <> 'gone' GROUP BY state
+
+-- name: rejected
+-- What was rejected last, for the administrator.
+SELECT ref, title, reason, settled_at FROM source WHERE state = 'rejected' ORDER BY settled_at DESC LIMIT %(limit)s
+
+-- name: next_due
+-- When there is work again.
+SELECT next_attempt_at FROM source WHERE state = 'waiting' ORDER BY next_attempt_at LIMIT 1

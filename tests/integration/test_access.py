@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Access rules against an oracle: a plain dictionary of who may read what, and random operations on both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from context_chat_backend.domain import (
+    Admission,
+    Chunk,
+    Delivery,
+    EmbeddingSpace,
+    Principal,
+    Question,
+    Realm,
+    SourceRef,
+)
+from context_chat_backend.store.access import Access
+from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.ledger import Ledger
+from context_chat_backend.store.search import Search, Weights
+from context_chat_backend.store.spaces import Spaces, StoredSpace
+
+NC = Realm.NEXTCLOUD
+USERS = ("alice", "bob", "carol", "dave, the 🦊")
+REFS = tuple(SourceRef(provider, str(n)) for provider in ("files__default", "mail__messages") for n in range(4))
+START = datetime(2024, 1, 1, tzinfo=UTC)
+VECTOR = np.array([1.0, 0.0, 0.0], dtype=np.float32)
+
+
+def user(name: str) -> Principal:
+    return Principal(NC, name)
+
+
+class House:
+    """The real store, small: what a push and its indexing do, without parser and model."""
+
+    def __init__(self, database: Database, space: StoredSpace, folder: Path) -> None:
+        self.database = database
+        self.space = space
+        self.access = Access(database)
+        self.ledger = Ledger(database)
+        self.chunks = Chunks(database)
+        self.search = Search(database)
+        self.body = folder / "body"
+        self.body.write_bytes(b"a common sentence")
+
+    async def deliver(
+        self, ref: SourceRef, readers: set[str], modified: datetime = START, *, adds: bool = False, title: str = "t"
+    ) -> Admission | None:
+        delivery = Delivery(
+            NC, ref, title, "text/plain", modified, frozenset(map(user, readers)), adds_readers=adds
+        )
+        return await self.ledger.admit(delivery, self.body, self.body.stat().st_size)
+
+    async def index(self) -> None:
+        for source in await self.ledger.claim(100, timedelta(minutes=5)):
+            chunk = Chunk(0, "a common sentence", language="english")
+            await self.chunks.put(source, [chunk], VECTOR[None, :], self.space, content_digest=b"")
+
+    async def visible(self, name: str) -> set[SourceRef]:
+        question = Question("common sentence", user(name), limit=100)
+        return {p.source for p in await self.search.passages(question, VECTOR, self.space, Weights())}
+
+    async def count(self, table: str) -> int:
+        async with self.database.transaction() as connection:
+            row = await (await connection.execute(f"SELECT count(*) FROM {table}")).fetchone()  # type: ignore[arg-type]
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.fixture
+async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
+    await install_schema(database_url)
+    database = Database(database_url)
+    await database.open()
+    space = await Spaces(database).ensure(EmbeddingSpace("three", 3))
+    yield House(database, space, tmp_path)
+    await database.close()
+
+
+def concerns(targets: list[SourceRef] | str, ref: SourceRef) -> bool:
+    return ref.provider == targets if isinstance(targets, str) else ref in targets
+
+
+class Oracle:
+    """Who may read what, in the plainest words there are."""
+
+    def __init__(self) -> None:
+        self.readers: dict[SourceRef, set[str]] = {}
+        self.remembered: list[tuple[str, SourceRef | str | None, set[str]]] = []
+
+    def deliver(self, ref: SourceRef, readers: set[str], *, adds: bool) -> None:
+        if ref in self.readers:
+            self.readers[ref] = self.readers[ref] | readers if adds else set(readers)
+        else:
+            left = set(readers)
+            for op, target, names in self.remembered:
+                if target in (ref, ref.provider, None):
+                    left = self.apply(op, left, names)
+            self.readers[ref] = left
+            self.remembered = [entry for entry in self.remembered if entry[1] != ref]
+        self.drop_unread()
+
+    def act(self, op: str, targets: list[SourceRef] | str, names: set[str]) -> None:
+        if isinstance(targets, str):
+            self.remembered.append((op, targets, names))
+        else:
+            self.remembered += [(op, ref, names) for ref in targets if ref not in self.readers]
+        for ref in self.readers:
+            if concerns(targets, ref):
+                self.readers[ref] = self.apply(op, self.readers[ref], names)
+        self.drop_unread()
+
+    def delete(self, targets: list[SourceRef] | str) -> None:
+        self.readers = {
+            ref: names for ref, names in self.readers.items() if not concerns(targets, ref)
+        }
+
+    def delete_user(self, name: str) -> None:
+        self.remembered.append(("deny", None, {name}))
+        self.readers = {ref: names - {name} for ref, names in self.readers.items()}
+        self.drop_unread()
+
+    def drop_unread(self) -> None:
+        self.readers = {ref: names for ref, names in self.readers.items() if names}
+
+    @staticmethod
+    def apply(op: str, readers: set[str], names: set[str]) -> set[str]:
+        return {"allow": readers | names, "deny": readers - names, "replace": set(names)}[op]
+
+    def visible(self, name: str) -> set[SourceRef]:
+        return {ref for ref, names in self.readers.items() if name in names}
+
+
+names = st.sets(st.sampled_from(USERS), min_size=1)
+some_refs = st.lists(st.sampled_from(REFS), min_size=1, max_size=3, unique=True)
+targets = st.one_of(some_refs, st.sampled_from(["files__default", "mail__messages"]))
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("deliver"), st.sampled_from(REFS), names, st.booleans()),
+        st.tuples(st.just("deliver"), st.sampled_from(REFS), names, st.booleans()),
+        st.tuples(st.sampled_from(["allow", "deny", "replace"]), targets, names),
+        st.tuples(st.just("delete"), targets),
+        st.tuples(st.just("delete_user"), st.sampled_from(USERS)),
+    ),
+    min_size=4,
+    max_size=25,
+)
+
+
+@pytest.mark.parametrize("index_at_once", [True, False])
+async def test_after_every_operation_each_user_sees_exactly_what_the_oracle_says(
+    house: House, index_at_once: bool
+) -> None:
+    async def check(steps: list[tuple[object, ...]]) -> None:
+        async with house.database.transaction() as connection:
+            await connection.execute("TRUNCATE source, access_set, principal, action_log RESTART IDENTITY CASCADE")
+        oracle = Oracle()
+        for step in steps:
+            match step:
+                case ("deliver", SourceRef() as ref, set() as readers, bool() as adds):
+                    oracle.deliver(ref, readers, adds=adds)
+                    await house.deliver(ref, readers, adds=adds)
+                case ("delete", targets):
+                    oracle.delete(targets)  # type: ignore[arg-type]
+                    if isinstance(targets, str):
+                        await house.access.delete_provider(NC, targets)
+                    else:
+                        await house.access.delete_sources(NC, targets)  # type: ignore[arg-type]
+                case ("delete_user", str() as name):
+                    oracle.delete_user(name)
+                    await house.access.delete_user(user(name))
+                case (str() as op, targets, set() as readers):
+                    oracle.act(op, targets, readers)  # type: ignore[arg-type]
+                    await getattr(house.access, op)(NC, targets, set(map(user, readers)))
+            if index_at_once:
+                await house.index()
+                for name in USERS:
+                    assert await house.visible(name) == oracle.visible(name), (step, name)
+        await house.index()
+        for name in USERS:
+            assert await house.visible(name) == oracle.visible(name)
+        await house.access.sweep()
+        assert await house.count("source") == len(oracle.readers)
+        assert await house.count("chunk") == len(oracle.readers)
+        assert await house.count("access_set") == len({frozenset(names) for names in oracle.readers.values()})
+        assert await house.count("principal") == len(set().union(*oracle.readers.values()))
+
+    loop = asyncio.get_running_loop()
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(operations)
+    def run(steps: list[tuple[object, ...]]) -> None:
+        asyncio.run_coroutine_threadsafe(check(steps), loop).result()
+
+    await asyncio.to_thread(run)
+
+
+async def test_a_digest_is_always_the_sum_of_its_members(house: House) -> None:
+    await house.deliver(REFS[0], {"alice", "bob"})
+    await house.deliver(REFS[1], {"alice"})
+    await house.access.allow(NC, [REFS[1]], {user("bob"), user("carol")})
+    await house.access.deny(NC, "files__default", {user("alice")})
+
+    async with house.database.transaction() as connection:
+        rows = await connection.execute(
+            "SELECT count(*) FROM access_set WHERE digest <> (SELECT sum(hash) FROM access_member JOIN principal "
+            "ON principal.id = principal_id WHERE access_set_id = access_set.id)"
+        )
+        assert await rows.fetchone() == (0,)
+
+
+async def test_sources_with_the_same_readers_share_one_set(house: House) -> None:
+    for ref in REFS:
+        await house.deliver(ref, {"alice", "bob"})
+
+    assert await house.count("access_set") == 1
+
+
+async def test_an_action_while_a_source_waits_outlives_its_indexing(house: House) -> None:
+    await house.deliver(REFS[0], {"alice", "bob"})
+    (claimed,) = await house.ledger.claim(1, timedelta(minutes=5))
+    await house.access.deny(NC, [REFS[0]], {user("bob")})
+    await house.chunks.put(claimed, [Chunk(0, "common")], VECTOR[None, :], house.space, content_digest=b"")
+
+    assert await house.visible("alice") == {REFS[0]}
+    assert await house.visible("bob") == set()
+
+
+async def test_a_source_deleted_while_it_is_being_indexed_stays_deleted(house: House) -> None:
+    await house.deliver(REFS[0], {"alice"})
+    (claimed,) = await house.ledger.claim(1, timedelta(minutes=5))
+    await house.access.delete_sources(NC, [REFS[0]])
+
+    assert not await house.chunks.put(claimed, [Chunk(0, "x")], VECTOR[None, :], house.space, content_digest=b"")
+    assert await house.visible("alice") == set()
+
+
+async def test_a_delivery_from_before_a_deletion_does_not_bring_the_source_back(house: House) -> None:
+    late = Delivery(NC, REFS[0], "t", "text/plain", START, frozenset({user("alice")}))
+    await house.access.delete_sources(NC, [REFS[0]])
+    await house.ledger.admit(late, house.body, 17)
+    await house.index()
+    assert await house.visible("alice") == set()
+
+    await house.deliver(REFS[0], {"alice"})  # restored from the bin and delivered again
+    await house.index()
+    assert await house.visible("alice") == {REFS[0]}
+
+
+async def test_a_deleted_user_leaves_nothing(house: House) -> None:
+    await house.deliver(REFS[0], {"bob"})
+    await house.deliver(REFS[1], {"alice", "bob"})
+    await house.index()
+
+    await house.access.delete_user(user("bob"))
+    await house.access.sweep()
+
+    for table, rows in {"source": 1, "chunk": 1, "chunk_text": 1, "words": 1, "embedding_1": 1, "principal": 1}.items():
+        assert await house.count(table) == rows, table
+    assert await house.count("access_set") == await house.count("access_member") == 1
+
+
+async def test_parallel_actions_and_deliveries_end_in_whole_sets(house: House) -> None:
+    async def act(n: int) -> None:
+        await house.deliver(REFS[n % len(REFS)], {"alice", USERS[n % 4]})
+        await house.access.allow(NC, [REFS[n % len(REFS)]], {user("carol")})
+        await house.access.deny(NC, "files__default", {user("bob")})
+
+    await asyncio.gather(*(act(n) for n in range(40)))
+    await house.index()
+
+    assert await house.visible("carol") == set(REFS)
+    assert {ref for ref in await house.visible("bob") if ref.provider == "files__default"} == set()
+
+
+async def test_readable_text_needs_the_asker_even_past_the_statement(house: House) -> None:
+    """The second wall: row-level security shows nobody's text to a connection that names no reader."""
+    await house.deliver(REFS[0], {"alice"})
+    await house.index()
+
+    async def texts(asker: Principal) -> int:
+        async with house.database.reading_as(asker) as connection:
+            row = await (await connection.execute("SELECT count(*) FROM chunk_text")).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    assert await texts(user("alice")) == 1
+    assert await texts(user("bob")) == 0
+    assert await texts(user("nobody")) == 0
+    assert await texts(Principal(Realm.LOCAL, "alice")) == 0
