@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -56,7 +56,7 @@ class LanguageModel(Protocol):
         """How many tokens `text` has for this model; an upper estimate where the tokenizer is not known."""
         ...
 
-    def stream(self, prompt: Prompt) -> AsyncIterator[str]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[str, None]:
         """The answer's text, piece by piece, with citation markers `[n]` (Prompt.passages[n - 1]).
 
         Closing the iterator stops the generation. Raises ModelUnavailable.

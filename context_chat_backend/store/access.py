@@ -66,9 +66,7 @@ class Access:
                 await connection.execute(statement("access", "bury_targets"), selection)
                 return
             access_set = await find_or_create_set(connection, await principal_ids(connection, readers))
-            await connection.execute(
-                statement("access", "point_targets"), selection | {"access_set_id": access_set}
-            )
+            await connection.execute(statement("access", "point_targets"), selection | {"access_set_id": access_set})
 
     async def delete_sources(self, realm: str, refs: Sequence[SourceRef]) -> None:
         """Delete the sources, whoever reads them. Raises DatabaseUnavailable."""
@@ -90,23 +88,25 @@ class Access:
             await connection.execute(statement("access", "drop_sets_of"), {"ids": ids})
             await connection.execute(statement("access", "forget_principals"), {"ids": ids})
 
-    async def sweep(self) -> int:
-        """Remove the rows of deleted sources, in batches, then unused sets and names; returns how many sources went.
-
-        Also forgets remembered actions older than 48 hours. Raises DatabaseUnavailable.
-        """
+    async def sweep_sources(self) -> int:
+        """Remove the rows of deleted sources, in batches; returns how many. Raises DatabaseUnavailable."""
         swept = 0
         while True:
             async with self._database.transaction() as connection:
                 rows = await connection.execute(statement("access", "sweep_sources"), {"limit": _SWEEP_BATCH})
-                swept += rows.rowcount
+            swept += rows.rowcount
             if rows.rowcount < _SWEEP_BATCH:
-                break
+                return swept
+
+    async def sweep_sets(self) -> None:
+        """Remove sets and names no source needs, and remembered actions older than 48 hours.
+
+        Raises DatabaseUnavailable.
+        """
         async with self._database.transaction() as connection:
             await _exclude_others(connection)
             for name in ("sweep_sets", "sweep_principals", "forget_actions"):
                 await connection.execute(statement("access", name))
-        return swept
 
     async def _delete(self, realm: str, targets: Targets) -> None:
         async with self._database.transaction() as connection:
@@ -145,8 +145,9 @@ async def find_or_create_set(connection: Connection, ids: Collection[int]) -> in
     return int(row[0])
 
 
-async def remembered_readers(connection: Connection, realm: str, ref: SourceRef, readers: Iterable[Principal],
-                             received_at: object) -> set[Principal]:
+async def remembered_readers(
+    connection: Connection, realm: str, ref: SourceRef, readers: Iterable[Principal], received_at: object
+) -> set[Principal]:
     """`readers` after the remembered actions that concern this not yet known source, oldest first.
 
     A deletion counts when it came after the delivery did (`received_at`): a file that was deleted, restored and

@@ -22,11 +22,13 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from context_chat_backend.domain import Principal
-from context_chat_backend.errors import DatabaseUnavailable
+from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable
 
 Connection = AsyncConnection[TupleRow]
 
 _INSTALLATION_LOCK = 5_004_000_001
+_MIN_VECTOR = (0, 8)
+"""Iterative index scans, without which a search within rights finds too little."""
 
 _MAINTENANCE = "SELECT set_config('context_chat.principals', '{0}', true)"
 _READER = """
@@ -50,18 +52,38 @@ def _statements(subject: str) -> dict[str, LiteralString]:
 
 
 async def install_schema(url: str) -> None:
-    """Create every table of a fresh installation in the empty database at `url`, in one transaction.
+    """Create every table of a fresh installation in the database at `url` when it has none, in one transaction.
 
-    Raises DatabaseUnavailable.
+    Raises ConfigurationError when the extension `vector` is missing or too old, DatabaseUnavailable.
     """
     text = (resources.files(__package__) / "schema.sql").read_text(encoding="utf-8")
     with _our_errors():
         async with await AsyncConnection.connect(url) as connection:
             # Two programs may start on one empty database: the second waits here and then finds the tables.
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_INSTALLATION_LOCK,))
+            await _require_vector(connection)
             found = await (await connection.execute("SELECT to_regclass('source') IS NOT NULL")).fetchone()
             if found == (False,):
                 await connection.execute(sql.SQL(cast(LiteralString, text)))
+
+
+async def _require_vector(connection: Connection) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    except psycopg.Error as error:
+        raise ConfigurationError(
+            "the database lacks the extension 'vector' (pgvector): install pgvector on its server, then run "
+            "'CREATE EXTENSION vector' in this database as a superuser"
+        ) from error
+    rows = await connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+    row = await rows.fetchone()
+    version = str(row[0]) if row else "0"
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < _MIN_VECTOR:
+        raise ConfigurationError(
+            f"the extension 'vector' of the database is {version}, at least 0.8 is needed: upgrade pgvector on its "
+            "server, then run 'ALTER EXTENSION vector UPDATE' in this database as a superuser"
+        )
 
 
 class Database:

@@ -12,17 +12,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-from psycopg.types.json import Jsonb
 
 from context_chat_backend.domain import (
     Admission,
     ClaimedSource,
     Delivery,
-    Principal,
     Reason,
-    Scope,
     SourceRef,
     State,
 )
@@ -59,6 +54,18 @@ class _Known:
     title: str
     access_set_id: int
 
+    def is_older_than(self, delivery: Delivery) -> bool:
+        """Whether the delivery is to be indexed. A rejected version gets another chance when it is delivered again."""
+        return self.state is State.REJECTED or self.modified_at < delivery.modified_at
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A version of a source that is to be indexed."""
+
+    id: int
+    version: int
+
 
 class Ledger:
     """Sources, their versions and states."""
@@ -66,30 +73,33 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def admit(self, delivery: Delivery, body: Path | None, size: int) -> Admission | None:
-        """Write row, readers and bytes of a delivery in one transaction.
+    async def admit(self, delivery: Delivery, body: Path, size: int) -> Admission:
+        """Write row, readers and bytes of a delivery in one transaction; `body` is a file of `size` bytes.
 
-        `body` is a file of `size` bytes. With None only a delivery that needs no bytes (UNCHANGED, WAITING) is
-        accepted, and None is returned for one that does. Raises DatabaseUnavailable.
+        Raises DatabaseUnavailable.
         """
         async with self._database.transaction() as connection:
-            await access.admitting(connection)
+            admission, entry = await _enter(connection, delivery, size)
+            if entry is not None:
+                await _spool(connection, entry, body)
+            return admission
+
+    async def admit_known(self, delivery: Delivery, size: int) -> Admission | None:
+        """Admit a delivery that needs no room in the waiting list; None, and no change, for one that does."""
+        async with self._database.transaction() as connection:
             known = await _find(connection, delivery)
-            if known is None:
-                return await _admit_unknown(connection, delivery, body, size)
-            stale = known.state is not State.REJECTED and known.modified_at >= delivery.modified_at
-            if not stale and body is None:
+            if known is None or known.is_older_than(delivery):
                 return None
-            await _refresh(connection, known, delivery)
-            if stale:
-                return Admission.WAITING if known.state is State.WAITING else Admission.UNCHANGED
-            row = await (
-                await connection.execute(statement("ledger", "renew"), _columns(delivery, size) | {"id": known.id})
-            ).fetchone()
-            assert row is not None and body is not None
-            await connection.execute(statement("ledger", "empty_spool"), {"id": known.id})
-            await _spool(connection, known.id, row[0], body)
-            return Admission.ADMITTED
+            await access.admitting(connection)
+            admission, _ = await _enter(connection, delivery, size)
+            return admission
+
+    async def turn_away(self, delivery: Delivery, size: int, reason: Reason) -> None:
+        """Record the verdict on a delivery that is rejected at the door; an older version answers no more."""
+        async with self._database.transaction() as connection:
+            _, entry = await _enter(connection, delivery, size)
+            if entry is not None:
+                await _reject(connection, {"id": entry.id, "version": entry.version}, reason)
 
     async def claim(self, limit: int, lease: timedelta) -> list[ClaimedSource]:
         """Lease up to `limit` due sources, most urgent first; each is due again when the lease ends unsettled."""
@@ -110,9 +120,7 @@ class Ledger:
         piece = 0
         while True:
             async with self._database.transaction() as connection:
-                rows = await connection.execute(
-                    statement("ledger", "read_piece"), _version(source) | {"piece": piece}
-                )
+                rows = await connection.execute(statement("ledger", "read_piece"), _version(source) | {"piece": piece})
                 row = await rows.fetchone()
             if row is None:
                 return
@@ -122,8 +130,7 @@ class Ledger:
     async def reject(self, source: ClaimedSource, reason: Reason) -> None:
         """Settle: this version cannot be indexed. What was indexed of an older version goes too."""
         async with self._database.transaction() as connection:
-            await connection.execute(statement("ledger", "reject"), _version(source) | {"reason": str(reason)})
-            await connection.execute(statement("ledger", "drop_rejected"), {"id": source.id})
+            await _reject(connection, _version(source), reason)
 
     async def retry_later(self, source: ClaimedSource, reason: Reason, delay: timedelta) -> None:
         """Make the source due again after `delay`; the reason is shown until then."""
@@ -147,22 +154,6 @@ class Ledger:
             )
             return rows.rowcount
 
-    async def is_within_reach(self, asker: Principal, scope: Scope) -> bool:
-        """Whether the scope holds any source, indexed or waiting, that the asker may read."""
-        async with self._database.transaction() as connection:
-            row = await (
-                await connection.execute(
-                    statement("ledger", "within_reach"),
-                    {
-                        "realm": asker.realm,
-                        "name": asker.name,
-                        "providers": None if scope.providers is None else list(scope.providers),
-                        "refs": None if scope.sources is None else [str(ref) for ref in scope.sources],
-                    },
-                )
-            ).fetchone()
-        return row is not None and bool(row[0])
-
     async def count_indexed(self, realm: str) -> dict[str, int]:
         """How many sources of each provider are indexed."""
         async with self._database.transaction() as connection:
@@ -181,28 +172,9 @@ class Ledger:
             rows = await connection.execute(statement("ledger", "rejected"), {"limit": limit})
             return [RejectedSource(*row) for row in await rows.fetchall()]
 
-    async def next_due(self) -> datetime | None:
-        """When the next waiting source is due; None when nothing waits."""
-        async with self._database.transaction() as connection:
-            row = await (await connection.execute(statement("ledger", "next_due"))).fetchone()
-        return None if row is None else row[0]
-
-    async def setting(self, name: str) -> Any:
-        """A setting shared by all processes (any JSON value); None when it was never written."""
-        async with self._database.transaction() as connection:
-            row = await (await connection.execute(statement("database", "setting"), {"name": name})).fetchone()
-        return None if row is None else row[0]
-
-    async def set_setting(self, name: str, value: Any) -> None:
-        """Write a setting shared by all processes; `value` is any JSON value."""
-        async with self._database.transaction() as connection:
-            await connection.execute(statement("database", "set_setting"), {"name": name, "value": Jsonb(value)})
-
 
 async def _find(connection: Connection, delivery: Delivery) -> _Known | None:
-    rows = await connection.execute(
-        statement("ledger", "find"), {"realm": delivery.realm, "ref": str(delivery.ref)}
-    )
+    rows = await connection.execute(statement("ledger", "find"), {"realm": delivery.realm, "ref": str(delivery.ref)})
     row = await rows.fetchone()
     if row is None:
         return None
@@ -210,27 +182,41 @@ async def _find(connection: Connection, delivery: Delivery) -> _Known | None:
     return _Known(id_, State(state), modified_at, title, access_set_id)
 
 
-async def _admit_unknown(
-    connection: Connection, delivery: Delivery, body: Path | None, size: int
-) -> Admission | None:
-    if body is None:
-        return None
+async def _enter(connection: Connection, delivery: Delivery, size: int) -> tuple[Admission, _Entry | None]:
+    """Bring the row of a delivery up to date; an entry is returned when this version is to be indexed."""
+    await access.admitting(connection)
+    known = await _find(connection, delivery)
+    if known is None:
+        return await _enter_unknown(connection, delivery, size)
+    await _refresh(connection, known, delivery)
+    if not known.is_older_than(delivery):
+        return (Admission.WAITING if known.state is State.WAITING else Admission.UNCHANGED), None
+    rows = await connection.execute(statement("ledger", "renew"), _columns(delivery, size) | {"id": known.id})
+    row = await rows.fetchone()
+    assert row is not None
+    await connection.execute(statement("ledger", "empty_spool"), {"id": known.id})
+    return Admission.ADMITTED, _Entry(known.id, row[0])
+
+
+async def _enter_unknown(connection: Connection, delivery: Delivery, size: int) -> tuple[Admission, _Entry | None]:
     readers = await access.remembered_readers(
         connection, delivery.realm, delivery.ref, delivery.readers, delivery.received_at
     )
     if not readers:
-        return Admission.UNCHANGED  # everybody who was to read it has lost it on the way
+        return Admission.UNCHANGED, None  # everybody who was to read it has lost it on the way
     access_set_id = await access.find_or_create_set(connection, await access.principal_ids(connection, readers))
     rows = await connection.execute(
         statement("ledger", "insert"), _columns(delivery, size) | {"access_set_id": access_set_id}
     )
     row = await rows.fetchone()
-    if row is None:  # another request has admitted the same source a moment ago: what it found stands
-        known = await _find(connection, delivery)
-        assert known is not None
-        return Admission.WAITING
-    await _spool(connection, row[0], 1, body)
-    return Admission.ADMITTED
+    if row is None:
+        return Admission.WAITING, None  # another request has admitted the same source a moment ago
+    return Admission.ADMITTED, _Entry(row[0], 1)
+
+
+async def _reject(connection: Connection, version: dict[str, object], reason: Reason) -> None:
+    await connection.execute(statement("ledger", "reject"), version | {"reason": str(reason)})
+    await connection.execute(statement("ledger", "drop_rejected"), version)
 
 
 async def _refresh(connection: Connection, known: _Known, delivery: Delivery) -> None:
@@ -248,13 +234,13 @@ async def _refresh(connection: Connection, known: _Known, delivery: Delivery) ->
         await connection.execute(statement("ledger", "retitle_words"), {"id": known.id})
 
 
-async def _spool(connection: Connection, source_id: int, version: int, body: Path) -> None:
+async def _spool(connection: Connection, entry: _Entry, body: Path) -> None:
     with body.open("rb") as stream:
         piece = 0
         while read := stream.read(_PIECE_BYTES):
             await connection.execute(
                 statement("ledger", "spool"),
-                {"source_id": source_id, "version": version, "piece": piece, "bytes": read},
+                {"source_id": entry.id, "version": entry.version, "piece": piece, "bytes": read},
             )
             piece += 1
 

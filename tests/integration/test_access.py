@@ -57,15 +57,17 @@ class House:
     async def deliver(
         self, ref: SourceRef, readers: set[str], modified: datetime = START, *, adds: bool = False, title: str = "t"
     ) -> Admission | None:
-        delivery = Delivery(
-            NC, ref, title, "text/plain", modified, frozenset(map(user, readers)), adds_readers=adds
-        )
+        delivery = Delivery(NC, ref, title, "text/plain", modified, frozenset(map(user, readers)), adds_readers=adds)
         return await self.ledger.admit(delivery, self.body, self.body.stat().st_size)
 
     async def index(self) -> None:
         for source in await self.ledger.claim(100, timedelta(minutes=5)):
             chunk = Chunk(0, "a common sentence", language="english")
             await self.chunks.put(source, [chunk], VECTOR[None, :], self.space, content_digest=b"")
+
+    async def sweep(self) -> None:
+        await self.access.sweep_sources()
+        await self.access.sweep_sets()
 
     async def visible(self, name: str) -> set[SourceRef]:
         question = Question("common sentence", user(name), limit=100)
@@ -122,9 +124,7 @@ class Oracle:
         self.drop_unread()
 
     def delete(self, targets: list[SourceRef] | str) -> None:
-        self.readers = {
-            ref: names for ref, names in self.readers.items() if not concerns(targets, ref)
-        }
+        self.readers = {ref: names for ref, names in self.readers.items() if not concerns(targets, ref)}
 
     def delete_user(self, name: str) -> None:
         self.remembered.append(("deny", None, {name}))
@@ -190,7 +190,7 @@ async def test_after_every_operation_each_user_sees_exactly_what_the_oracle_says
         await house.index()
         for name in USERS:
             assert await house.visible(name) == oracle.visible(name)
-        await house.access.sweep()
+        await house.sweep()
         assert await house.count("source") == len(oracle.readers)
         assert await house.count("chunk") == len(oracle.readers)
         assert await house.count("access_set") == len({frozenset(names) for names in oracle.readers.values()})
@@ -264,7 +264,7 @@ async def test_a_deleted_user_leaves_nothing(house: House) -> None:
     await house.index()
 
     await house.access.delete_user(user("bob"))
-    await house.access.sweep()
+    await house.sweep()
 
     for table, rows in {"source": 1, "chunk": 1, "chunk_text": 1, "words": 1, "embedding_1": 1, "principal": 1}.items():
         assert await house.count(table) == rows, table

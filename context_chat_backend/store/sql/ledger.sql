@@ -102,14 +102,6 @@ SELECT count(*), coalesce(sum(size), 0)::bigint FROM source WHERE state = 'waiti
 UPDATE source SET priority = 1
 WHERE realm = %(realm)s AND ref = ANY (%(refs)s) AND state = 'waiting'
 
--- name: within_reach
--- Is there anything to answer from?
-SELECT EXISTS (
-    SELECT FROM source JOIN access_member USING (access_set_id) JOIN principal ON principal.id = principal_id
-    WHERE principal.realm = %(realm)s AND principal.name = %(name)s
-      AND (%(providers)s::text[] IS NULL OR provider = ANY (%(providers)s))
-      AND (%(refs)s::text[] IS NULL OR ref = ANY (%(refs)s)))
-
 -- name: count_indexed
 -- Indexed sources by provider.
 SELECT provider, count(*) FROM source
@@ -123,7 +115,3 @@ SELECT state::text, count(*) FROM source WHERE state <> 'gone' GROUP BY state
 -- name: rejected
 -- What was rejected last, for the administrator.
 SELECT ref, title, reason, settled_at FROM source WHERE state = 'rejected' ORDER BY settled_at DESC LIMIT %(limit)s
-
--- name: next_due
--- When there is work again.
-SELECT next_attempt_at FROM source WHERE state = 'waiting' ORDER BY next_attempt_at LIMIT 1

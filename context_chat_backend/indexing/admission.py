@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The door of the index: each delivery gets a verdict on its own, and nothing is acknowledged before it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from context_chat_backend.domain import Admission, Delivery, Reason
+from context_chat_backend.errors import SourceRejected, WaitingListFull
+from context_chat_backend.store.ledger import Ledger, Waiting
+
+_COUNT_SECONDS = 1.0
+"""How long a count of the waiting list is trusted; between counts what is admitted here is added."""
+
+
+class Admissions:
+    """Admits deliveries while there is room for them."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        accepts: Callable[[str, str], bool],
+        *,
+        max_source_bytes: int,
+        max_waiting_sources: int,
+        max_waiting_bytes: int,
+        admitted: asyncio.Event,
+    ) -> None:
+        """`accepts` says of media type and title whether there is a parser; `admitted` is set after each admission."""
+        self._ledger = ledger
+        self._accepts = accepts
+        self._max_source_bytes = max_source_bytes
+        self._max_waiting = Waiting(max_waiting_sources, max_waiting_bytes)
+        self._admitted = admitted
+        self._waiting = Waiting(0, 0)
+        self._counted_at = float("-inf")
+
+    async def admit(self, delivery: Delivery, body: Path, size: int) -> Admission:
+        """Store a delivery whose content is the file `body` of `size` bytes.
+
+        Raises SourceRejected when it can never be indexed (empty, too large, unsupported), WaitingListFull when there
+        is no room for now, DatabaseUnavailable.
+        """
+        if (reason := self._refusal(delivery, size)) is not None:
+            await self._ledger.turn_away(delivery, size, reason)
+            raise SourceRejected(reason)
+        if not await self._has_room():
+            admission = await self._ledger.admit_known(delivery, size)
+            if admission is None:
+                raise WaitingListFull("the waiting list is full")
+            return admission
+        admission = await self._ledger.admit(delivery, body, size)
+        if admission is Admission.ADMITTED:
+            self._waiting = Waiting(self._waiting.sources + 1, self._waiting.bytes + size)
+            self._admitted.set()
+        return admission
+
+    async def wait_for_room(self, timeout_seconds: float) -> bool:
+        """Wait until the waiting list has room; False when it has none after `timeout_seconds`."""
+        deadline = time.monotonic() + timeout_seconds
+        while not await self._has_room():
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(min(_COUNT_SECONDS, timeout_seconds))
+        return True
+
+    def _refusal(self, delivery: Delivery, size: int) -> Reason | None:
+        if size == 0:
+            return Reason.EMPTY
+        if size > self._max_source_bytes:
+            return Reason.TOO_LARGE
+        return None if self._accepts(delivery.media_type, delivery.title) else Reason.UNSUPPORTED
+
+    async def _has_room(self) -> bool:
+        if time.monotonic() - self._counted_at > _COUNT_SECONDS:
+            self._waiting = await self._ledger.waiting()
+            self._counted_at = time.monotonic()
+        return self._waiting.sources < self._max_waiting.sources and self._waiting.bytes < self._max_waiting.bytes

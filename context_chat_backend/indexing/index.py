@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The way of a document: claim, read, parse, chunk, embed, put, verdict.
+
+Workers share nothing but the ledger, so any number of them, in any number of processes, may run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import tempfile
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from context_chat_backend.domain import Chunk, ClaimedSource, Document, Reason
+from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, SourceRejected
+from context_chat_backend.indexing.chunking import split
+from context_chat_backend.logs import get_logger
+from context_chat_backend.ports import Embedder, Vectors
+from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.ledger import Ledger
+from context_chat_backend.store.spaces import StoredSpace
+
+LEASE = timedelta(minutes=10)
+"""Longer than any step between two prolongations may take; after it, work of a dead process is done again."""
+
+MAX_ATTEMPTS = 5
+"""After this many attempts that ended without a verdict a source is rejected, with its reason, until delivered anew."""
+
+_EMBED_AT_ONCE = 64
+_IDLE_SECONDS = 2.0
+_log = get_logger(__name__)
+
+
+class Parser(Protocol):
+    """What turns bytes into a document; parsing/sandbox.py in the product."""
+
+    async def parse(self, content: Path, media_type: str, title: str) -> Document:
+        """The document in the file `content`. Raises SourceRejected."""
+        ...
+
+
+class Indexer:
+    """Workers that settle what waits."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        chunks: Chunks,
+        parser: Parser,
+        embedder: Embedder,
+        space: StoredSpace,
+        *,
+        folder: Path,
+        chunk_characters: int,
+        workers: int,
+        admitted: asyncio.Event,
+    ) -> None:
+        """`folder` takes bodies while they are parsed; `admitted` is set when there may be work."""
+        self._ledger = ledger
+        self._chunks = chunks
+        self._parser = parser
+        self._embedder = embedder
+        self._space = space
+        self._folder = folder
+        self._chunk_characters = chunk_characters
+        self._workers = workers
+        self._admitted = admitted
+        self._settled = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Index until cancelled. What a cancelled worker had claimed is due again when its lease ends."""
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(self._workers):
+                workers.create_task(self._work())
+
+    async def wait_for_verdict(self, timeout_seconds: float) -> None:
+        """Return when some source was settled by this process, or after `timeout_seconds`."""
+        try:
+            async with asyncio.timeout(timeout_seconds), self._settled:
+                await self._settled.wait()
+        except TimeoutError:
+            return
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                claimed = await self._ledger.claim(1, LEASE)
+                if claimed:
+                    await self.settle(claimed[0])
+                    continue
+            except DatabaseUnavailable as error:
+                _log.warning("indexing_waits_for_database", error=str(error))
+            await self._wait_for_work()
+
+    async def _wait_for_work(self) -> None:
+        self._admitted.clear()
+        try:
+            await asyncio.wait_for(self._admitted.wait(), _IDLE_SECONDS)
+        except TimeoutError:
+            return
+
+    async def settle(self, source: ClaimedSource) -> None:
+        """Index a claimed source and record the verdict. Raises DatabaseUnavailable."""
+        try:
+            if source.attempts > MAX_ATTEMPTS:
+                raise SourceRejected(Reason.INTERNAL)
+            await self._index(source)
+        except SourceRejected as rejection:
+            await self._ledger.reject(source, rejection.reason)
+            _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(rejection.reason))
+        except ModelUnavailable as error:
+            _log.warning("embedding_unavailable", source_id=source.id, error=str(error))
+            await self._ledger.retry_later(source, Reason.EMBEDDING_DOWN, _back_off(source.attempts))
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # a fault of ours must not stop the other sources; the type says where to look
+            _log.error("indexing_failed", source_id=source.id, error=type(error).__name__, attempts=source.attempts)
+            await self._ledger.retry_later(source, Reason.INTERNAL, _back_off(source.attempts))
+        finally:
+            async with self._settled:
+                self._settled.notify_all()
+
+    async def _index(self, source: ClaimedSource) -> None:
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix="parse-") as content:
+            digest = hashlib.sha256()
+            async for piece in self._ledger.read(source):
+                content.write(piece)
+                digest.update(piece)
+            content.flush()
+            document = await self._parser.parse(Path(content.name), source.media_type, source.title)
+        chunks = await asyncio.to_thread(split, document, max_characters=self._chunk_characters)
+        if not chunks:
+            raise SourceRejected(Reason.EMPTY)
+        vectors = await self._embed(source, chunks)
+        if await self._chunks.put(source, chunks, vectors, self._space, content_digest=digest.digest()):
+            _log.info("source_indexed", source_id=source.id, version=source.version, chunks=len(chunks))
+
+    async def _embed(self, source: ClaimedSource, chunks: Sequence[Chunk]) -> Vectors:
+        """Vectors of the chunks; the lease is kept while a long document is embedded."""
+        texts = [embedded_text(source.title, chunk) for chunk in chunks]
+        vectors = []
+        for start in range(0, len(texts), _EMBED_AT_ONCE):
+            if start:
+                await self._ledger.prolong(source, LEASE)
+            vectors.append(await self._embedder.embed_passages(texts[start : start + _EMBED_AT_ONCE]))
+        return np.concatenate(vectors)
+
+
+def embedded_text(title: str, chunk: Chunk) -> str:
+    """What is embedded of a chunk: the file name and the heading say what the text is about (ruling 9)."""
+    name = title.rsplit("/", 1)[-1]
+    return "\n".join(line for line in (name, chunk.location.heading, chunk.text) if line)
+
+
+def _back_off(attempts: int) -> timedelta:
+    """Full jitter over a doubling interval, 2 s to 5 min, so that retries neither pile up nor march in step."""
+    return timedelta(seconds=random.uniform(0.5, 1.0) * min(300.0, 2.0 * 2**attempts))  # noqa: S311

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Rows of what was deleted are removed in the background; it has been invisible since the action was acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from context_chat_backend.errors import DatabaseUnavailable
+from context_chat_backend.logs import get_logger
+from context_chat_backend.store.access import Access
+
+_SECONDS_BETWEEN = 5.0
+_SECONDS_BETWEEN_SETS = 600.0
+_log = get_logger(__name__)
+
+
+async def keep_swept(actions: Access) -> None:
+    """Sweep until cancelled."""
+    sets_swept_at = float("-inf")
+    while True:
+        try:
+            swept = await actions.sweep_sources()
+            if swept or time.monotonic() - sets_swept_at > _SECONDS_BETWEEN_SETS:
+                await actions.sweep_sets()
+                sets_swept_at = time.monotonic()
+        except DatabaseUnavailable as error:
+            _log.warning("sweeping_waits_for_database", error=str(error))
+        await asyncio.sleep(_SECONDS_BETWEEN)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Builds the program from one configuration: the only place that constructs adapters; closes them in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from context_chat_backend.answering.answer import Answering
+from context_chat_backend.config import Config
+from context_chat_backend.domain import Answer, FoundSource, Question
+from context_chat_backend.health import Health
+from context_chat_backend.indexing.admission import Admissions
+from context_chat_backend.indexing.index import Indexer
+from context_chat_backend.indexing.sweeping import keep_swept
+from context_chat_backend.indexing.urgency import wait_for_scope
+from context_chat_backend.inference.embedding import build_embedder
+from context_chat_backend.inference.language import build_language_model
+from context_chat_backend.logs import get_logger
+from context_chat_backend.nextcloud.client import NextcloudClient
+from context_chat_backend.parsing.registry import accepts
+from context_chat_backend.parsing.sandbox import Sandbox
+from context_chat_backend.retrieval.retrieve import Retriever
+from context_chat_backend.store.access import Access
+from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.ledger import Ledger
+from context_chat_backend.store.search import Search
+from context_chat_backend.store.spaces import Spaces
+from context_chat_backend.store.switch import Switch
+
+_log = get_logger(__name__)
+
+
+class Backend:
+    """Everything that runs. Attributes beside `config` and `health` exist from the end of `start()` on."""
+
+    database: Database
+    ledger: Ledger
+    actions: Access
+    admission: Admissions
+    indexer: Indexer
+    switch: Switch
+    nextcloud: NextcloudClient | None
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.health = Health()
+        self._stack = AsyncExitStack()
+
+    async def start(self, *, indexing: bool = True) -> None:
+        """Open everything; with `indexing` the workers run too. On an error what was opened is closed again.
+
+        Raises StartError, ConfigurationError, DatabaseUnavailable, ModelUnavailable.
+        """
+        try:
+            await self._open(indexing)
+        except BaseException:
+            await self.close()
+            raise
+        self.health.ready = True
+
+    async def close(self) -> None:
+        """Stop the workers, then close models and database."""
+        self.health.ready = False
+        await self._stack.aclose()
+
+    async def answer(self, question: Question) -> Answer:
+        """Answer from what the asker may read, after waiting a while for scoped sources that are being indexed.
+
+        Raises InvalidRequest, ModelUnavailable, DatabaseUnavailable.
+        """
+        await wait_for_scope(question, self.ledger, self.indexer)
+        return await self._answering.answer(question)
+
+    async def find_sources(self, question: Question) -> list[FoundSource]:
+        """The sources that answer best, each once. Raises ModelUnavailable, DatabaseUnavailable."""
+        await wait_for_scope(question, self.ledger, self.indexer)
+        return await self._retriever.sources(question)
+
+    async def chat(self, text: str) -> str:
+        """What the language model says without documents. Raises InvalidRequest, ModelUnavailable."""
+        return await self._answering.chat(text)
+
+    async def _open(self, indexing: bool) -> None:
+        config, stack = self.config, self._stack
+        temporary = _folder(config.storage / "tmp")
+        url = await self._open_database()
+        database = self.database = Database(url)
+        await database.open()
+        stack.push_async_callback(database.close)
+        embedder = build_embedder(
+            config.embedding.name,
+            config.embedding.options,
+            models=_folder(config.storage / "models"),
+            threads=config.indexing.embedding_threads,
+        )
+        stack.push_async_callback(embedder.close)
+        model = build_language_model(config.llm.name, config.llm.options)
+        stack.push_async_callback(model.close)
+        spaces = Spaces(database)
+        space = await spaces.ensure(embedder.space)
+        if missing := await spaces.answer_with(space):
+            _log.warning("chunks_without_vector", chunks=missing, model=space.space.model)
+        parser = Sandbox(config.indexing.parser_processes)
+        await parser.start()
+        stack.push_async_callback(parser.close)
+        admitted = asyncio.Event()
+        self.ledger = Ledger(database)
+        self.actions = Access(database)
+        self.switch = Switch(database)
+        self.admission = Admissions(
+            self.ledger,
+            accepts,
+            max_source_bytes=config.indexing.max_source_bytes,
+            max_waiting_sources=config.indexing.waiting_sources_limit,
+            max_waiting_bytes=config.indexing.waiting_bytes_limit,
+            admitted=admitted,
+        )
+        self.indexer = Indexer(
+            self.ledger,
+            Chunks(database),
+            parser,
+            embedder,
+            space,
+            folder=temporary,
+            chunk_characters=config.indexing.chunk_characters,
+            workers=config.indexing.parser_processes + 2,
+            admitted=admitted,
+        )
+        self._retriever = Retriever(embedder, Search(database), space)
+        self._answering = Answering(self._retriever, model)
+        self.nextcloud = await self._open_nextcloud()
+        if indexing:
+            self._run(self.indexer.run, "indexing")
+            self._run(lambda: keep_swept(self.actions), "sweeping")
+
+    async def _open_database(self) -> str:
+        configured = self.config.database_url
+        if configured is not None:
+            url = configured.reveal()
+        else:
+            embedded = EmbeddedPostgres(self.config.storage)
+            url = await embedded.start()
+            self._stack.push_async_callback(embedded.stop)
+        await install_schema(url)
+        return url
+
+    async def _open_nextcloud(self) -> NextcloudClient | None:
+        app = self.config.app
+        if app.nextcloud_url is None or app.secret is None:
+            return None
+        client = NextcloudClient(app.nextcloud_url, app.id, app.version, app.secret.reveal())
+        self._stack.push_async_callback(client.close)
+        return client
+
+    def _run(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Run `work` in the background until close; a fault in it is logged and turns the health to not ready."""
+        task = asyncio.ensure_future(work())
+        task.add_done_callback(lambda done: self._ended(done, name))
+        self._stack.push_async_callback(_cancel, task)
+
+    def _ended(self, task: asyncio.Future[None], name: str) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("background_work_failed", work=name, error=type(error).__name__)
+            self.health.ready = False
+
+
+async def _cancel(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
