@@ -1,1 +1,26 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
+"""The embedders, by the names the configuration gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.ports import Embedder
+
+
+def build_embedder(name: str, options: Mapping[str, Any], *, models: Path, threads: int) -> Embedder:
+    """The embedder of that name; `models` is a folder for what it keeps. Raises ConfigurationError."""
+    match name:
+        case "onnx":
+            from context_chat_backend.inference.embedding.onnx import OnnxEmbedder
+
+            return OnnxEmbedder(models, threads=threads, quantised=bool(options.get("quantised", True)))
+        case "hashing":
+            from context_chat_backend.inference.embedding.hashing import HashingEmbedder
+
+            return HashingEmbedder(int(options.get("dimension", 384)))
+        case _:
+            raise ConfigurationError(f"embedding: there is no '{name}'; use 'onnx' or 'hashing'")

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What every command does first: repair steps, configuration, logging; in that order (ruling 24)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from context_chat_backend import __version__, config, hardware, logs, upgrade
+from context_chat_backend.config import Config
+from context_chat_backend.wiring import Backend
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Where `repairs/`, `samples/` and the two configuration files lie."""
+
+
+def read_configuration() -> Config:
+    """Bring files up to date, choose a configuration at the first start, read it, start logging.
+
+    Raises ConfigurationError, StartError.
+    """
+    environment = config.read_environment(os.environ, Path.cwd())
+    storage = config.storage_of(environment)
+    upgrade.run(storage, ROOT / "repairs", __version__)
+    hardware.choose_configuration(storage, ROOT, environment)
+    settings = config.load(environment, Path.cwd())
+    logs.configure(settings.log_level, settings.storage / "logs")
+    for warning in settings.warnings:
+        logs.get_logger(__name__).warning("configuration", note=warning)
+    return settings
+
+
+@asynccontextmanager
+async def open_backend(settings: Config, *, indexing: bool) -> AsyncIterator[Backend]:
+    """A running backend, closed at the end; with `indexing` the workers run."""
+    backend = Backend(settings)
+    await backend.start(indexing=indexing)
+    try:
+        yield backend
+    finally:
+        await backend.close()
