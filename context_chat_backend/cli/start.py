@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,11 +20,11 @@ def read_configuration() -> Config:
 
     Raises ConfigurationError, StartError.
     """
-    environment = config.read_environment(os.environ, Path.cwd())
+    environment = config.read_environment(Path.cwd())
     storage = config.storage_of(environment)
     upgrade.run(storage, ROOT / "repairs", __version__)
     hardware.choose_configuration(storage, ROOT, environment)
-    settings = config.load(environment, Path.cwd())
+    settings = config.load(environment, cores=hardware.usable_cores())
     logs.configure(settings.log_level, settings.storage / "logs")
     for warning in settings.warnings:
         logs.get_logger(__name__).warning("configuration", note=warning)

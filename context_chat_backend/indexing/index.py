@@ -155,7 +155,10 @@ class Indexer:
 def embedded_text(title: str, chunk: Chunk) -> str:
     """What is embedded of a chunk: the file name and the heading say what the text is about (ruling 9)."""
     name = title.rsplit("/", 1)[-1]
-    return "\n".join(line for line in (name, chunk.location.heading, chunk.text) if line)
+    heading = chunk.location.heading
+    if heading is not None and heading in chunk.text:
+        heading = None  # the first chunk below a heading begins with it
+    return "\n".join(line for line in (name, heading, chunk.text) if line)
 
 
 def _back_off(attempts: int) -> timedelta:

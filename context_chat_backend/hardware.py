@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What this machine has, and which of the two configurations applies therefore."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from context_chat_backend.errors import StartError
+
+_DEVICES = {"cpu": "cpu", "cuda": "cuda", "nvidia": "cuda", "rocm": "rocm", "amd": "rocm"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What computes here, and how we know."""
+
+    device: str
+    """'cpu', 'cuda' or 'rocm'."""
+    reason: str
+
+
+def detect(environment: Mapping[str, str], root: Path = Path("/")) -> Hardware:
+    """COMPUTE_DEVICE when it is set, else what the kernel below `root` shows: NVIDIA, AMD, else CPU."""
+    wish = environment.get("COMPUTE_DEVICE", "").strip().lower()
+    if wish in _DEVICES:
+        return Hardware(_DEVICES[wish], f"COMPUTE_DEVICE is {wish.upper()}")
+    if (root / "dev/nvidiactl").exists() or (root / "proc/driver/nvidia/version").exists():
+        return Hardware("cuda", "an NVIDIA driver is loaded")
+    if (root / "dev/kfd").exists():
+        return Hardware("rocm", "an AMD compute driver is loaded")
+    return Hardware("cpu", "no GPU driver is loaded")
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """How many cores this process may use: its affinity, and the quota of its control group."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (root / "sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cores
+
+
+def choose_configuration(storage: Path, templates: Path, environment: Mapping[str, str]) -> Hardware | None:
+    """Copy the configuration for this machine to `storage` when there is none; returns what decided, else None.
+
+    `templates` is the folder with `config.cpu.yaml` and `config.gpu.yaml`. Raises StartError.
+    """
+    target = storage / "config.yaml"
+    if target.exists():
+        return None
+    found = detect(environment)
+    source = templates / ("config.cpu.yaml" if found.device == "cpu" else "config.gpu.yaml")
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(".new")
+        shutil.copyfile(source, temporary)
+        temporary.rename(target)
+    except OSError as error:
+        raise StartError(
+            f"{storage} cannot be written to ({error.strerror}): give this user the folder, make room on its disk, or set "
+            "APP_PERSISTENT_STORAGE to another one"
+        ) from error
+    return found

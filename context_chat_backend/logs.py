@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One JSON line for each event: to the terminal (readable there) and to a file that rotates.
+
+Events have constant names and carry ids, counts and reasons; never what users wrote, never secrets.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+_FILE_BYTES = 20 * 1024 * 1024
+_FILES = 10
+_QUIET = ("httpx", "httpcore", "uvicorn.access", "psycopg.pool", "asyncio", "multipart", "python_multipart", "pebble")
+
+
+def get_logger(name: str) -> Any:
+    """A logger whose methods take an event name and facts: `log.info("source_indexed", source_id=7)`."""
+    return structlog.stdlib.get_logger(name)
+
+
+def configure(level: str, folder: Path) -> None:
+    """Start logging at `level` ('debug' … 'error') to standard error and to `folder`/ccb.log (20 MB, 10 files)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    terminal = logging.StreamHandler(sys.stderr)
+    readable = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    terminal.setFormatter(_formatter(shared, readable))
+    file = logging.handlers.RotatingFileHandler(
+        folder / "ccb.log", maxBytes=_FILE_BYTES, backupCount=_FILES - 1, encoding="utf-8", delay=True
+    )
+    file.setFormatter(_formatter(shared, structlog.processors.JSONRenderer()))
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    root.addHandler(terminal)
+    root.addHandler(file)
+    root.setLevel(level.upper())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _formatter(shared: list[Any], renderer: Any) -> logging.Formatter:
+    # Exceptions of libraries may quote what users wrote: their type is logged, their text is not.
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, _without_traceback],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+
+
+def _without_traceback(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    failure = event.pop("exc_info", None)
+    if isinstance(failure, tuple) and failure[0] is not None:
+        event["error"] = failure[0].__name__
+    return event

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The library that reads most formats, kreuzberg, with its errors turned into verdicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from context_chat_backend.domain import Reason
+from context_chat_backend.errors import SourceRejected
+
+MEDIA_TYPES = {
+    "doc": "application/msword",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "eml": "message/rfc822",
+    "epub": "application/epub+zip",
+    "html": "text/html",
+    "msg": "application/vnd.ms-outlook",
+    "ods": "application/vnd.oasis.opendocument.spreadsheet",
+    "odt": "application/vnd.oasis.opendocument.text",
+    "pdf": "application/pdf",
+    "ppt": "application/vnd.ms-powerpoint",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "rtf": "application/rtf",
+    "xls": "application/vnd.ms-excel",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "xml": "application/xml",
+}
+
+
+def extract(content: bytes, kind: str, *, markdown: bool = False) -> Any:
+    """kreuzberg's result for `content`, a key of MEDIA_TYPES; with `markdown` headings are marked by `#`.
+
+    Raises SourceRejected.
+    """
+    import kreuzberg
+
+    config = kreuzberg.ExtractionConfig(
+        use_cache=False,  # it would write users' texts to a folder of its own
+        disable_ocr=True,
+        pages=kreuzberg.PageConfig(extract_pages=True),
+        output_format="markdown" if markdown else "plain",
+    )
+    try:
+        return kreuzberg.extract_bytes_sync(content, MEDIA_TYPES[kind], config)
+    except Exception as error:  # its errors differ by format; only the words tell them apart
+        said = str(error).lower()
+        encrypted = "password" in said or "encrypt" in said
+        raise SourceRejected(Reason.ENCRYPTED if encrypted else Reason.DAMAGED) from None

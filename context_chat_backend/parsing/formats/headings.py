@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Text with Markdown headings becomes parts, each under the heading it stands below."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from context_chat_backend.domain import Location, Part
+
+_HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+_MAX_CHARACTERS = 200
+
+
+def parts(text: str) -> Iterator[Part]:
+    """The parts of `text`; each begins with its heading line, so that no character is lost.
+
+    A heading with nothing below it opens the part of the next one.
+    """
+    start, heading, body = 0, None, 0
+    for match in _HEADING.finditer(text):
+        if text[body : match.start()].strip():
+            yield Part(text[start : match.start()], Location(heading=heading))
+            start = match.start()
+        heading, body = match[2][:_MAX_CHARACTERS], match.end()
+    yield Part(text[start:], Location(heading=heading))
