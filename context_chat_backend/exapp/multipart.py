@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The parts of a multipart request, one at a time, each spooled to a file: memory stays flat whatever is sent.
+
+Our own reader over python-multipart's tokenizer, because frameworks read the whole request before the first part can be
+used, and lose the headers in front of Content-Disposition that carry everything here (contract push-4x 2.2).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from context_chat_backend.web.errors import Refusal
+
+MAX_PARTS = 1000
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+@dataclass
+class Part:
+    """One part. Its file is gone when the next part is asked for."""
+
+    file: IO[bytes]
+    headers: dict[str, str] = field(default_factory=dict)
+    """By lower-case name; values in UTF-8, in Latin-1 where they are not."""
+    size: int = 0
+    """Bytes that were sent; the file holds no more than it may."""
+
+    @property
+    def path(self) -> Path:
+        """The file with its content."""
+        return Path(self.file.name)
+
+    @property
+    def name(self) -> str | None:
+        """The form field."""
+        return self._disposition(b"name")
+
+    @property
+    def filename(self) -> str | None:
+        """The file name, verbatim."""
+        return self._disposition(b"filename")
+
+    def _disposition(self, key: bytes) -> str | None:
+        _, options = parse_options_header(self.headers.get("content-disposition", "").encode())
+        value = options.get(key)
+        return None if value is None else _text(value)
+
+
+async def read_parts(
+    content_type: str, stream: AsyncIterable[bytes], *, folder: Path, max_part_bytes: int
+) -> AsyncGenerator[Part, None]:
+    """The parts of a body as they arrive; of each at most `max_part_bytes` + 1 bytes are kept, in `folder`.
+
+    Raises Refusal (400) when the body is not multipart, is cut off, or has too many parts or too long headers.
+    """
+    kind, options = parse_options_header(content_type.encode())
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise Refusal(400, "expected a body of type multipart/form-data with a boundary")
+    collector = _Collector(folder, max_part_bytes)
+    try:
+        parser = MultipartParser(boundary, collector.callbacks())  # type: ignore[arg-type]
+        async for piece in stream:
+            parser.write(piece)
+            for part in collector.take():
+                with part.file:
+                    yield part
+        parser.finalize()
+        if not collector.ended:
+            raise Refusal(400, "the body ends within a part")
+    except MultipartParseError:
+        raise Refusal(400, "the body is not well-formed multipart/form-data") from None
+    finally:
+        collector.close()
+
+
+class _Collector:
+    """Gathers what the tokenizer finds."""
+
+    def __init__(self, folder: Path, max_part_bytes: int) -> None:
+        self._folder = folder
+        self._max_part_bytes = max_part_bytes
+        self._count = 0
+        self._header_bytes = 0
+        self._name = b""
+        self._value = b""
+        self._current: Part | None = None
+        self._finished: list[Part] = []
+        self.ended = False
+
+    def callbacks(self) -> dict[str, object]:
+        """What the tokenizer calls."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._all,
+        }
+
+    def take(self) -> list[Part]:
+        """The parts that are complete."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def close(self) -> None:
+        """Remove the files of parts nobody took."""
+        for part in [*self._finished, *([self._current] if self._current else [])]:
+            part.file.close()
+
+    def _begin(self) -> None:
+        self._count += 1
+        if self._count > MAX_PARTS:
+            raise Refusal(400, f"more than {MAX_PARTS} parts in one request: send fewer at once")
+        self._header_bytes = 0
+        self._current = Part(tempfile.NamedTemporaryFile(dir=self._folder, prefix="part-"))
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._name += self._counted(data[start:end])
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += self._counted(data[start:end])
+
+    def _header_end(self) -> None:
+        assert self._current is not None
+        self._current.headers[_text(self._name).lower()] = _text(self._value)
+        self._name = self._value = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        assert self._current is not None
+        room = self._max_part_bytes + 1 - self._current.size
+        self._current.file.write(data[start : min(end, start + max(room, 0))])
+        self._current.size += end - start
+
+    def _end(self) -> None:
+        assert self._current is not None
+        self._current.file.flush()
+        self._finished.append(self._current)
+        self._current = None
+
+    def _all(self) -> None:
+        self.ended = True
+
+    def _counted(self, data: bytes) -> bytes:
+        self._header_bytes += len(data)
+        if self._header_bytes > _MAX_HEADER_BYTES:
+            raise Refusal(400, f"the headers of a part are longer than {_MAX_HEADER_BYTES} bytes")
+        return data
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

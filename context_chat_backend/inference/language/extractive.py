@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Answers without a language model: the best sentences of the passages, each with its citation.
+
+A sentence is good when it holds rare words of the question (weighted by how few of the passages' sentences hold them,
+as in BM25) and stands in a passage that was found early. Words are compared by their beginnings, which serves
+inflected languages without knowing them; in scripts without spaces by pairs of characters.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass
+
+from context_chat_backend.domain import Passage, Prompt
+
+_SENTENCES = 3
+_PASSAGES = 12
+_MAX_CHARACTERS = 400
+_STEM = 5
+"""Words are alike when their first characters are."""
+_RELATIVE_FLOOR = 0.5
+"""A further sentence must be at least this good, compared with the best."""
+_RANK_WEIGHT = 0.06
+_BORDER = re.compile(
+    r"(?<=[.!?…])"  # after the end of a sentence,
+    r"(?<!\b[A-ZÄÖÜ]\.)(?<!\b[DdMm]r\.)(?<!\b[Mm]rs\.)(?<!\b[Nn]r\.)(?<!\bbzw\.)(?<!\bca\.)(?<!\d\.)"  # which these are not
+    r"\s+|(?<=[。！？])|\n+"
+)
+_WORD = re.compile(r"[^\W_]+")
+_WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
+_MARKUP = re.compile(r"^(?:#{1,6}\s+|[-*+]\s+|\|)|\*\*|__|`")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    text: str
+    terms: frozenset[str]
+    passage: int
+    """Number of its passage, from 1."""
+    position: int
+
+
+class ExtractiveModel:
+    """Quotes instead of writing: nothing is invented, and no model is needed."""
+
+    name = "extractive"
+    context_tokens = 1_000_000
+
+    def count_tokens(self, text: str) -> int:
+        """Words are as good as tokens here: nothing is limited."""
+        return len(text.split())
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+        """The best sentences, best passage first, each followed by its marker; nothing when none fits."""
+        for number, sentence in enumerate(_best(prompt.question, prompt.passages)):
+            yield f"{' ' if number else ''}{_shortened(sentence.text)} [{sentence.passage}]"
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _best(question: str, passages: Sequence[Passage]) -> list[_Sentence]:
+    """At most three sentences, in the order of their passages and of the text."""
+    wanted = _terms(question)
+    sentences = [s for n, passage in enumerate(passages[:_PASSAGES], start=1) for s in _sentences(n, passage)]
+    holding = Counter(term for sentence in sentences for term in sentence.terms & wanted)
+    scored = sorted(
+        ((_score(sentence, wanted, holding, len(sentences)), sentence) for sentence in sentences),
+        key=lambda pair: (-pair[0], pair[1].passage, pair[1].position),
+    )
+    if not scored or scored[0][0] <= 0:
+        return []
+    floor = scored[0][0] * _RELATIVE_FLOOR
+    chosen: dict[str, _Sentence] = {}
+    for score, sentence in scored:
+        if score >= floor and len(chosen) < _SENTENCES:
+            chosen.setdefault(sentence.text, sentence)
+    return list(chosen.values())
+
+
+def _score(sentence: _Sentence, wanted: frozenset[str], holding: Counter[str], count: int) -> float:
+    common = sentence.terms & wanted
+    rarity = sum(math.log(1 + count / holding[term]) for term in common)
+    length = 1 + 0.02 * max(0, len(sentence.terms) - 25)
+    return rarity / length * (1 - _RANK_WEIGHT * min(sentence.passage - 1, 10))
+
+
+def _sentences(number: int, passage: Passage) -> Iterator[_Sentence]:
+    """The sentences of a passage; those that only repeat a title are left out."""
+    for position, raw in enumerate(_BORDER.split(passage.text)):
+        heading = raw.lstrip().startswith("#")
+        text = _plain(raw)
+        if text and not heading and (len(text.split()) > 2 or _WIDE.search(text)):
+            yield _Sentence(text, _terms(text), number, position)
+
+
+def _plain(text: str) -> str:
+    """Without markup, and without anything that could be taken for a citation."""
+    text = " ".join(_MARKUP.sub("", text.strip()).split())
+    return re.sub(r"\[(\d[\d\s,;]*)\]", r"(\1)", text)
+
+
+def _terms(text: str) -> frozenset[str]:
+    words = {word[:_STEM] for word in _WORD.findall(text.lower()) if len(word) > 2 or word.isdigit()}
+    pairs = {run[start : start + 2] for run in _WIDE.findall(text) for start in range(len(run) - 1)}
+    return frozenset(words | pairs)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _MAX_CHARACTERS:
+        return text
+    return text[:_MAX_CHARACTERS].rsplit(" ", 1)[0].rstrip(" ,;:") + " …"

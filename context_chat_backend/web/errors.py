@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Errors become answers here, and nowhere else: `{"error": text}` with texts that may be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from context_chat_backend.errors import ContextChatError, DatabaseUnavailable, ModelUnavailable, Unavailable
+from context_chat_backend.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class Refusal(Exception):
+    """An answer that is no success, decided by a route."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.headers = dict(headers or {})
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer every error in one shape."""
+    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(ContextChatError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _refusal(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refusal)
+    return JSONResponse({"error": error.text}, error.status, error.headers)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ContextChatError)
+    if error.public:
+        return JSONResponse({"error": str(error)}, 400)
+    _log.warning("request_failed", path=request.url.path, error=type(error).__name__)
+    match error:
+        case DatabaseUnavailable():
+            return JSONResponse({"error": "the database does not answer: try again"}, 503)
+        case ModelUnavailable():
+            return JSONResponse({"error": "a model does not answer: try again"}, 503)
+        case Unavailable():
+            return JSONResponse({"error": "not available: try again"}, 503)
+        case _:
+            return JSONResponse({"error": "internal error"}, 500)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    """FastAPI's answer without `input`: what users wrote is not sent back."""
+    assert isinstance(error, RequestValidationError)
+    detail = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
+    return JSONResponse({"detail": detail}, 422)
+
+
+async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    _log.error("request_failed", path=request.url.path, error=type(error).__name__)
+    return JSONResponse({"error": "internal error"}, 500)
