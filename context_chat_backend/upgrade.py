@@ -44,7 +44,9 @@ def _run(storage: Path, repairs: Path, version: str) -> list[str]:
     previous = _previous_version(storage)
     info = storage / "repair.info"
     if not info.exists():
-        _write(info, "".join(f"{step.name}\n" for step in steps if previous == _FRESH or _release(step) <= _of(previous)))
+        _write(
+            info, "".join(f"{step.name}\n" for step in steps if previous == _FRESH or _release(step) <= _of(previous))
+        )
     done = set(info.read_text(encoding="utf-8").split())
     missing = [step for step in steps if step.name not in done and step.stem not in done]
     for step in missing:

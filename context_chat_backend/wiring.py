@@ -10,7 +10,7 @@ from pathlib import Path
 
 from context_chat_backend.answering.answer import Answering
 from context_chat_backend.config import Config
-from context_chat_backend.domain import Answer, FoundSource, Question
+from context_chat_backend.domain import Answer, EmbeddingSpace, FoundSource, Question
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.admission import Admissions
 from context_chat_backend.indexing.index import Indexer
@@ -22,6 +22,7 @@ from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.parsing.registry import accepts
 from context_chat_backend.parsing.sandbox import Sandbox
+from context_chat_backend.ports import Vectors
 from context_chat_backend.retrieval.retrieve import Retriever
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
@@ -85,6 +86,10 @@ class Backend:
         """What the language model says without documents. Raises InvalidRequest, ModelUnavailable."""
         return await self._answering.chat(text)
 
+    async def probe_embedding(self) -> tuple[EmbeddingSpace, Vectors]:
+        """The space that answers, and the vector of a word in it, for `doctor`. Raises ModelUnavailable."""
+        return self._embedder.space, await self._embedder.embed_question("health")
+
     async def _open(self, indexing: bool) -> None:
         config, stack = self.config, self._stack
         temporary = _folder(config.storage / "tmp")
@@ -92,7 +97,7 @@ class Backend:
         database = self.database = Database(url)
         await database.open()
         stack.push_async_callback(database.close)
-        embedder = build_embedder(
+        embedder = self._embedder = build_embedder(
             config.embedding.name,
             config.embedding.options,
             models=_folder(config.storage / "models"),

@@ -72,20 +72,31 @@ CONTACTS = [
 
 MEETING = [
     ("Annual meeting 2026", ["The annual meeting is on 18 April 2026 at 17:00 in the laundry room."]),
-    ("Decisions to take", ["Roof repair: yes or no, and when.", "New bicycle shed behind the garages.", "Guest flat: 25 euros a night."]),
+    (
+        "Decisions to take",
+        ["Roof repair: yes or no, and when.", "New bicycle shed behind the garages.", "Guest flat: 25 euros a night."],
+    ),
     ("Elections", ["Two seats on the board are vacant.", "Candidates tell the chairwoman, Mira Osei, by 4 April."]),
 ]
 
 GARDEN = [
-    ("The yard", "The chestnut in the yard was planted in 1931 by the first tenants. It must not be pruned before October."),
-    ("Beds", "Each household may tend one raised bed. Beds that lie fallow until the end of May go to the next on the list."),
+    (
+        "The yard",
+        "The chestnut in the yard was planted in 1931 by the first tenants. It must not be pruned before October.",
+    ),
+    (
+        "Beds",
+        "Each household may tend one raised bed. Beds that lie fallow until the end of May go to the next on the list.",
+    ),
     ("Water", "The rain barrel holds 400 litres. In dry summers the beds are watered after eight in the evening only."),
 ]
 
 
 def write_texts() -> None:
     """The formats that are text."""
-    write("shared/house-rules.md", """# House rules of Linden House
+    write(
+        "shared/house-rules.md",
+        """# House rules of Linden House
 
 ## Quiet hours
 Quiet hours are from 22:00 to 7:00, and on Sundays and public holidays all day. Drilling is allowed on working days
@@ -97,29 +108,41 @@ Every household has the laundry room for four hours a week; the list hangs on it
 
 ## Guests and pets
 Guests may stay for up to six weeks without notice to the board. Dogs are welcome on a lead; cats need no permission.
-""")
-    write("shared/hausordnung-kurz.txt", """Hausordnung, kurze Fassung
+""",
+    )
+    write(
+        "shared/hausordnung-kurz.txt",
+        """Hausordnung, kurze Fassung
 
 Die Mülltonnen werden dienstags und freitags geleert. Papier kommt in die blaue Tonne, Glas in den Container an der
 Ecke Lindenstraße. Sperrmüll muss bei der Stadt angemeldet werden; der nächste Termin ist der 14. Mai 2026.
 
 Im Winter räumt jede Wohnung eine Woche lang den Schnee vor dem Haus, und zwar bis sieben Uhr morgens.
 Der Plan dafür hängt im Treppenhaus neben den Briefkästen.
-""")
-    write("shared/energy-use.csv", """month;electricity in kWh;heating in MWh;water in cubic metres
+""",
+    )
+    write(
+        "shared/energy-use.csv",
+        """month;electricity in kWh;heating in MWh;water in cubic metres
 2025-10;1840;31.2;212
 2025-11;1990;44.8;205
 2025-12;2210;58.1;219
 2026-01;2305;63.4;208
 2026-02;2080;55.9;198
-""")
-    write("shared/neighbourhood.html", """<!DOCTYPE html>
+""",
+    )
+    write(
+        "shared/neighbourhood.html",
+        """<!DOCTYPE html>
 <html lang="en"><head><title>The neighbourhood of Linden House</title></head>
 <body><h1>Getting here</h1><p>Tram line 4 stops at Lindenplatz, three minutes on foot. The night bus N7 runs every
 hour until four in the morning.</p><h2>Shops</h2><p>The bakery Kornblume opens at six. The weekly market is on
 Saturdays from eight to one on the church square.</p></body></html>
-""")
-    write("alice/insurance.eml", """From: Weserland Insurance <service@weserland.example>
+""",
+    )
+    write(
+        "alice/insurance.eml",
+        """From: Weserland Insurance <service@weserland.example>
 To: Alice Brandt <alice@linden.example>
 Subject: Your building insurance for 2026
 Date: Mon, 2 Mar 2026 09:00:00 +0100
@@ -133,19 +156,26 @@ an excess of 1,000 euros. Your policy number is WL-20-7741.
 
 Kind regards
 Weserland Insurance
-""")
-    write("bob/key-list.rtf", r"""{\rtf1\ansi\deff0{\fonttbl{\f0 Helvetica;}}
+""",
+    )
+    write(
+        "bob/key-list.rtf",
+        r"""{\rtf1\ansi\deff0{\fonttbl{\f0 Helvetica;}}
 {\b Keys kept by the caretaker}\par
 The key of the boiler room hangs behind the second meter box.\par
 Flat 9 has left a spare key in envelope 31. The attic is opened with the brass key number 7.\par
 }
-""")
-    write("bob/auftraege.txt", """Aufträge des Hausmeisters
+""",
+    )
+    write(
+        "bob/auftraege.txt",
+        """Aufträge des Hausmeisters
 
 Der Aufzug wird am 21. April 2026 gewartet; er steht dann von acht bis zwölf Uhr still.
 Die Regenrinne an der Nordseite ist zu reinigen, sobald das Gerüst für das Dach steht.
 Der Elektriker Janssen tauscht die Lampen im Keller gegen solche mit Bewegungsmelder.
-""")
+""",
+    )
 
 
 def write(name: str, text: str) -> None:

@@ -15,19 +15,24 @@ ROOT = Path(__file__).resolve().parents[2]
 """Where `repairs/`, `samples/` and the two configuration files lie."""
 
 
-def read_configuration() -> Config:
+def read_configuration(*, quiet: bool = False) -> Config:
     """Bring files up to date, choose a configuration at the first start, read it, start logging.
+
+    Of `quiet` commands the terminal gets warnings only: they print what they have to say.
 
     Raises ConfigurationError, StartError.
     """
     environment = config.read_environment(Path.cwd())
     storage = config.storage_of(environment)
     upgrade.run(storage, ROOT / "repairs", __version__)
-    hardware.choose_configuration(storage, ROOT, environment)
+    found = hardware.choose_configuration(storage, ROOT, environment)
     settings = config.load(environment, cores=hardware.usable_cores())
-    logs.configure(settings.log_level, settings.storage / "logs")
+    logs.configure(settings.log_level, settings.storage / "logs", quiet=quiet)
+    log = logs.get_logger(__name__)
+    if found is not None:
+        log.info("configuration_chosen", device=found.device, reason=found.reason)
     for warning in settings.warnings:
-        logs.get_logger(__name__).warning("configuration", note=warning)
+        log.warning("configuration", note=warning)
     return settings
 
 

@@ -53,7 +53,9 @@ async def greeting() -> str:
 @router.post("/init")
 async def init(request: Request, backend: Ready) -> dict[str, str]:
     """Answer at once; tell Nextcloud in the background that there is nothing left to do."""
-    request.app.state.background.add(asyncio.create_task(_report_ready(backend)))
+    report = asyncio.create_task(_report_ready(backend))
+    request.app.state.background.add(report)  # the loop itself holds tasks weakly
+    report.add_done_callback(request.app.state.background.discard)
     return {}
 
 

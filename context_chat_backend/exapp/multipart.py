@@ -66,7 +66,7 @@ async def read_parts(
         raise Refusal(400, "expected a body of type multipart/form-data with a boundary")
     collector = _Collector(folder, max_part_bytes)
     try:
-        parser = MultipartParser(boundary, collector.callbacks())  # type: ignore[arg-type]
+        parser = MultipartParser(boundary, collector.callbacks())
         async for piece in stream:
             parser.write(piece)
             for part in collector.take():

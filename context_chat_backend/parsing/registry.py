@@ -72,7 +72,13 @@ _OPEN_DOCUMENT = {
     "application/vnd.oasis.opendocument.text": "odt",
 }
 _OFFICE_FOLDERS = {"word/": "docx", "xl/": "xlsx", "ppt/": "pptx"}
-_OLE_STREAMS = {"WordDocument": "doc", "PowerPoint Document": "ppt", "__substg1.0_": "msg", "Workbook": "xls", "Book": "xls"}
+_OLE_STREAMS = {
+    "WordDocument": "doc",
+    "PowerPoint Document": "ppt",
+    "__substg1.0_": "msg",
+    "Workbook": "xls",
+    "Book": "xls",
+}
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 

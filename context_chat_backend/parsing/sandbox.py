@@ -60,11 +60,9 @@ class Sandbox:
         """The document in the file `content`. Raises SourceRejected."""
         del title
         assert self._pool is not None, "start() comes first"
-        future = self._pool.schedule(
-            _outcome, args=(self._reader, content, media_type), timeout=self._timeout_seconds
-        )
+        future = self._pool.schedule(_outcome, args=(self._reader, content, media_type), timeout=self._timeout_seconds)
         try:
-            outcome = await asyncio.wrap_future(future)
+            outcome: Document | Reason = await asyncio.wrap_future(future)
         except (ParserTimeout, TimeoutError):
             raise SourceRejected(Reason.PARSER_TIMEOUT) from None
         except (ProcessExpired, MemoryError):

@@ -78,7 +78,7 @@ async def _require_vector(connection: Connection) -> None:
         ) from error
     rows = await connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
     row = await rows.fetchone()
-    version = str(row[0]) if row else "0"
+    version = row[0] if row else "0"
     if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < _MIN_VECTOR:
         raise ConfigurationError(
             f"the extension 'vector' of the database is {version}, at least 0.8 is needed: upgrade pgvector on its "

@@ -183,7 +183,10 @@ class EmbeddedPostgres:
         sockets = self._socket_folder()
         sockets.mkdir(mode=0o700, exist_ok=True)
         found = sockets.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), self._owner.uid if self._owner else -1):
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (
+            os.geteuid(),
+            self._owner.uid if self._owner else -1,
+        ):
             raise StartError(f"{sockets} belongs to somebody else: remove it")
         self._give(sockets)
         options = [

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,8 @@ class _Graph:
         """hidden @ matrix with int8 weights, one scale per column, symmetric; activations uint8 as they come."""
         scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12) / 127
         weights = self._constant(np.round(matrix / scale).astype(np.int8))
-        rounded, rounded_scale, zero = self._node("DynamicQuantizeLinear", hidden, outputs=3)
+        outputs = [f"n{len(self._nodes)}_{part}" for part in ("rounded", "scale", "zero")]
+        rounded, rounded_scale, zero = self._nodes_of("DynamicQuantizeLinear", [hidden], outputs, {})
         product = self._node("MatMulInteger", rounded, weights, zero, self._constant(np.zeros((), np.int8)))
         return self._node(
             "Mul", self._node("Cast", product, to=1), self._node("Mul", rounded_scale, self._constant(scale))
@@ -183,9 +184,13 @@ class _Graph:
         self._constants[name] = numpy_helper.from_array(np.asarray(value), name)
         return name
 
-    def _node(self, kind: str, *inputs: str, outputs: int = 1, output: str = "", **attributes: Any) -> Any:
+    def _node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        return self._nodes_of(kind, inputs, [output or f"n{len(self._nodes)}"], attributes)[0]
+
+    def _nodes_of(
+        self, kind: str, inputs: Sequence[str], outputs: list[str], attributes: Mapping[str, Any]
+    ) -> list[str]:
         from onnx import helper
 
-        names = [output or f"n{len(self._nodes)}_{index}" for index in range(outputs)]
-        self._nodes.append(helper.make_node(kind, inputs, names, **attributes))
-        return names[0] if outputs == 1 else names
+        self._nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
+        return outputs

@@ -54,8 +54,8 @@ class OnnxEmbedder:
 
     async def embed_question(self, text: str) -> Vectors:
         """See ports.Embedder."""
-        vectors: Vectors = await self._run([text])
-        return vectors[0]
+        vector: Vectors = (await self._run([text]))[0]
+        return vector
 
     async def close(self) -> None:
         """Stop the thread and free the model."""

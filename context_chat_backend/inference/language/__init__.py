@@ -29,9 +29,10 @@ def _openai(options: Mapping[str, Any]) -> LanguageModel:
 
     for option in ("base_url", "model"):
         if not isinstance(options.get(option), str) or not options[option]:
-            raise ConfigurationError(f"llm.openai.{option}: it is missing; for example {option}: " + (
-                "http://localhost:8080/v1" if option == "base_url" else "my-model"
-            ))
+            raise ConfigurationError(
+                f"llm.openai.{option}: it is missing; for example {option}: "
+                + ("http://localhost:8080/v1" if option == "base_url" else "my-model")
+            )
     api_key = options.get("api_key")
     return OpenAIModel(
         OpenAIServer(options["base_url"], None if api_key is None else str(api_key)),

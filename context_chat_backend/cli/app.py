@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The command line: each command reads the configuration, opens the backend, calls one use case and prints.
+
+Exit codes: 0 done; 1 done, but nothing was found or something is not well; 2 wrong use; 3 the configuration or this
+machine must be mended first (the message says how); 4 something needed is down: try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from context_chat_backend.cli import demo as sample
+from context_chat_backend.cli import doctor as examination
+from context_chat_backend.cli import index as local_files
+from context_chat_backend.cli.serve import serve as serve_until_stopped
+from context_chat_backend.cli.show import complaints, console, place, show_answer
+from context_chat_backend.cli.start import ROOT, open_backend, read_configuration
+from context_chat_backend.domain import Principal, Question, Realm
+from context_chat_backend.errors import ConfigurationError, ContextChatError, InvalidRequest, StartError
+from context_chat_backend.wiring import Backend
+
+NOT_WELL, WRONG_USE, TO_BE_MENDED, DOWN = 1, 2, 3, 4
+
+app = typer.Typer(
+    name="context-chat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Permission-aware answers from your own documents.",
+)  # fmt: skip
+
+User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def run() -> None:
+    """The entry point of the installed command `context-chat`."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        returned = app(list(arguments), standalone_mode=False)
+    except (ConfigurationError, StartError) as error:
+        complaints.print(f"[bold red]Cannot start:[/] {_plain(error)}")
+        return TO_BE_MENDED
+    except InvalidRequest as error:
+        complaints.print(f"[bold red]Error:[/] {_plain(error)}")
+        return WRONG_USE
+    except ContextChatError as error:
+        complaints.print(f"[bold red]Not available:[/] {_plain(error)}")
+        return DOWN
+    except typer.Abort:
+        return NOT_WELL
+    except Exception as error:  # typer's and click's own errors carry their message and code
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            return int(error.exit_code)
+        raise
+    return returned if isinstance(returned, int) else 0
+
+
+@app.command()
+def serve() -> None:
+    """Serve Nextcloud, as the environment says."""
+    asyncio.run(serve_until_stopped(read_configuration()))
+
+
+@app.command()
+def demo() -> None:
+    """Index the sample documents, print two cited answers, and serve."""
+    samples = ROOT / "samples" / "documents"
+    asyncio.run(serve_until_stopped(read_configuration(quiet=True), lambda backend: sample.show(backend, samples)))
+
+
+@app.command()
+def index(
+    path: Annotated[Path, typer.Argument(exists=True, help="A file or a folder.")],
+    user: Annotated[list[str], typer.Option("--user", "-u", help="Who may read it; may be given several times.")],
+    reader: Annotated[list[str] | None, typer.Option("--reader", "-r", help="Who may read it, too.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Index files of this machine; what is unchanged is left as it is."""
+    readers = frozenset(_user(name) for name in [*user, *(reader or [])])
+
+    async def work(backend: Backend) -> int:
+        with console.status("Indexing …", spinner="line") as status:
+            outcome = await local_files.index(
+                backend, path, readers, lambda file, said: status.update(f"{file.name}: {said}"), base=path.parent
+            )
+        if as_json:
+            print(json.dumps(vars(outcome)))
+        else:
+            console.print(
+                f"indexed {outcome.admitted}, unchanged {outcome.unchanged}, rejected {outcome.rejected}"
+                + (" (see: status)" if outcome.rejected else "")
+            )
+        return NOT_WELL if outcome.rejected else 0
+
+    return _with_backend(work, indexing=True)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What you want to know.")], user: User, as_json: Json = False
+) -> int:
+    """Answer a question from what the user may read, cited."""
+
+    async def work(backend: Backend) -> int:
+        answer = await backend.answer(_question(question, user, 20))
+        if as_json:
+            cited = [{"source": str(c.passage.source), "place": place(c.passage)} for c in answer.citations]
+            print(json.dumps({"answer": answer.text, "citations": cited}, ensure_ascii=False))
+        else:
+            show_answer(user, question, answer)
+        return 0 if answer.citations else NOT_WELL
+
+    return _with_backend(work)
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(help="What you are looking for.")],
+    user: User,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="How many sources at most.")] = 10,
+    as_json: Json = False,
+) -> int:
+    """List the sources that answer best, among those the user may read."""
+
+    async def work(backend: Backend) -> int:
+        found = await backend.find_sources(_question(question, user, limit))
+        if as_json:
+            rows = [{"source": str(s.ref), "title": s.title, "similarity": round(s.similarity, 4)} for s in found]
+            print(json.dumps(rows, ensure_ascii=False))
+        else:
+            for source in found:
+                console.print(f"{source.similarity:6.3f}  {source.title}", markup=False)
+        return 0 if found else NOT_WELL
+
+    return _with_backend(work)
+
+
+@app.command()
+def status(as_json: Json = False) -> int:
+    """How many sources are in which state, and why some were rejected."""
+
+    async def work(backend: Backend) -> int:
+        states = await backend.ledger.count_states()
+        rejected = await backend.ledger.rejected()
+        if as_json:
+            reasons = [{"source": r.ref, "title": r.title, "reason": r.reason} for r in rejected]
+            print(json.dumps({"states": states, "rejected": reasons}, ensure_ascii=False))
+            return 0
+        for state in ("indexed", "waiting", "rejected"):
+            console.print(f"{state:>9} {states.get(state, 0)}")
+        for source in rejected:
+            console.print(f"  {source.title or source.ref}: {source.reason}", markup=False)
+        return 0
+
+    return _with_backend(work)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> int:
+    """Check database, model, disk, configuration and Nextcloud; say what to do."""
+
+    async def work(backend: Backend) -> int:
+        findings = [finding async for finding in examination.examine(backend)]
+        if as_json:
+            print(json.dumps([{"what": f.what, "well": f.well, "said": f.said} for f in findings]))
+        else:
+            for finding in findings:
+                mark = "[green]ok[/]  " if finding.well else "[bold red]BAD[/] "
+                console.print(f"{mark} {finding.what}: {_plain(finding.said)}")
+        return 0 if all(finding.well for finding in findings) else NOT_WELL
+
+    return _with_backend(work)
+
+
+@app.command()
+def repair() -> None:
+    """Run the repair steps this installation lacks, as every start does, and stop."""
+    read_configuration()
+    console.print("All repair steps are done.")
+
+
+def _with_backend(work: Callable[[Backend], Awaitable[int]], *, indexing: bool = False) -> int:
+    async def opened() -> int:
+        # A terminated command must leave the database as an interrupted one does.
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        async with open_backend(read_configuration(quiet=True), indexing=indexing) as backend:
+            return await work(backend)
+
+    return asyncio.run(opened())
+
+
+def _question(text: str, user: str, limit: int) -> Question:
+    text = text.replace("\x00", " ").strip()
+    if not text:
+        raise InvalidRequest("the question is blank")
+    return Question(text, _user(user), limit=limit)
+
+
+def _user(name: str) -> Principal:
+    try:
+        return Principal(Realm.LOCAL, name.strip())
+    except ValueError as error:
+        raise InvalidRequest(f"--user: {error}") from None
+
+
+def _plain(said: Any) -> str:
+    """Text that rich prints as it is."""
+    return str(said).replace("[", r"\[")

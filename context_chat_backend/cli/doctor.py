@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`doctor`: look at everything the program needs, and say what to do where something is wrong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+
+from context_chat_backend.errors import ContextChatError
+from context_chat_backend.wiring import Backend
+
+_LOW_DISK_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    well: bool
+    said: str
+
+
+async def examine(backend: Backend) -> AsyncIterator[Finding]:
+    """Findings, one after the other; `backend` runs."""
+    for warning in backend.config.warnings:
+        yield Finding("configuration", True, f"note: {warning}")
+    yield Finding("configuration", True, str(backend.config.storage / "config.yaml"))
+    yield await _database(backend)
+    yield await _model(backend)
+    yield _disk(backend)
+    yield await _nextcloud(backend)
+    states = await backend.ledger.count_states()
+    said = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "nothing indexed yet"
+    yield Finding("index", True, said)
+
+
+async def _database(backend: Backend) -> Finding:
+    try:
+        versions = await backend.database.version()
+    except ContextChatError as error:
+        return Finding("database", False, f"{error}: is it running, and is its URL right?")
+    kind = "embedded" if backend.config.database_url is None else "external"
+    return Finding("database", True, f"PostgreSQL {versions['postgresql']}, pgvector {versions.get('vector')}, {kind}")
+
+
+async def _model(backend: Backend) -> Finding:
+    try:
+        space, vector = await backend.probe_embedding()
+    except ContextChatError as error:
+        return Finding("embedding", False, str(error))
+    return Finding("embedding", True, f"{space.model}, {len(vector)} dimensions; answers by {backend.config.llm.name}")
+
+
+def _disk(backend: Backend) -> Finding:
+    free = shutil.disk_usage(backend.config.storage).free
+    said = f"{free / 1024**3:.1f} GiB free in {backend.config.storage}"
+    return Finding("disk", free >= _LOW_DISK_BYTES, said if free >= _LOW_DISK_BYTES else f"{said}: make room")
+
+
+async def _nextcloud(backend: Backend) -> Finding:
+    url = backend.config.app.nextcloud_url
+    if url is None:
+        return Finding("Nextcloud", True, "not configured (NEXTCLOUD_URL); the command line works without it")
+    try:
+        async with httpx.AsyncClient(timeout=10) as client:
+            answer = await client.get(f"{url}/status.php")
+    except httpx.HTTPError as error:
+        return Finding("Nextcloud", False, f"{url} does not answer ({type(error).__name__}): check NEXTCLOUD_URL")
+    return Finding("Nextcloud", answer.is_success, f"{url} answers with status {answer.status_code}")

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Index files of this machine for local users."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from context_chat_backend.domain import Admission, Delivery, Principal, Realm, SourceRef, clean_title
+from context_chat_backend.errors import SourceRejected
+from context_chat_backend.wiring import Backend
+
+PROVIDER = "local__files"
+_ROOM_SECONDS = 600.0
+
+
+@dataclass
+class Outcome:
+    """What became of the files of one call."""
+
+    admitted: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+
+
+async def index(
+    backend: Backend, path: Path, readers: frozenset[Principal], told: Callable[[Path, str], None], *, base: Path
+) -> Outcome:
+    """Admit the file or folder `path` for `readers`, and wait until all of it has a verdict.
+
+    Titles are paths below `base`. `told` is called with each file and what became of it at the door.
+    """
+    outcome = Outcome()
+    admitted: list[SourceRef] = []
+    for file in _files(path):
+        delivery = _delivery(file, base, readers)
+        try:
+            admission = await _admit(backend, delivery, file)
+        except SourceRejected as rejection:
+            outcome.rejected += 1
+            told(file, f"rejected: {rejection.reason}")
+            continue
+        if admission is Admission.UNCHANGED:
+            outcome.unchanged += 1
+            told(file, "unchanged")
+        else:
+            outcome.admitted += 1
+            admitted.append(delivery.ref)
+            told(file, "waiting")
+    while admitted and await backend.ledger.prefer(Realm.LOCAL, admitted):
+        await backend.indexer.wait_for_verdict(1.0)
+    return outcome
+
+
+async def _admit(backend: Backend, delivery: Delivery, file: Path) -> Admission:
+    await backend.admission.wait_for_room(_ROOM_SECONDS)
+    return await backend.admission.admit(delivery, file, file.stat().st_size)
+
+
+def _delivery(file: Path, base: Path, readers: frozenset[Principal]) -> Delivery:
+    name = hashlib.sha256(str(file.resolve()).encode(errors="surrogateescape")).hexdigest()[:32]
+    title = file.relative_to(base) if file.is_relative_to(base) else file
+    return Delivery(
+        realm=Realm.LOCAL,
+        ref=SourceRef(PROVIDER, name),
+        title=clean_title(str(title).encode(errors="replace").decode()),
+        media_type=mimetypes.guess_type(file.name)[0] or "",
+        modified_at=datetime.fromtimestamp(file.stat().st_mtime, UTC),
+        readers=readers,
+    )
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The file itself, or the files below the folder that are not hidden, in order."""
+    if path.is_file():
+        yield path
+        return
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
+            yield file

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Serve: listen first, so that the heartbeat answers, then start the rest; on a signal stop in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+
+from context_chat_backend.config import AppSettings, Config
+from context_chat_backend.errors import StartError
+from context_chat_backend.logs import get_logger
+from context_chat_backend.web.app import build_app
+from context_chat_backend.wiring import Backend
+
+_STOP_SECONDS = 5
+_log = get_logger(__name__)
+
+
+async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]] | None = None) -> None:
+    """Run until a signal comes; `after_start` is called once with the running backend.
+
+    Raises StartError, ConfigurationError and whatever else keeps the backend from starting.
+    """
+    backend = Backend(config)
+    listener = _listen(config.app)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build_app(backend),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+            lifespan="off",
+        )  # fmt: skip
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    starting = asyncio.create_task(_start(backend, after_start))
+    try:
+        await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            starting.result()  # an error stops the start
+            await serving
+    finally:
+        server.should_exit = True
+        starting.cancel()
+        await asyncio.gather(serving, starting, return_exceptions=True)
+        await backend.close()
+        listener.close()
+
+
+async def _start(backend: Backend, after_start: Callable[[Backend], Awaitable[None]] | None) -> None:
+    await backend.start()
+    _log.info("ready", port=backend.config.app.port)
+    if after_start is not None:
+        await after_start(backend)
+
+
+def _listen(app: AppSettings) -> socket.socket:
+    """The socket to serve on: HaRP's unix socket, or address and port. Raises StartError when it is taken."""
+    if app.harp_socket is not None:
+        app.harp_socket.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(app.harp_socket))
+        return listener
+    family = socket.AF_INET6 if ":" in app.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((app.host, app.port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"port {app.port} is taken: stop the program that listens there, or set APP_PORT to another port"
+            ) from error
+        raise StartError(
+            f"{app.host}:{app.port} cannot be listened on ({error.strerror}): set APP_HOST, APP_PORT"
+        ) from error
+    return listener
