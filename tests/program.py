@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The real program as a process, and Nextcloud's side of the push contract as a client: for tests and benchmarks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+SECRET = "a secret of the tests: ü"
+BOUNDARY = "d3m0boundary"
+
+
+def headers(secret: str = SECRET, user: str = "") -> dict[str, str]:
+    """What AppAPI sends with every request."""
+    return {
+        "AA-VERSION": "5.0.2",
+        "EX-APP-ID": "context_chat_backend",
+        "EX-APP-VERSION": "5.3.1",
+        "AUTHORIZATION-APP-API": b64encode(f"{user}:{secret}".encode()).decode(),
+        "AA-REQUEST-ID": "CLI",
+    }
+
+
+def part(ref: str, body: bytes, users: str = "alice", **changes: str) -> bytes:
+    """One part of /loadSources as the companion's HTTP client writes it: its headers first, raw UTF-8."""
+    named = {
+        "userIds": users, "title": f"files/{ref.partition(': ')[2]}.txt", "type": "text/plain",
+        "modified": "1718000000", "provider": ref.partition(": ")[0],
+    } | changes  # fmt: skip
+    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    return (
+        f'--{BOUNDARY}\r\n{head}Content-Disposition: form-data; name="sources"; filename="{ref}"\r\n'
+        f"Content-Length: {len(body)}\r\nContent-Type: application/octet-stream\r\n\r\n"
+    ).encode() + body + b"\r\n"  # fmt: skip
+
+
+class Program:
+    """`main.py` in a process of its own, on a free port, with its own storage."""
+
+    def __init__(self, storage: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.storage = storage
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+        self._environment = {
+            "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "APP_SECRET": SECRET,
+            "APP_PORT": str(self.port), "APP_PERSISTENT_STORAGE": str(storage), **(environment or {}),
+        }  # fmt: skip
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers(), timeout=120)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Program:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self.client.close()
+
+    def start(self, *, enable: bool = True) -> None:
+        """Start, and wait until it is ready."""
+        self.storage.mkdir(parents=True, exist_ok=True)
+        with (self.storage / "output.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "main.py"], cwd=ROOT, env=self._environment, stdout=output, stderr=output
+            )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the program ended: {self.output()[-2000:]}")
+            with suppress(httpx.TransportError):
+                if self.client.get("/enabled").status_code == 200:
+                    if enable:
+                        assert self.client.put("/enabled?enabled=1").json() == {"error": ""}
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the program did not become ready")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and wait for the end; returns the exit code."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        self.process = None
+        return code
+
+    def output(self) -> str:
+        """What it has printed so far."""
+        return (self.storage / "output.log").read_text(encoding="utf-8", errors="replace")
+
+    def load(self, parts: Iterable[bytes]) -> httpx.Response:
+        """PUT /loadSources."""
+        body = b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+        kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        return self.client.put("/loadSources", content=body, headers=kind)
+
+    def post(self, path: str, body: object = None) -> Any:
+        """POST JSON; the decoded answer of a success."""
+        answer = self.client.post(path, json=body)
+        assert answer.status_code == 200, (path, answer.status_code, answer.text)
+        return answer.json()
+
+    def wait_for_indexed(self, count: int, seconds: float = 300) -> None:
+        """Wait until so many sources are indexed."""
+        deadline = time.monotonic() + seconds
+        indexed = 0
+        while time.monotonic() < deadline:
+            indexed = sum(self.post("/countIndexedDocuments").values())
+            if indexed >= count:
+                assert indexed == count
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{indexed} of {count} sources indexed: {self.output()[-2000:]}")
+
+    def search(self, user: str, query: str, limit: int = 5, **scope: object) -> list[str]:
+        """The source ids of POST /docSearch."""
+        found = self.post("/docSearch", {"query": query, "userId": user, "ctxLimit": limit, **scope})
+        return [source["source_id"] for source in found]
