@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -27,29 +29,55 @@ async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]
     """
     backend = Backend(config)
     listener = _listen(config.app)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            build_app(backend),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-            lifespan="off",
-        )  # fmt: skip
-    )
+    server = _server(backend)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     starting = asyncio.create_task(_start(backend, after_start))
+    stopped = _signalled()
     try:
-        await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done():
+        await asyncio.wait({serving, starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
             starting.result()  # an error stops the start
-            await serving
+        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         server.should_exit = True
         starting.cancel()
         await asyncio.gather(serving, starting, return_exceptions=True)
         await backend.close()
         listener.close()
+
+
+def _server(backend: Backend) -> uvicorn.Server:
+    settings = uvicorn.Config(
+        build_app(backend),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        lifespan="off",
+    )
+    return _Server(settings)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: they would end the process before the database is closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _signalled() -> asyncio.Future[None]:
+    """Done when the program is told to stop."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[None] = loop.create_future()
+
+    def stop() -> None:
+        if not stopped.done():
+            stopped.set_result(None)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    return stopped
 
 
 async def _start(backend: Backend, after_start: Callable[[Backend], Awaitable[None]] | None) -> None:

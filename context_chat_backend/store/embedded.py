@@ -73,6 +73,10 @@ class EmbeddedPostgres:
         """The URL of the maintenance database for the superuser: for tests, and for what only he may do."""
         return self._url("postgres", self._password("superuser"), "postgres")
 
+    def program_url(self, database: str = DATABASE) -> str:
+        """The URL of a database for the program's role."""
+        return self._url(ROLE, self._password("program"), database)
+
     async def start(self) -> str:
         """Start the server, or join it where it runs; returns the URL of the program's database.
 
@@ -91,7 +95,7 @@ class EmbeddedPostgres:
                 f"the embedded database cannot start in {self._storage} ({error.strerror}): give this user the folder, "
                 "make room on its disk, or set APP_PERSISTENT_STORAGE to another one"
             ) from error
-        return self._url(ROLE, self._password("program"), DATABASE)
+        return self.program_url()
 
     async def stop(self) -> None:
         """Leave the server; the last one to leave stops it."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 
 import pytest
@@ -52,10 +53,10 @@ def pushed(program: Program, found: list[Paragraph]) -> None:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+def program(module_storage: Path) -> Iterator[Program]:
     if not DATA.exists():
         pytest.skip("XQuAD is not here: the samples stand in (tests/acceptance/test_samples.py)")
-    with Program(tmp_path_factory.mktemp("xquad")) as running:
+    with Program(module_storage) as running:
         pushed(running, paragraphs())
         yield running
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from context_chat_backend.domain import (
 )
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
-from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces, StoredSpace
@@ -81,13 +80,9 @@ class House:
 
 
 @pytest.fixture
-async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
-    await install_schema(database_url)
-    database = Database(database_url)
-    await database.open()
+async def house(database: Database, tmp_path: Path) -> House:
     space = await Spaces(database).ensure(EmbeddingSpace("three", 3))
-    yield House(database, space, tmp_path)
-    await database.close()
+    return House(database, space, tmp_path)
 
 
 def concerns(targets: list[SourceRef] | str, ref: SourceRef) -> bool:

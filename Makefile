@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+# `make help` lists the targets. All run from this folder, with relative paths: its name may hold spaces.
+
+PYTHON := .venv/bin/python
+MAKE_VENV := ./dockerfile_scripts/make_venv.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all check format lock bench clean core tools
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+run: core ## Set up, index the samples, print two cited answers, serve on port 10034
+	@$(PYTHON) main.py demo
+
+test: tools ## Install what tests need, and run all but the slow ones
+	@$(PYTHON) -m pytest -m "not slow"
+
+test-all: tools ## Run the slow tests
+	@$(PYTHON) -m pytest -m slow
+
+check: tools ## Format, lint, types and unit tests: under two minutes
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -m pytest tests/unit
+
+format: tools ## Format the code
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .
+
+bench: tools ## Measure indexing rate and question latency
+	@$(PYTHON) -m benchmarks.indexing
+	@$(PYTHON) -m benchmarks.questions
+
+lock: ## Pin all dependencies anew (needs uv)
+	@./dockerfile_scripts/lock.sh
+
+clean: ## Remove the environment and caches; the index stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+core:
+	@$(MAKE_VENV) requirements.txt
+
+tools:
+	@$(MAKE_VENV) requirements.lock
