@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from context_chat_backend import config
+from context_chat_backend.config import Config, load, read_environment
+from context_chat_backend.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def read(storage: Path, text: str = "", **environment: str) -> Config:
+    (storage / "config.yaml").write_text(text, encoding="utf-8")
+    return load({"APP_PERSISTENT_STORAGE": str(storage), **environment}, cores=4)
+
+
+def refused(storage: Path, text: str = "", **environment: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        read(storage, text, **environment)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["config.cpu.yaml", "config.gpu.yaml"])
+def test_the_shipped_files_load_without_a_warning(tmp_path: Path, name: str) -> None:
+    shutil.copy(ROOT / name, tmp_path / "config.yaml")
+
+    loaded = load({"APP_PERSISTENT_STORAGE": str(tmp_path)}, cores=4)
+
+    assert (loaded.embedding.name, loaded.llm.name, loaded.warnings) == ("onnx", "extractive", ())
+    assert loaded.database_url is None
+
+
+def test_hardware_decides_counts_unless_they_are_set(tmp_path: Path) -> None:
+    assert read(tmp_path).indexing.parser_processes == 2
+    assert read(tmp_path, "parser_processes: 7").indexing.parser_processes == 7
+
+
+def test_the_first_supported_model_counts_and_others_of_the_reference_warn(tmp_path: Path) -> None:
+    text = "llm:\n  nc_texttotext:\n  openai:\n    base_url: http://x/v1\n    model: m\n  extractive:\n"
+    loaded = read(tmp_path, text)
+
+    assert loaded.llm.name == "openai"
+    assert loaded.llm.options == {"base_url": "http://x/v1", "model": "m"}
+    assert any("nc_texttotext" in warning for warning in loaded.warnings)
+
+
+def test_a_file_with_models_of_the_reference_alone_falls_back_with_a_warning(tmp_path: Path) -> None:
+    text = "embedding:\n  protocol: http\n  llama:\n    model_path: x.gguf\nllm:\n  llama:\n    n_ctx: 8192\n"
+    loaded = read(tmp_path, text)
+
+    assert (loaded.embedding.name, loaded.llm.name) == ("onnx", "extractive")
+    assert len(loaded.warnings) == 4
+
+
+def test_keys_of_the_reference_are_mapped_or_passed_over_with_a_warning(tmp_path: Path) -> None:
+    text = "debug: true\nembedding_chunk_size: 2000\ndoc_parser_worker_limit: 3\nuvicorn_workers: 1\nuse_colors: true\n"
+    loaded = read(tmp_path, text)
+
+    assert loaded.log_level == "debug"
+    assert (loaded.indexing.chunk_characters, loaded.indexing.parser_processes) == (2000, 3)
+    assert sum("has no effect" in warning for warning in loaded.warnings) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("chunk_charakters: 900", "did you mean 'chunk_characters'?"),
+        ("llm:\n  opnai:\n", "did you mean 'openai'?"),
+        ("embedding:\n  onxx:\n", "did you mean 'onnx'?"),
+        ("vectordb:\n  mongodb:\n", "there are: pgvector"),
+        ("parser_processes: many", "parser_processes: expected a whole number of at least 1, found 'many'"),
+        ("parser_processes: 0", "at least 1"),
+        ("parser_processes: true", "whole number"),
+        ("disable_aaa: maybe", "disable_aaa: expected true or false"),
+        ("log_level: loud", "log_level: expected one of debug, info, warning, error"),
+        ("llm: 3", "llm: expected a section"),
+        ("llm:\n  openai: yes please\n", "llm.openai: expected options"),
+        ("- a\n- b", "expected lines 'key: value'"),
+        ("a: [", "this is not YAML"),
+        (
+            "vectordb:\n  pgvector:\n    connection: mysql://x\n",
+            "vectordb.pgvector.connection: expected a URL postgresql",
+        ),
+    ],
+)
+def test_what_is_wrong_in_the_file_stops_the_start_with_key_and_cure(tmp_path: Path, text: str, said: str) -> None:
+    assert said in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"APP_PORT": "http"}, "APP_PORT: expected a port"),
+        ({"APP_PORT": "70000"}, "APP_PORT"),
+        ({"NEXTCLOUD_URL": "cloud.example"}, "NEXTCLOUD_URL: expected a URL"),
+        ({"CCB_DB_URL": "sqlite:///x"}, "CCB_DB_URL"),
+        ({"APP_HOST": "0.0.0.0"}, "APP_SECRET"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_stops_the_start_with_its_name(
+    tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    assert said in refused(tmp_path, **environment)
+
+
+def test_authentication_is_switched_off_on_loopback_only(tmp_path: Path) -> None:
+    assert read(tmp_path, "disable_aaa: true").app.disable_aaa
+    assert "disable_aaa" in refused(tmp_path, "disable_aaa: true", APP_HOST="0.0.0.0", APP_SECRET="long")
+
+
+def test_the_secret_of_the_examples_warns(tmp_path: Path) -> None:
+    assert any("APP_SECRET" in warning for warning in read(tmp_path, APP_SECRET="12345").warnings)
+
+
+def test_secrets_print_as_stars(tmp_path: Path) -> None:
+    loaded = read(tmp_path, APP_SECRET="hush", CCB_DB_URL="postgresql://u:hush@h/d")
+
+    assert "hush" not in f"{loaded!r} {loaded.app.secret} {loaded.database_url!s}"
+    assert loaded.app.secret is not None
+    assert loaded.app.secret.reveal() == "hush"
+    with pytest.raises(TypeError):
+        json.dumps(loaded.app.secret)
+
+
+def test_the_database_comes_from_file_then_our_variable_then_the_references(tmp_path: Path) -> None:
+    def url(text: str = "", **environment: str) -> str | None:
+        found = read(tmp_path, text, **environment).database_url
+        return None if found is None else found.reveal()
+
+    file = "vectordb:\n  pgvector:\n    connection: postgresql+psycopg://file/d\n"
+    both = {"CCB_DB_URL": "postgresql://ours/d", "EXTERNAL_DB": "postgresql+psycopg://theirs/d"}
+    assert url(file, **both) == "postgresql://file/d"
+    assert url(**both) == "postgresql://ours/d"
+    assert url(EXTERNAL_DB=both["EXTERNAL_DB"]) == "postgresql://theirs/d"
+    assert url() is None
+
+
+@pytest.mark.parametrize("given", ["https://c.example", "https://c.example/", "https://c.example/index.php/"])
+def test_the_url_of_nextcloud_is_brought_to_one_form(tmp_path: Path, given: str) -> None:
+    assert read(tmp_path, NEXTCLOUD_URL=given).app.nextcloud_url == "https://c.example"
+
+
+def test_harp_means_a_unix_socket(tmp_path: Path) -> None:
+    assert read(tmp_path).app.harp_socket is None
+    assert read(tmp_path, HP_SHARED_KEY="k").app.harp_socket == Path("/tmp/exapp.sock")
+    assert read(tmp_path, HP_SHARED_KEY="k", HP_EXAPP_SOCK="/run/x").app.harp_socket == Path("/run/x")
+
+
+def test_an_unknown_role_is_the_normal_one(tmp_path: Path) -> None:
+    loaded = read(tmp_path, APP_ROLE="chef")
+
+    assert loaded.app.role == "normal"
+    assert any("APP_ROLE" in warning for warning in loaded.warnings)
+
+
+def test_the_real_environment_wins_over_the_file(tmp_path: Path) -> None:
+    text = "# note\nexport APP_PORT='1'\nAPP_ID=\"file\"\nAPP_HOST = ::1\nnonsense\nEMPTY=\n"
+    (tmp_path / ".env").write_text(text, encoding="utf-8")
+
+    read = read_environment(tmp_path, {"APP_ID": "real"})
+
+    assert read == {"APP_PORT": "1", "APP_ID": "real", "APP_HOST": "::1", "EMPTY": ""}
+
+
+def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
+    example = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / "example.env").read_text(encoding="utf-8"), re.MULTILINE)
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    source = (ROOT / "context_chat_backend" / "config.py").read_text(encoding="utf-8")
+    source += (ROOT / "context_chat_backend" / "hardware.py").read_text(encoding="utf-8")
+    used = set(re.findall(r'environment\.get\("([A-Z_]+)"', source))
+
+    assert sorted(example) == sorted(config.VARIABLES)
+    assert used <= set(config.VARIABLES)
+    for name in (
+        *config.VARIABLES,
+        *config._NUMBERS,
+        "disable_aaa",
+        "log_level",
+        *config._WITHOUT_EFFECT,
+        *config._MAPPED,
+    ):
+        assert f"`{name}`" in page, f"docs/configuration.md lacks {name}"
