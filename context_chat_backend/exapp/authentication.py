@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Who calls: the headers AppAPI signs every request with (contract appapi 2.1). Ours, on Nextcloud's routes (ruling 20).
+"""Who calls: the headers AppAPI signs every request with (contract appapi 2.1); asked on all its routes (ruling 20).
 
 Whatever is wrong with them the answer is 401, and nothing of them is printed or logged.
 """
@@ -9,29 +9,48 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 
 from context_chat_backend.config import AppSettings
+from context_chat_backend.logs import get_logger
 from context_chat_backend.web.errors import Refusal
 
-
-async def require_nextcloud(request: Request) -> None:
-    """Let the request pass when it comes from the Nextcloud this app is registered with. Raises Refusal (401)."""
-    app: AppSettings = request.app.state.backend.config.app
-    if not app.disable_aaa and not is_from_nextcloud(request.headers, app):
-        raise Refusal(401, "not authenticated")
+_log = get_logger(__name__)
 
 
-def is_from_nextcloud(headers: Mapping[str, str], app: AppSettings) -> bool:
-    """Whether the headers name this app and carry its secret; compared in constant time."""
-    if app.secret is None or not headers.get("ex-app-version"):
-        return False
+class NextcloudRoute(APIRoute):
+    """A route for the Nextcloud this app is registered with. Others are refused before their body is read."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's place for what comes before the body (a dependency would run after it)."""
+        answer = super().get_route_handler()
+
+        async def authenticated(request: Request) -> Response:
+            app: AppSettings = request.app.state.backend.config.app
+            if not app.disable_aaa and acting_user(request.headers, app) is None:
+                _log.warning("not_authenticated", path=self.path)
+                raise Refusal(401, "not authenticated")
+            return await answer(request)
+
+        return authenticated
+
+
+def acting_user(headers: Mapping[str, str], app: AppSettings) -> str | None:
+    """The user a call is made for, '' for a call of the system; None when it does not come from our Nextcloud.
+
+    The secret is compared in constant time, the version not at all: it may be older than ours after an update.
+    """
+    if app.secret is None or headers.get("ex-app-id") != app.id or not headers.get("ex-app-version"):
+        return None
     try:
         decoded = base64.b64decode(headers.get("authorization-app-api", "").encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        return False
+        user = decoded.partition(b":")[0].decode("utf-8")
+    except (binascii.Error, UnicodeError):
+        return None
     _, colon, secret = decoded.partition(b":")
-    same_secret = hmac.compare_digest(secret, app.secret.reveal().encode())
-    return bool(colon) and same_secret and headers.get("ex-app-id") == app.id
+    expected = app.secret.reveal().encode("utf-8")
+    return user if hmac.compare_digest(secret, expected) and colon and expected else None

@@ -7,35 +7,29 @@ import asyncio
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from context_chat_backend.errors import ContextChatError
-from context_chat_backend.exapp.authentication import require_nextcloud
+from context_chat_backend.exapp.authentication import NextcloudRoute
+from context_chat_backend.exapp.readiness import STARTING, Ready, Starting
 from context_chat_backend.logs import get_logger
 from context_chat_backend.web.errors import Refusal
 from context_chat_backend.wiring import Backend
+
+ENABLE_SECONDS = 40.0
+"""How long PUT /enabled waits for the start to end. AppAPI waits 60 s, and calls as soon as the heartbeat answers."""
 
 _PROGRESS_ATTEMPTS = 10
 _PIECE = 64 * 1024
 _log = get_logger(__name__)
 
 heartbeat_router = APIRouter()
-router = APIRouter(dependencies=[Depends(require_nextcloud)], redirect_slashes=False)
-
-
-async def require_ready(request: Request) -> Backend:
-    """The backend, when it has started. Raises Refusal (503)."""
-    backend: Backend = request.app.state.backend
-    if not backend.health.ready:
-        raise Refusal(503, "the backend is starting: try again")
-    return backend
-
-
-Ready = Annotated[Backend, Depends(require_ready)]
+router = APIRouter(route_class=NextcloudRoute)
 
 
 @heartbeat_router.get("/heartbeat")
@@ -45,14 +39,14 @@ async def heartbeat() -> dict[str, str]:
 
 
 @router.get("/")
-async def greeting() -> str:
+async def greeting(_: Ready) -> str:
     """Somebody looks whether anything is here."""
     return "Context Chat Backend"
 
 
 @router.post("/init")
-async def init(request: Request, backend: Ready) -> dict[str, str]:
-    """Answer at once; tell Nextcloud in the background that there is nothing left to do."""
+async def init(request: Request, backend: Starting) -> dict[str, str]:
+    """Answer at once, also while starting: AppAPI takes anything else for a failure. It hears when we are ready."""
     report = asyncio.create_task(_report_ready(backend))
     request.app.state.background.add(report)  # the loop itself holds tasks weakly
     report.add_done_callback(request.app.state.background.discard)
@@ -66,56 +60,58 @@ async def is_enabled(backend: Ready) -> dict[str, bool]:
 
 
 @router.put("/enabled")
-async def set_enabled(request: Request) -> JSONResponse:
-    """Enable or disable. AppAPI ignores the status: what is wrong stands in `error`."""
-    backend: Backend = request.app.state.backend
-    enabled = request.query_params.get("enabled")
+async def set_enabled(request: Request, backend: Starting, enabled: str = "") -> JSONResponse:
+    """Enable or disable, after the start. AppAPI ignores the status: what is wrong stands in `error`."""
     if enabled not in ("0", "1"):
-        return JSONResponse({"error": "enabled: expected 0 or 1"}, 400)
-    if not backend.health.ready:
-        return JSONResponse({"error": "the backend is starting: try again"}, 503)
+        raise Refusal(400, "enabled: expected 0 or 1")
+    if not await backend.health.wait_until_ready(request.app.state.enable_seconds):
+        raise Refusal(503, STARTING)
     try:
         await backend.switch.set_enabled(enabled == "1")
     except ContextChatError as error:
         _log.warning("switch_failed", error=type(error).__name__)
-        return JSONResponse({"error": "the database does not answer: try again"}, 503)
+        raise Refusal(500, "the database does not answer: try again") from None
     _log.info("switched", enabled=enabled == "1")
     return JSONResponse({"error": ""})
 
 
 @router.post("/trigger")
-async def trigger() -> dict[str, str]:
+async def trigger(_: Ready) -> dict[str, str]:
     """A task waits; nothing here runs tasks yet, and Nextcloud ignores the answer."""
     return {}
 
 
 @router.get("/downloadLogs")
-async def download_logs(request: Request) -> StreamingResponse:
-    """All files of the log folder in one archive. Not cached: AppAPI's proxy would keep it for an hour."""
-    backend: Backend = request.app.state.backend
+async def download_logs(backend: Starting) -> StreamingResponse:
+    """All files of the log folder in one archive, also when the start fails: then they are wanted most.
+
+    AppAPI lets administrators through alone. Not cached: its proxy would keep the archive for an hour.
+    """
     archive = await asyncio.to_thread(_zipped, backend.config.storage / "logs")
     headers = {"Content-Disposition": 'attachment; filename="docker_logs.zip"', "Cache-Control": "no-store"}
     return StreamingResponse(_pieces(archive), media_type="application/zip", headers=headers)
 
 
-def _zipped(folder: Path) -> Any:
+def _zipped(folder: Path) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when its last piece was sent
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.glob("*")) if folder.is_dir() else []:
-            if path.is_file():
-                archive.write(path, path.name)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+        for path in sorted(folder.rglob("*")):
+            with suppress(FileNotFoundError):  # renamed by the rotation meanwhile
+                if path.is_file():
+                    archive.write(path, path.relative_to(folder))
     file.seek(0)
     return file
 
 
-def _pieces(file: Any) -> Iterator[bytes]:
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
     with file:
         while piece := file.read(_PIECE):
             yield piece
 
 
 async def _report_ready(backend: Backend) -> None:
-    """Report progress 100 until Nextcloud takes it; it may be busy with the call that made us start."""
+    """Report progress 100, once ready, until Nextcloud takes it; before it answers, Nextcloud calls us (appapi 5)."""
+    await backend.health.wait_until_ready()
     if backend.nextcloud is None:
         _log.warning("progress_not_reported", cause="NEXTCLOUD_URL or APP_SECRET is not set")
         return

@@ -8,18 +8,21 @@ used, and lose the headers in front of Content-Disposition that carry everything
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from context_chat_backend.web.errors import Refusal
 
 MAX_PARTS = 1000
-_MAX_HEADER_BYTES = 64 * 1024
+MAX_HEADERS = 64
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+"""Of one part. Every user who may read a file stands in a header of it: 100 000 ids have room."""
 
 
 @dataclass
@@ -66,16 +69,17 @@ async def read_parts(
         raise Refusal(400, "expected a body of type multipart/form-data with a boundary")
     collector = _Collector(folder, max_part_bytes)
     try:
-        parser = MultipartParser(boundary, collector.callbacks())
+        parser = MultipartParser(
+            boundary, collector.callbacks(), max_header_count=MAX_HEADERS, max_header_size=MAX_HEADER_BYTES
+        )
         async for piece in stream:
             parser.write(piece)
-            for part in collector.take():
+            while (part := collector.take()) is not None:
                 with part.file:
                     yield part
-        parser.finalize()
         if not collector.ended:
-            raise Refusal(400, "the body ends within a part")
-    except MultipartParseError:
+            raise Refusal(400, "the body ends before its last boundary")
+    except FormParserError:
         raise Refusal(400, "the body is not well-formed multipart/form-data") from None
     finally:
         collector.close()
@@ -89,10 +93,10 @@ class _Collector:
         self._max_part_bytes = max_part_bytes
         self._count = 0
         self._header_bytes = 0
-        self._name = b""
-        self._value = b""
+        self._name = bytearray()
+        self._value = bytearray()
         self._current: Part | None = None
-        self._finished: list[Part] = []
+        self._finished: deque[Part] = deque()
         self.ended = False
 
     def callbacks(self) -> dict[str, object]:
@@ -107,10 +111,9 @@ class _Collector:
             "on_end": self._all,
         }
 
-    def take(self) -> list[Part]:
-        """The parts that are complete."""
-        finished, self._finished = self._finished, []
-        return finished
+    def take(self) -> Part | None:
+        """The next part that is complete."""
+        return self._finished.popleft() if self._finished else None
 
     def close(self) -> None:
         """Remove the files of parts nobody took."""
@@ -122,7 +125,8 @@ class _Collector:
         if self._count > MAX_PARTS:
             raise Refusal(400, f"more than {MAX_PARTS} parts in one request: send fewer at once")
         self._header_bytes = 0
-        self._current = Part(tempfile.NamedTemporaryFile(dir=self._folder, prefix="part-"))
+        file = tempfile.NamedTemporaryFile(dir=self._folder, prefix="part-")  # noqa: SIM115 - closed by whoever takes it
+        self._current = Part(file)
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += self._counted(data[start:end])
@@ -132,8 +136,9 @@ class _Collector:
 
     def _header_end(self) -> None:
         assert self._current is not None
-        self._current.headers[_text(self._name).lower()] = _text(self._value)
-        self._name = self._value = b""
+        self._current.headers[_text(bytes(self._name)).lower()] = _text(bytes(self._value))
+        self._name.clear()
+        self._value.clear()
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         assert self._current is not None
@@ -152,8 +157,8 @@ class _Collector:
 
     def _counted(self, data: bytes) -> bytes:
         self._header_bytes += len(data)
-        if self._header_bytes > _MAX_HEADER_BYTES:
-            raise Refusal(400, f"the headers of a part are longer than {_MAX_HEADER_BYTES} bytes")
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise Refusal(400, f"the headers of a part are longer than {MAX_HEADER_BYTES} bytes")
         return data
 
 

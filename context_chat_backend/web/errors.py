@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from context_chat_backend.errors import ContextChatError, DatabaseUnavailable, ModelUnavailable, Unavailable
 from context_chat_backend.logs import get_logger
@@ -15,14 +16,11 @@ from context_chat_backend.logs import get_logger
 _log = get_logger(__name__)
 
 
-class Refusal(Exception):
-    """An answer that is no success, decided by a route."""
+class Refusal(HTTPException):
+    """An answer that is no success, decided by a route: its status and a text that may be shown."""
 
     def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
-        self.headers = dict(headers or {})
+        super().__init__(status, text, dict(headers or {}))
 
 
 def install(app: FastAPI) -> None:
@@ -30,12 +28,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _refusal)
     app.add_exception_handler(ContextChatError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unforeseen)
 
 
 async def _refusal(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refusal)
-    return JSONResponse({"error": error.text}, error.status, error.headers)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
@@ -45,9 +44,9 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     _log.warning("request_failed", path=request.url.path, error=type(error).__name__)
     match error:
         case DatabaseUnavailable():
-            return JSONResponse({"error": "the database does not answer: try again"}, 503)
+            return JSONResponse({"error": "the database does not answer: try again"}, 500)
         case ModelUnavailable():
-            return JSONResponse({"error": "a model does not answer: try again"}, 503)
+            return JSONResponse({"error": "a model does not answer: try again"}, 500)
         case Unavailable():
             return JSONResponse({"error": "not available: try again"}, 503)
         case _:
@@ -55,10 +54,16 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
-    """FastAPI's answer without `input`: what users wrote is not sent back."""
+    """FastAPI's answer with `input` emptied: what users wrote is not sent back."""
     assert isinstance(error, RequestValidationError)
-    detail = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
+    detail = [{key: one[key] for key in ("type", "loc", "msg")} | {"input": None} for one in error.errors()]
     return JSONResponse({"detail": detail}, 422)
+
+
+async def _gone(request: Request, _: Exception) -> JSONResponse:
+    """The caller hung up before its request was read: nobody reads this."""
+    _log.info("caller_gone", path=request.url.path)
+    return JSONResponse({"error": "the request was cut off"}, 400)
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
