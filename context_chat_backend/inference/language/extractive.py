@@ -21,7 +21,7 @@ _PASSAGES = 12
 _MAX_CHARACTERS = 400
 _STEM = 5
 """Words are alike when their first characters are."""
-_RELATIVE_FLOOR = 0.5
+_RELATIVE_FLOOR = 0.65
 """A further sentence must be at least this good, compared with the best."""
 _RANK_WEIGHT = 0.06
 _BORDER = re.compile(

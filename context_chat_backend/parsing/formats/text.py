@@ -18,6 +18,8 @@ _BYTE_ORDER_MARKS = (
 )
 _SAMPLE = 64 * 1024
 _MAX_CONTROL_SHARE = 0.02
+_FORGIVEN_CONTROLS = 2
+_MIN_ZERO_SHARE = 0.3
 _USUAL_CONTROLS = frozenset("\t\n\r\f\v\x1b\x00")
 
 
@@ -34,8 +36,7 @@ def is_text(content: bytes) -> bool:
     except UnicodeError:
         return False
     odd = sum(1 for character in sample if character < " " and character not in _USUAL_CONTROLS)
-    nul = sample.count("\x00")
-    return odd <= len(sample) * _MAX_CONTROL_SHARE and nul <= len(sample) * 0.3
+    return odd <= max(_FORGIVEN_CONTROLS, len(sample) * _MAX_CONTROL_SHARE)
 
 
 def decode(content: bytes) -> str:
@@ -50,6 +51,9 @@ def _decode(content: bytes) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return content.decode(encoding, "replace")
+    if (zeros := content[:_SAMPLE].count(0)) > len(content[:_SAMPLE]) * _MIN_ZERO_SHARE:
+        even = content[:_SAMPLE:2].count(0)  # Latin letters in UTF-16: every second byte is zero
+        return content.decode("utf-16-be" if even > zeros / 2 else "utf-16-le", "replace")
     try:
         # A sample may end within a character: only there a fault is forgiven.
         return codecs.getincrementaldecoder("utf-8")().decode(content, final=len(content) != _SAMPLE)
@@ -58,10 +62,6 @@ def _decode(content: bytes) -> str:
 
 
 def _guess(content: bytes) -> str:
-    zeros = content[:_SAMPLE].count(0)
-    if zeros > len(content[:_SAMPLE]) * 0.3:
-        even = content[:_SAMPLE:2].count(0)
-        return content.decode("utf-16-be" if even > zeros / 2 else "utf-16-le", "replace")
     from charset_normalizer import from_bytes
 
     best = from_bytes(content[:_SAMPLE]).best()

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One contract for all embedders, and what is special to the packaged model."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.inference.embedding import build_embedder, graph
+from context_chat_backend.inference.embedding.hashing import HashingEmbedder
+from context_chat_backend.inference.embedding.onnx import OnnxEmbedder
+from context_chat_backend.ports import Embedder
+
+TEXTS = ["The cat sat on the mat.", "", "Ein Satz mit Ümlauten.", "汉字和😀", "word " * 5000, "\t\n", "[CLS] [SEP]"]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(params=["onnx", "hashing"])
+async def embedder(request: pytest.FixtureRequest, models: Path) -> AsyncIterator[Embedder]:
+    made = build_embedder(request.param, {}, models=models, threads=1)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def onnx(models: Path) -> AsyncIterator[OnnxEmbedder]:
+    made = OnnxEmbedder(models, threads=1)
+    yield made
+    await made.close()
+
+
+async def test_vectors_have_the_dimension_of_the_space_and_length_one(embedder: Embedder) -> None:
+    vectors = await embedder.embed_passages(TEXTS)
+
+    assert vectors.shape == (len(TEXTS), embedder.space.dimension)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+
+
+async def test_a_question_has_one_vector(embedder: Embedder) -> None:
+    vector = await embedder.embed_question("Where is the cat?")
+
+    assert vector.shape == (embedder.space.dimension,)
+    assert math.isclose(float(np.linalg.norm(vector)), 1, abs_tol=1e-4)
+
+
+async def test_no_texts_give_no_vectors(embedder: Embedder) -> None:
+    assert (await embedder.embed_passages([])).shape == (0, embedder.space.dimension)
+
+
+async def test_a_vector_does_not_depend_on_the_batch_nor_on_its_order(embedder: Embedder) -> None:
+    together = await embedder.embed_passages(TEXTS)
+    reverse = await embedder.embed_passages(TEXTS[::-1])
+    alone = np.concatenate([await embedder.embed_passages([text]) for text in TEXTS])
+
+    assert (together * reverse[::-1]).sum(axis=1).min() > 0.96
+    assert (together * alone).sum(axis=1).min() > 0.96  # int8 activations are scaled by batch
+
+
+async def test_the_same_text_has_the_same_vector(embedder: Embedder) -> None:
+    assert np.array_equal(await embedder.embed_question("once"), await embedder.embed_question("once"))
+
+
+async def test_what_speaks_of_the_same_is_nearer(embedder: Embedder) -> None:
+    question = await embedder.embed_question("Where does the harbour ferry leave?")
+    near, far = await embedder.embed_passages(["The ferry leaves from the old harbour.", "Add two eggs and stir well."])
+
+    assert question @ near > question @ far
+
+
+async def test_questions_overtake_a_long_row_of_passages(onnx: OnnxEmbedder) -> None:
+    passages = asyncio.create_task(onnx.embed_passages(["a long passage " * 100] * 200))
+    await asyncio.sleep(0)
+    await onnx.embed_question("quick?")
+
+    assert not passages.done()
+    passages.cancel()
+
+
+async def test_meaning_counts_without_common_words(onnx: OnnxEmbedder) -> None:
+    question = await onnx.embed_question("Which animal sleeps on the sofa?")
+    near, far = await onnx.embed_passages(["A kitten naps on the couch.", "Shares fell on the stock exchange."])
+
+    assert question @ near > question @ far + 0.2
+
+
+async def test_the_graph_computes_what_the_weights_say(models: Path) -> None:
+    """fp32 against BERT written out in numpy; int8 against fp32."""
+    exact, rounded = OnnxEmbedder(models, threads=1, quantised=False), OnnxEmbedder(models, threads=1)
+    texts = [text for text in TEXTS if len(text) < 100]
+    fp32, int8 = await exact.embed_passages(texts), await rounded.embed_passages(texts)
+    await exact.close()
+    await rounded.close()
+
+    assert (fp32 * np.array([bert(text) for text in texts])).sum(axis=1).min() > 0.9999
+    assert (fp32 * int8).sum(axis=1).min() > 0.97
+    assert exact.space != rounded.space
+
+
+async def test_a_broken_graph_in_the_cache_is_built_again(tmp_path: Path) -> None:
+    first = OnnxEmbedder(tmp_path, threads=1)
+    before = await first.embed_question("text")
+    await first.close()
+    (cached,) = tmp_path.glob("*.onnx")
+    cached.write_bytes(b"half a graph")
+
+    second = OnnxEmbedder(tmp_path, threads=1)
+    after = await second.embed_question("text")
+    await second.close()
+
+    assert np.array_equal(before, after)
+    assert [path.name for path in tmp_path.iterdir()] == [cached.name]
+
+
+def test_an_unknown_embedder_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'onnx' or 'hashing'"):
+        build_embedder("magic", {}, models=tmp_path, threads=1)
+
+
+async def test_hashing_takes_any_dimension() -> None:
+    assert (await HashingEmbedder(7).embed_question("text")).shape == (7,)
+
+
+def bert(text: str) -> NDArray[np.float32]:
+    """The model's vector of one text, step by step as Devlin et al. 2019 and the model's card describe it."""
+    model = graph.packaged_model()
+    w = graph.read_safetensors(model / "model.safetensors")
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    tokenizer.no_padding()
+    ids = tokenizer.encode(text).ids
+
+    def norm(name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        centred = x - x.mean(-1, keepdims=True)
+        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12)
+        return np.asarray(scaled * w[f"{name}.weight"] + w[f"{name}.bias"], dtype=np.float32)
+
+    def linear(name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(x @ w[f"{name}.weight"].T + w[f"{name}.bias"], dtype=np.float32)
+
+    hidden = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][: len(ids)]
+    hidden = norm("embeddings.LayerNorm", hidden + w["embeddings.token_type_embeddings.weight"][0])
+    for layer in range(6):
+        name = f"encoder.layer.{layer}"
+        q, k, v = (
+            linear(f"{name}.attention.self.{part}", hidden).reshape(len(ids), 12, 32).transpose(1, 0, 2)
+            for part in ("query", "key", "value")
+        )
+        scores = np.exp(q @ k.transpose(0, 2, 1) / math.sqrt(32))
+        context = (scores / scores.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(len(ids), 384)
+        attended = linear(f"{name}.attention.output.dense", context)
+        hidden = norm(f"{name}.attention.output.LayerNorm", attended + hidden)
+        inner = linear(f"{name}.intermediate.dense", hidden)
+        inner = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
+        hidden = norm(f"{name}.output.LayerNorm", linear(f"{name}.output.dense", inner) + hidden)
+    pooled = hidden.mean(0)
+    return np.asarray(pooled / np.linalg.norm(pooled), dtype=np.float32)
