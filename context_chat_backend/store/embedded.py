@@ -38,6 +38,7 @@ _SYSTEM_USER = "context-chat-pg"
 _FALLBACK_USERS = (_SYSTEM_USER, "postgres", "nobody")
 _ELSEWHERE = Path("/var/lib/context-chat-backend")
 _FREE_BYTES = 300 * 1024 * 1024
+_LAUNCHES = 5
 _SOCKET_NAME = "/.s.PGSQL.5432"
 _SOCKET_LIMIT = 107
 """Bytes a unix socket's path may have."""
@@ -209,10 +210,16 @@ class EmbeddedPostgres:
         log.touch()
         self._give(log)
         arguments = " ".join(f'-c "{option}"' for option in options)
-        try:
-            await self._control("-w", "-t", "120", "-l", str(log), "-o", arguments, "start", data=data)
-        except StartError as error:
-            raise StartError(f"{error}; its last words are in {log}") from None
+        start = ("-w", "-t", "120", "-l", str(log), "-o", arguments, "start")
+        for attempt in range(1, _LAUNCHES + 1):
+            _forget_zombie(data / "postmaster.pid")
+            try:
+                return await self._control(*start, data=data)
+            except StartError as error:
+                # The processes of a server that was killed take a moment to notice.
+                if attempt == _LAUNCHES:
+                    raise StartError(f"{error}; its last words are in {log}") from None
+            await asyncio.sleep(1)
 
     async def _is_running(self) -> bool:
         """Whether the server answers; a postmaster.pid of a server that was killed does not count."""
@@ -287,6 +294,14 @@ class EmbeddedPostgres:
     def _give(self, path: Path) -> None:
         if self._owner is not None:
             os.chown(path, self._owner.uid, self._owner.gid)
+
+
+def _forget_zombie(pid_file: Path) -> None:
+    """Where nobody collects dead processes (a container without an init) a killed server seems to live for ever."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pid = int(pid_file.read_text(encoding="ascii").split()[0])
+        if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text(encoding="utf-8"):
+            pid_file.unlink()
 
 
 def _system_user() -> _Owner:

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Files that kill, stall or exhaust their parser are rejected alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from context_chat_backend.domain import Document, Part, Reason
+from context_chat_backend.errors import SourceRejected
+from context_chat_backend.parsing.sandbox import Sandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def read_as_told(content: Path, media_type: str) -> Document:
+    """A format whose files say what happens to their parser. Runs in the parser processes."""
+    match content.read_text():
+        case "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "loop":
+            while True:
+                pass
+        case "memory":
+            _ = bytearray(8 * 1024**3)
+        case "fault":
+            raise KeyError("a fault of the parser")
+        case "empty":
+            raise SourceRejected(Reason.EMPTY)
+    return Document((Part("read"),))
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    made = Sandbox(2, timeout_seconds=3, memory_bytes=1024**3, reader=read_as_told)
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def outcome(sandbox: Sandbox, folder: Path, content: str) -> str:
+    file = folder / content
+    file.write_text(content)
+    try:
+        return (await sandbox.parse(file, "", "")).parts[0].text
+    except SourceRejected as rejection:
+        return str(rejection.reason)
+
+
+async def test_each_bad_file_is_rejected_with_its_reason_and_good_ones_beside_it_are_read(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    told = ["good 1", "segfault", "good 2", "loop", "good 3", "memory", "fault", "empty", *map(str, range(20))]
+
+    outcomes = await asyncio.gather(*(outcome(sandbox, tmp_path, content) for content in told))
+
+    assert dict(zip(told, outcomes, strict=True)) == dict.fromkeys(told, "read") | {
+        "segfault": "its parser crashed",
+        "loop": "its parser took too long",
+        "memory": "its parser crashed",
+        "fault": "damaged or not of the declared format",
+        "empty": "empty",
+    }
+
+
+def test_parsers_die_with_the_program(tmp_path: Path) -> None:
+    (tmp_path / "loop").write_text("loop")
+    program = (
+        "import asyncio, pathlib\n"
+        "from context_chat_backend.parsing.sandbox import Sandbox\n"
+        "from tests.integration.test_sandbox import read_as_told\n"
+        "async def main():\n"
+        "    sandbox = Sandbox(1, reader=read_as_told); await sandbox.start()\n"
+        f"    await sandbox.parse(pathlib.Path({str(tmp_path / 'loop')!r}), '', '')\n"
+        "if __name__ == '__main__':\n    asyncio.run(main())\n"
+    )
+    script = tmp_path / "program.py"
+    script.write_text(program)
+    process = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    deadline = time.monotonic() + 30
+    while not (parsers := children(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+
+    assert parsers
+    while any(map(alive, parsers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, parsers))
+
+
+def children(parent: int) -> list[int]:
+    """Processes of `parent` that are confined: their limit of memory is set."""
+    listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    listed += [
+        pid for task in Path(f"/proc/{parent}/task").iterdir() for pid in (task / "children").read_text().split()
+    ]
+    return [
+        int(pid)
+        for pid in set(listed)
+        if "unlimited" not in Path(f"/proc/{pid}/limits").read_text().partition("Max address space")[2].splitlines()[0]
+    ]
+
+
+def alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
