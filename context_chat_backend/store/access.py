@@ -234,6 +234,10 @@ async def _exclude_others(connection: Connection) -> None:
 async def _remember(
     connection: Connection, kind: str, realm: str, targets: Targets, readers: Collection[Principal]
 ) -> None:
+    """Keep an action for sources that arrive later. A grant of a whole provider is not kept: it would open sources to
+    readers whom nobody named for them (docs/decisions/remembered-actions.md)."""
+    if isinstance(targets, str) and kind not in ("deny", "delete"):
+        return
     parameters = _selection(realm, targets) | {"kind": kind, "readers": sorted(reader.name for reader in readers)}
     name = "remember_provider" if isinstance(targets, str) else "remember_unknown"
     await connection.execute(statement("access", name), parameters)

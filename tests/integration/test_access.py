@@ -110,7 +110,8 @@ class Oracle:
 
     def act(self, op: str, targets: list[SourceRef] | str, names: set[str]) -> None:
         if isinstance(targets, str):
-            self.remembered.append((op, targets, names))
+            if op == "deny":
+                self.remembered.append((op, targets, names))
         else:
             self.remembered += [(op, ref, names) for ref in targets if ref not in self.readers]
         for ref in self.readers:
@@ -251,6 +252,16 @@ async def test_a_delivery_from_before_a_deletion_does_not_bring_the_source_back(
     await house.deliver(REFS[0], {"alice"})  # restored from the bin and delivered again
     await house.index()
     assert await house.visible("alice") == {REFS[0]}
+
+
+async def test_a_grant_of_a_provider_does_not_open_what_arrives_later(house: House) -> None:
+    await house.access.allow(NC, "files__default", {user("carol")})
+    await house.access.deny(NC, "files__default", {user("bob")})
+    await house.deliver(REFS[0], {"alice", "bob"})
+    await house.index()
+
+    assert await house.visible("alice") == {REFS[0]}
+    assert await house.visible("bob") == await house.visible("carol") == set()
 
 
 async def test_a_deleted_user_leaves_nothing(house: House) -> None:
