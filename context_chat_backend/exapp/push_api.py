@@ -32,7 +32,13 @@ MAX_REQUEST_BYTES = 4 * 1024**3
 """The companion sends 25 sources of together less than 200 MiB."""
 
 _log = get_logger(__name__)
-router = APIRouter(route_class=NextcloudRoute)
+
+
+class _PushRoute(NextcloudRoute):
+    max_body_bytes = MAX_REQUEST_BYTES
+
+
+router = APIRouter(route_class=_PushRoute)
 
 
 @dataclass
@@ -54,7 +60,7 @@ class _Outcome:
             self.retry_in_beta = True
 
 
-@router.put("/loadSources", max_body_size=MAX_REQUEST_BYTES)
+@router.put("/loadSources")
 async def load_sources(request: Request, backend: Enabled) -> dict[str, list[str]]:
     """Admit the sources of a request, part by part, while the rest still arrives."""
     outcome = _Outcome()

@@ -11,9 +11,6 @@ from context_chat_backend.exapp import actions_api, lifecycle, push_api, questio
 from context_chat_backend.web import errors
 from context_chat_backend.wiring import Backend
 
-MAX_BODY_BYTES = 32 * 1024 * 1024
-"""The longest body of JSON that is read: the ids of 100 000 users, or a scope of a million files, have room."""
-
 
 def build_app(
     backend: Backend,
@@ -31,7 +28,6 @@ def build_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_BODY_BYTES,
     )
     app.state.backend = backend
     app.state.hold_seconds = hold_seconds

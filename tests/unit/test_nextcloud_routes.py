@@ -17,7 +17,8 @@ import pytest
 from context_chat_backend.config import AppSettings, Secret
 from context_chat_backend.domain import EVERYTHING, Answer, Citation, FoundSource, Location, Passage, SourceRef
 from context_chat_backend.errors import ContextChatError, DatabaseUnavailable, InvalidRequest, ModelUnavailable
-from context_chat_backend.web.app import MAX_BODY_BYTES, build_app
+from context_chat_backend.exapp.authentication import MAX_JSON_BYTES
+from context_chat_backend.web.app import build_app
 from tests.fakes import MAX_SOURCE_BYTES, FakeBackend, FakeNextcloud
 from tests.program import BOUNDARY, headers, part
 
@@ -455,12 +456,13 @@ async def test_what_is_no_json_object_is_refused(client: httpx.AsyncClient, body
 @pytest.mark.parametrize("declared", [True, False])
 async def test_json_has_a_bound(client: httpx.AsyncClient, declared: bool) -> None:
     async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(MAX_BODY_BYTES // 2**20 + 1):
+        for _ in range(MAX_JSON_BYTES // 2**20 + 1):
             yield b" " * 2**20
 
-    content = b" " * (MAX_BODY_BYTES + 1) if declared else pieces()
+    content = b" " * (MAX_JSON_BYTES + 1) if declared else pieces()
     answer = await client.post("/query", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 413
+    assert list(answer.json()) == ["error"]
 
 
 # Starting, disabled

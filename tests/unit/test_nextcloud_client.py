@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Our reports to Nextcloud: contract appapi 2.2, 4 and 11."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import b64decode
+from collections.abc import AsyncIterator
+
+import pytest
+
+from context_chat_backend.nextcloud.client import NextcloudClient
+
+OK = b'{"ocs":{"meta":{"status":"ok","statuscode":100},"data":[]}}'
+FAILURE = b'{"ocs":{"meta":{"status":"failure","statuscode":996},"data":[]}}'
+
+
+class Nextcloud:
+    """Gives one answer to everything and keeps the requests."""
+
+    def __init__(self) -> None:
+        self.status, self.body = 200, OK
+        self.requests: list[bytes] = []
+        self.port = 0
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line)
+        self.requests.append(head + await reader.readexactly(length))
+        writer.write(
+            b"HTTP/1.1 %d x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (self.status, len(self.body))
+        )
+        writer.write(self.body)
+        await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+async def nextcloud() -> AsyncIterator[Nextcloud]:
+    running = Nextcloud()
+    server = await asyncio.start_server(running.answer, "127.0.0.1", 0)
+    running.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield running
+
+
+async def report(port: int, percent: int = 100) -> bool:
+    client = NextcloudClient(f"http://127.0.0.1:{port}", "context_chat_backend", "5.4.0", "s3cret: ü")
+    try:
+        return await client.report_progress(percent)
+    finally:
+        await client.close()
+
+
+async def test_progress_is_reported_as_appapi_wants_it(nextcloud: Nextcloud) -> None:
+    assert await report(nextcloud.port, 37)
+
+    head, _, body = nextcloud.requests[0].partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    assert first == "PUT /ocs/v1.php/apps/app_api/ex-app/status?format=json HTTP/1.1"
+    assert json.loads(body) == {"progress": 37, "error": ""}
+    assert b64decode(headers["authorization-app-api"]).decode() == ":s3cret: ü"
+    assert headers["ex-app-id"] == "context_chat_backend"
+    assert headers["ex-app-version"] == "5.4.0"
+    assert headers["ocs-apirequest"] == "true"
+    assert headers["accept"] == headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, FAILURE), (401, FAILURE), (412, b'{"message":"ExApp required"}'), (429, b""), (503, b"<html>"), (200, b"[]"),
+     (200, b'{"ocs":[]}'), (200, b"")],
+)  # fmt: skip
+async def test_whatever_is_no_success_is_no_success(nextcloud: Nextcloud, status: int, body: bytes) -> None:
+    nextcloud.status, nextcloud.body = status, body
+    assert not await report(nextcloud.port)
+
+
+async def test_an_unreachable_nextcloud_is_no_error(unused_port: int) -> None:
+    assert not await report(unused_port)
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = int(server.sockets[0].getsockname()[1])
+    server.close()
+    await server.wait_closed()
+    return port
