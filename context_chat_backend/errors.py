@@ -17,6 +17,8 @@ caller; the text of all others goes to the log only. No text holds users' conten
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from context_chat_backend.domain import Reason
 
 
@@ -33,6 +35,14 @@ class ConfigurationError(ContextChatError):
 
 class StartError(ContextChatError):
     """The program cannot start here. The text says what is in the way and what to do."""
+
+    @classmethod
+    def not_writable(cls, storage: Path, error: OSError) -> StartError:
+        """For a storage that cannot be written to: missing rights, a full disk, a file in its place."""
+        return cls(
+            f"{storage} cannot be written to ({error.strerror}): give this user the folder, make room on its disk, or "
+            "set APP_PERSISTENT_STORAGE to another one"
+        )
 
 
 class InvalidRequest(ContextChatError):

@@ -61,8 +61,5 @@ def choose_configuration(storage: Path, templates: Path, environment: Mapping[st
         shutil.copyfile(source, temporary)
         temporary.rename(target)
     except OSError as error:
-        raise StartError(
-            f"{storage} cannot be written to ({error.strerror}): give this user the folder, make room on its disk, or set "
-            "APP_PERSISTENT_STORAGE to another one"
-        ) from error
+        raise StartError.not_writable(storage, error) from error
     return found

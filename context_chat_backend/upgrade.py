@@ -33,10 +33,7 @@ def run(storage: Path, repairs: Path, version: str) -> list[str]:
         with _alone(storage):
             return _run(storage, repairs, version)
     except OSError as error:
-        raise StartError(
-            f"{storage} cannot be written to ({error.strerror}): give this user the folder, make room on its disk, or set "
-            "APP_PERSISTENT_STORAGE to another one"
-        ) from error
+        raise StartError.not_writable(storage, error) from error
 
 
 def _run(storage: Path, repairs: Path, version: str) -> list[str]:
@@ -44,9 +41,8 @@ def _run(storage: Path, repairs: Path, version: str) -> list[str]:
     previous = _previous_version(storage)
     info = storage / "repair.info"
     if not info.exists():
-        _write(
-            info, "".join(f"{step.name}\n" for step in steps if previous == _FRESH or _release(step) <= _of(previous))
-        )
+        had = [step for step in steps if previous == _FRESH or _release(step) <= _of(previous)]
+        _write(info, "".join(f"{step.name}\n" for step in had))
     done = set(info.read_text(encoding="utf-8").split())
     missing = [step for step in steps if step.name not in done and step.stem not in done]
     for step in missing:
@@ -62,15 +58,16 @@ def _perform(step: Path, storage: Path, previous: str) -> None:
         _load(step).run(previous, storage)
     except Exception as error:
         raise StartError(
-            f"the repair step {step.name} failed ({type(error).__name__}: {error}). Nothing after it was changed. Mend the "
-            f"cause and start again; or, to go on without it, add a line '{step.name}' to {storage / 'repair.info'}; or "
-            f"restore the storage from a backup and run version {previous}"
+            f"the repair step {step.name} failed ({type(error).__name__}: {error}). Nothing after it was changed. Mend "
+            f"the cause and start again; or, to go on without it, add a line '{step.name}' to "
+            f"{storage / 'repair.info'}; or restore the storage from a backup and run version {previous}"
         ) from error
 
 
 def _load(step: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(step.stem, step)
-    assert spec is not None and spec.loader is not None, "a .py file always has a loader"
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -80,7 +77,8 @@ def _previous_version(storage: Path) -> str:
     """What `version.info` says; '0' for a fresh storage, '1' for one from before the file existed."""
     file = storage / "version.info"
     if file.exists():
-        return file.read_text(encoding="utf-8").strip() or "1"
+        versions = file.read_text(encoding="utf-8").split()  # once a list, one line for each version that ran
+        return versions[-1] if versions else "1"
     used = any((storage / name).exists() for name in ("config.yaml", "vector_db_data", "postgres18"))
     return "1" if used else _FRESH
 
@@ -88,7 +86,8 @@ def _previous_version(storage: Path) -> str:
 def _of(version: str) -> tuple[int, int]:
     """Major and minor number of a version such as '4.6.0' or '4.0.0-beta4'."""
     numbers = [int(digits) for digits in re.findall(r"\d+", version)[:2]]
-    return (numbers + [0, 0])[0], (numbers + [0, 0])[1]
+    major, minor, *_ = [*numbers, 0, 0]
+    return major, minor
 
 
 def _release(step: Path) -> tuple[int, int]:

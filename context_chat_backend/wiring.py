@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -33,6 +34,7 @@ from context_chat_backend.store.search import Search
 from context_chat_backend.store.spaces import Spaces
 from context_chat_backend.store.switch import Switch
 
+_TEMPORARY_SECONDS = 24 * 3600
 _log = get_logger(__name__)
 
 
@@ -93,6 +95,7 @@ class Backend:
     async def _open(self, indexing: bool) -> None:
         config, stack = self.config, self._stack
         temporary = _folder(config.storage / "tmp")
+        _remove_old_files(temporary)
         url = await self._open_database()
         database = self.database = Database(url)
         await database.open()
@@ -177,6 +180,13 @@ class Backend:
 async def _cancel(task: asyncio.Future[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
+
+
+def _remove_old_files(folder: Path) -> None:
+    """What a killed process left; younger files may belong to another one that runs."""
+    for file in folder.iterdir():
+        if time.time() - file.stat().st_mtime > _TEMPORARY_SECONDS:
+            file.unlink(missing_ok=True)
 
 
 def _folder(path: Path) -> Path:

@@ -64,7 +64,7 @@ async def install_schema(url: str) -> None:
             await _require_vector(connection)
             found = await (await connection.execute("SELECT to_regclass('source') IS NOT NULL")).fetchone()
             if found == (False,):
-                await connection.execute(sql.SQL(cast(LiteralString, text)))
+                await connection.execute(sql.SQL(text))
 
 
 async def _require_vector(connection: Connection) -> None:

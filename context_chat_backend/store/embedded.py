@@ -92,10 +92,7 @@ class EmbeddedPostgres:
                 if not await self._is_running():
                     await self._launch()
         except OSError as error:
-            raise StartError(
-                f"the embedded database cannot start in {self._storage} ({error.strerror}): give this user the folder, "
-                "make room on its disk, or set APP_PERSISTENT_STORAGE to another one"
-            ) from error
+            raise StartError.not_writable(self._storage, error) from error
         return self.program_url()
 
     async def stop(self) -> None:
@@ -214,12 +211,14 @@ class EmbeddedPostgres:
         for attempt in range(1, _LAUNCHES + 1):
             _forget_zombie(data / "postmaster.pid")
             try:
-                return await self._control(*start, data=data)
+                await self._control(*start, data=data)
             except StartError as error:
                 # The processes of a server that was killed take a moment to notice.
                 if attempt == _LAUNCHES:
                     raise StartError(f"{error}; its last words are in {log}") from None
-            await asyncio.sleep(1)
+                await asyncio.sleep(1)
+            else:
+                return
 
     async def _is_running(self) -> bool:
         """Whether the server answers; a postmaster.pid of a server that was killed does not count."""

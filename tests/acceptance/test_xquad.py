@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-
 import pytest
 
 from tests.program import ROOT, Program, part

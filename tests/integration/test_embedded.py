@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -43,10 +44,11 @@ async def running(storage: Path) -> AsyncIterator[tuple[EmbeddedPostgres, str]]:
         await server.stop()
 
 
-def answer(url: str, query: str) -> object:
+def answer(url: str, query: LiteralString) -> object:
     with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(query)  # type: ignore[call-overload]
-        return cursor.fetchone()[0] if cursor.description else None
+        cursor = connection.execute(query)
+        row = cursor.fetchone() if cursor.description else None
+    return row[0] if row else None
 
 
 def is_up(url: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,7 +248,7 @@ async def test_a_fault_of_ours_is_retried_and_ends_in_a_verdict(bench: Bench) ->
     ],
 )
 async def test_what_can_never_be_indexed_is_rejected_at_the_door_and_shown(
-    bench: Bench, text: str, changes: dict[str, object], reason: Reason
+    bench: Bench, text: str, changes: dict[str, Any], reason: Reason
 ) -> None:
     await bench.admit("older words")
     await bench.settle_all()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +45,7 @@ def test_neighbours_share_a_sentence() -> None:
 
     chunks = split(Document((Part(text),)), max_characters=200, overlap_characters=60)
 
-    for one, other in zip(chunks, chunks[1:], strict=False):
+    for one, other in pairwise(chunks):
         assert other.text[:20] in one.text
 
 

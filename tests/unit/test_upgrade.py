@@ -88,8 +88,9 @@ def test_an_interrupted_run_goes_on_where_it_was_killed(old: Path, repairs: Path
     (repairs / SECOND).write_text(
         "import time\ndef run(previous_version, storage):\n    (storage / 'begun').touch()\n    time.sleep(60)\n"
     )
-    code = f"from pathlib import Path; from context_chat_backend import upgrade; upgrade.run(Path({str(old)!r}), Path({str(repairs)!r}), '5.4.0')"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    code = "import sys, pathlib as p; from context_chat_backend import upgrade as u; u.run(*map(p.Path, sys.argv[1:]), '5')"
+
+    process = subprocess.Popen([sys.executable, "-c", code, str(old), str(repairs)], cwd=ROOT)
     deadline = time.monotonic() + 30
     while not (old / "begun").exists() and time.monotonic() < deadline:
         time.sleep(0.02)

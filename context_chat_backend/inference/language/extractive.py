@@ -25,8 +25,8 @@ _RELATIVE_FLOOR = 0.65
 """A further sentence must be at least this good, compared with the best."""
 _RANK_WEIGHT = 0.06
 _BORDER = re.compile(
-    r"(?<=[.!?…])"  # after the end of a sentence,
-    r"(?<!\b[A-ZÄÖÜ]\.)(?<!\b[DdMm]r\.)(?<!\b[Mm]rs\.)(?<!\b[Nn]r\.)(?<!\bbzw\.)(?<!\bca\.)(?<!\d\.)"  # which these are not
+    r"(?<=[.!?…])"  # after the end of a sentence, which an abbreviation is not
+    r"(?<!\b[A-ZÄÖÜ]\.)(?<!\b[DdMm]r\.)(?<!\b[Mm]rs\.)(?<!\b[Nn]r\.)(?<!\bbzw\.)(?<!\bca\.)(?<!\d\.)"
     r"\s+|(?<=[。！？])|\n+"
 )
 _WORD = re.compile(r"[^\W_]+")
