@@ -79,8 +79,8 @@ def _previous_version(storage: Path) -> str:
     if file.exists():
         versions = file.read_text(encoding="utf-8").split()  # once a list, one line for each version that ran
         return versions[-1] if versions else "1"
-    used = any((storage / name).exists() for name in ("config.yaml", "vector_db_data", "postgres18"))
-    return "1" if used else _FRESH
+    # A configuration alone is no sign of age: administrators mount one into a fresh volume.
+    return "1" if (storage / "vector_db_data").exists() else _FRESH
 
 
 def _of(version: str) -> tuple[int, int]:

@@ -52,6 +52,13 @@ def test_a_fresh_storage_is_stamped_and_no_step_runs(tmp_path: Path, repairs: Pa
     assert (storage / "repair.info").read_text().split() == [FIRST, SECOND]
 
 
+def test_a_configuration_put_into_a_fresh_storage_stays(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("# mounted by an administrator")
+
+    assert upgrade.run(tmp_path, ROOT / "repairs", "5.4.0") == []
+    assert (tmp_path / "config.yaml").read_text() == "# mounted by an administrator"
+
+
 def test_an_old_storage_gets_the_steps_in_order_and_once(old: Path, repairs: Path) -> None:
     assert upgrade.run(old, repairs, "5.4.0") == [FIRST, SECOND]
     assert ran(old) == [Path(FIRST).stem, Path(SECOND).stem]
@@ -88,7 +95,7 @@ def test_an_interrupted_run_goes_on_where_it_was_killed(old: Path, repairs: Path
     (repairs / SECOND).write_text(
         "import time\ndef run(previous_version, storage):\n    (storage / 'begun').touch()\n    time.sleep(60)\n"
     )
-    code = "import sys, pathlib as p; from context_chat_backend import upgrade as u; u.run(*map(p.Path, sys.argv[1:]), '5')"
+    code = "import sys, pathlib as p, context_chat_backend.upgrade as u; u.run(*map(p.Path, sys.argv[1:]), '5')"
 
     process = subprocess.Popen([sys.executable, "-c", code, str(old), str(repairs)], cwd=ROOT)
     deadline = time.monotonic() + 30
