@@ -11,7 +11,7 @@ from pathlib import Path
 
 from context_chat_backend.answering.answer import Answering
 from context_chat_backend.config import Config
-from context_chat_backend.domain import Answer, EmbeddingSpace, FoundSource, Question
+from context_chat_backend.domain import Answer, EmbeddingSpace, FoundSource, Passage, Question
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.admission import Admissions
 from context_chat_backend.indexing.index import Indexer
@@ -30,7 +30,7 @@ from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.database import Database, install_schema
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.ledger import Ledger
-from context_chat_backend.store.search import Search
+from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces
 from context_chat_backend.store.switch import Switch
 
@@ -83,6 +83,13 @@ class Backend:
         """The sources that answer best, each once. Raises ModelUnavailable, DatabaseUnavailable."""
         await wait_for_scope(question, self.ledger, self.indexer)
         return await self._retriever.sources(question)
+
+    async def find_passages(self, question: Question, weights: Weights | None = None) -> list[Passage]:
+        """The passages that answer best; `weights` decides how the lists are joined, the language where it is None.
+
+        Raises ModelUnavailable, DatabaseUnavailable.
+        """
+        return await self._retriever.passages(question, weights)
 
     async def chat(self, text: str) -> str:
         """What the language model says without documents. Raises InvalidRequest, ModelUnavailable."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Write docs/answer.svg anew, the picture of the README: `python -m docs.make_picture`, after `make run` was run once."""
+"""Write docs/answer.svg, the picture of the README, anew: `python -m docs.make_picture`, once `make run` was run."""
 
 from __future__ import annotations
 

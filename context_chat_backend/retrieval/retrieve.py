@@ -28,10 +28,14 @@ class Retriever:
         self._search = search
         self._space = space
 
-    async def passages(self, question: Question) -> list[Passage]:
-        """At most `question.limit` passages, best first. Raises ModelUnavailable, DatabaseUnavailable."""
+    async def passages(self, question: Question, weights: Weights | None = None) -> list[Passage]:
+        """At most `question.limit` passages, best first; without `weights` the language of the question decides them.
+
+        Raises ModelUnavailable, DatabaseUnavailable.
+        """
         vector = await self._embedder.embed_question(question.text)
-        return await self._search.passages(question, vector, self._space, self._weights(question.text))
+        weights = weights or self._weights(question.text)
+        return await self._search.passages(question, vector, self._space, weights)
 
     async def sources(self, question: Question) -> list[FoundSource]:
         """At most `question.limit` sources, best first, each once. Raises ModelUnavailable, DatabaseUnavailable."""

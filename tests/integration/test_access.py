@@ -156,8 +156,9 @@ operations = st.lists(
 
 
 @pytest.mark.parametrize("index_at_once", [True, False])
+@pytest.mark.parametrize("examples", [25, pytest.param(500, marks=pytest.mark.slow)])
 async def test_after_every_operation_each_user_sees_exactly_what_the_oracle_says(
-    house: House, index_at_once: bool
+    house: House, index_at_once: bool, examples: int
 ) -> None:
     async def check(steps: list[tuple[object, ...]]) -> None:
         async with house.database.transaction() as connection:
@@ -195,7 +196,7 @@ async def test_after_every_operation_each_user_sees_exactly_what_the_oracle_says
 
     loop = asyncio.get_running_loop()
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(operations)
     def run(steps: list[tuple[object, ...]]) -> None:
         asyncio.run_coroutine_threadsafe(check(steps), loop).result()
