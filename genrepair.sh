@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: AGPL-3.0-or-later
-# Write the template of a repair step: APP_VERSION=5.5.0 ./genrepair.sh
+# Write the template of a repair step: APP_VERSION=5.5.0 ./genrepair.sh, or ./genrepair.sh 5.5.0
 set -eu
 
-if [ -z "${APP_VERSION:-}" ]; then
+APP_VERSION=${1:-${APP_VERSION:-}}
+if [ -z "$APP_VERSION" ]; then
     echo "APP_VERSION is not set; for example: APP_VERSION=5.5.0 ./genrepair.sh" >&2
     exit 2
 fi

@@ -28,11 +28,12 @@ def detect(environment: Mapping[str, str], root: Path = Path("/")) -> Hardware:
     wish = environment.get("COMPUTE_DEVICE", "").strip().lower()
     if wish in _DEVICES:
         return Hardware(_DEVICES[wish], f"COMPUTE_DEVICE is {wish.upper()}")
+    ignored = "COMPUTE_DEVICE is none of CPU, CUDA and ROCM; " if wish else ""
     if (root / "dev/nvidiactl").exists() or (root / "proc/driver/nvidia/version").exists():
-        return Hardware("cuda", "an NVIDIA driver is loaded")
+        return Hardware("cuda", f"{ignored}an NVIDIA driver is loaded")
     if (root / "dev/kfd").exists():
-        return Hardware("rocm", "an AMD compute driver is loaded")
-    return Hardware("cpu", "no GPU driver is loaded")
+        return Hardware("rocm", f"{ignored}an AMD compute driver is loaded")
+    return Hardware("cpu", f"{ignored}no GPU driver is loaded")
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -57,7 +58,7 @@ def choose_configuration(storage: Path, templates: Path, environment: Mapping[st
     source = templates / ("config.cpu.yaml" if found.device == "cpu" else "config.gpu.yaml")
     try:
         storage.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_suffix(".new")
+        temporary = storage / f"config.{os.getpid()}.new"  # of its own: another first start may be copying too
         shutil.copyfile(source, temporary)
         temporary.rename(target)
     except OSError as error:

@@ -38,6 +38,7 @@ def configure(level: str, folder: Path, *, quiet: bool = False) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_traceback,
     ]
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -65,15 +66,19 @@ def configure(level: str, folder: Path, *, quiet: bool = False) -> None:
 
 
 def _formatter(shared: list[Any], renderer: Any) -> logging.Formatter:
-    # Exceptions of libraries may quote what users wrote: their type is logged, their text is not.
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*shared, _without_traceback],
+        foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
 
 
 def _without_traceback(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Exceptions may quote what users wrote: their type is logged, their text is not."""
     failure = event.pop("exc_info", None)
-    if isinstance(failure, tuple) and failure[0] is not None:
+    if failure is True:
+        failure = sys.exc_info()
+    if isinstance(failure, BaseException):
+        event["error"] = type(failure).__name__
+    elif isinstance(failure, tuple) and failure[0] is not None:
         event["error"] = failure[0].__name__
     return event

@@ -3,15 +3,17 @@
 
 `repair.info` in the storage names the steps that are done or to be skipped, one a line; `version.info` holds the
 version that ran last. A step is written down as soon as it is done, so an interrupted run goes on where it stopped.
-Steps are files `repair<major><minor:03>_date<stamp>.py` with a function `run(previous_version)`.
+Steps are files `repair<major><minor:03>_date<stamp>.py` with a function `run(previous_version)`; one that works on the
+storage takes it as a second parameter.
 """
 
 from __future__ import annotations
 
 import fcntl
 import importlib.util
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -25,8 +27,8 @@ _FRESH = "0"
 def run(storage: Path, repairs: Path, version: str) -> list[str]:
     """Bring `storage` to `version` by the steps in `repairs`; returns the names of those that ran.
 
-    A fresh storage is stamped: no step applies to it. On a volume without `repair.info` the steps up to its
-    `version.info` count as done. Raises StartError when a step fails, with the way out.
+    A fresh storage is stamped: no step applies to it. On a volume of the reference its steps up to the version in
+    `version.info` count as done (ruling 24). Raises StartError when a step fails, with the way out.
     """
     try:
         storage.mkdir(parents=True, exist_ok=True)
@@ -40,22 +42,28 @@ def _run(storage: Path, repairs: Path, version: str) -> list[str]:
     steps = sorted(path for path in repairs.glob("repair*.py") if _NAME.fullmatch(path.name))
     previous = _previous_version(storage)
     info = storage / "repair.info"
-    if not info.exists():
-        had = [step for step in steps if previous == _FRESH or _release(step) <= _of(previous)]
-        _write(info, "".join(f"{step.name}\n" for step in had))
-    done = set(info.read_text(encoding="utf-8").split())
-    missing = [step for step in steps if step.name not in done and step.stem not in done]
+    done = info.read_text(encoding="utf-8").split() if info.exists() else []
+    if previous == _FRESH and not done:
+        had = steps
+    elif previous.endswith("+") or not done:
+        had = [step for step in steps if _release(step) <= _of(previous)]
+    else:
+        had = []
+    done += [step.name for step in had if not {step.name, step.stem} & set(done)]
+    _write(info, done)
+    missing = [step for step in steps if not {step.name, step.stem} & set(done)]
     for step in missing:
-        _perform(step, storage, previous)
-        with info.open("a", encoding="utf-8") as lines:
-            lines.write(f"{step.name}\n")
-    _write(storage / "version.info", f"{version}\n")
+        _perform(step, storage, previous.rstrip("+"))
+        done.append(step.name)
+        _write(info, done)
+    _write(storage / "version.info", [version])
     return [step.name for step in missing]
 
 
 def _perform(step: Path, storage: Path, previous: str) -> None:
     try:
-        _load(step).run(previous, storage)
+        run_step = _load(step).run
+        run_step(*(previous, storage)[: len(inspect.signature(run_step).parameters)])
     except Exception as error:
         raise StartError(
             f"the repair step {step.name} failed ({type(error).__name__}: {error}). Nothing after it was changed. Mend "
@@ -74,7 +82,10 @@ def _load(step: Path) -> ModuleType:
 
 
 def _previous_version(storage: Path) -> str:
-    """What `version.info` says; '0' for a fresh storage, '1' for one from before the file existed."""
+    """What `version.info` says; '0' for a fresh storage, '1' for one from before the file existed.
+
+    The reference ends a version with '+' once the steps of that version have run.
+    """
     file = storage / "version.info"
     if file.exists():
         versions = file.read_text(encoding="utf-8").split()  # once a list, one line for each version that ran
@@ -96,9 +107,9 @@ def _release(step: Path) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, lines: Sequence[str]) -> None:
     temporary = path.with_suffix(".new")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     temporary.rename(path)
 
 

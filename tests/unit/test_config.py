@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from context_chat_backend import config
+from context_chat_backend import config, settings
 from context_chat_backend.config import Config, load, read_environment
 from context_chat_backend.errors import ConfigurationError
 
@@ -55,7 +55,45 @@ def test_a_file_with_models_of_the_reference_alone_falls_back_with_a_warning(tmp
     loaded = read(tmp_path, text)
 
     assert (loaded.embedding.name, loaded.llm.name) == ("onnx", "extractive")
-    assert len(loaded.warnings) == 4
+    assert len(loaded.warnings) == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # the shape of 4.x
+        "debug: true\nuvicorn_log_level: info\ndisable_aaa: false\nhttpx_verify_ssl: true\nmodel_offload_timeout: 15\n"
+        "use_colors: true\nuvicorn_workers: 1\nembedding_chunk_size: 1000\ndoc_parser_worker_limit: 10\n"
+        "disable_custom_model_download: false\nmodel_download_uri: https://x\n"
+        "vectordb:\n  pgvector:\n  chroma:\n    is_persistent: true\n  weaviate:\n"
+        "embedding:\n  protocol: http\n  host: localhost\n  port: 5000\n  workers: 1\n  offload_after_mins: 15\n"
+        "  request_timeout: 1800\n  llama:\n    model: x.gguf\n    n_ctx: 8192\n"
+        "llm:\n  nc_texttotext:\n  llama:\n    model_path: x\n  ctransformer:\n    model: x\n  hugging_face:\n",
+        # the shape of 5.x
+        "verify_ssl: true\ndoc_indexing_batch_size: 32\nactions_batch_size: 512\nfile_parsing_cpu_count: -1\n"
+        "concurrent_file_fetches: 10\nvectordb:\n  pgvector:\n"
+        "embedding:\n  base_url: http://localhost:5000/v1\n  workers: 1\n  request_timeout: 1750\n  batch_size: 100\n"
+        "  remote_service: false\n  model_name: em_model\n  auth:\n  llama:\n    n_batch: 16\n"
+        "llm:\n  nc_texttotext:\n",
+    ],
+)
+def test_configurations_of_the_reference_load(tmp_path: Path, text: str) -> None:
+    loaded = read(tmp_path, text)
+
+    assert (loaded.embedding.name, loaded.llm.name, loaded.database_url) == ("onnx", "extractive", None)
+    assert loaded.warnings
+
+
+def test_options_have_their_names_in_langchain_too(tmp_path: Path) -> None:
+    text = "llm:\n  openai:\n    openai_api_base: http://x/v1\n    model_name: m\n    temperature: 1\n    template: t\n"
+    loaded = read(tmp_path, text)
+
+    assert loaded.llm.options == {"base_url": "http://x/v1", "model": "m", "temperature": 1.0}
+    assert loaded.warnings == ("llm.openai.template has no effect here",)
+
+
+def test_variables_of_the_reference_without_effect_warn(tmp_path: Path) -> None:
+    assert any("CC_EM_BASE_URL" in warning for warning in read(tmp_path, CC_EM_BASE_URL="http://x").warnings)
 
 
 def test_keys_of_the_reference_are_mapped_or_passed_over_with_a_warning(tmp_path: Path) -> None:
@@ -81,6 +119,14 @@ def test_keys_of_the_reference_are_mapped_or_passed_over_with_a_warning(tmp_path
         ("log_level: loud", "log_level: expected one of debug, info, warning, error"),
         ("llm: 3", "llm: expected a section"),
         ("llm:\n  openai: yes please\n", "llm.openai: expected options"),
+        ("vectordb:\n  pgvector:\n    conection: postgresql://h/d\n", "did you mean 'connection'?"),
+        ("vectordb:\n  pgvector:\n    connection: 5432\n", "vectordb.pgvector.connection: expected a text"),
+        ("embedding:\n  onnx:\n    quantized: true\n", "did you mean 'quantised'?"),
+        ("embedding:\n  onnx:\n    quantised: maybe\n", "embedding.onnx.quantised: expected true or false"),
+        ("embedding:\n  hashing:\n    dimension: 0\n", "embedding.hashing.dimension: expected a whole number"),
+        ("llm:\n  openai:\n    temperature: warm\n", "llm.openai.temperature: expected a number"),
+        ("llm:\n  extractive:\n    length: 3\n", "unknown key 'llm.extractive.length'; it has none"),
+        ("embedding_chunk_size: much", "embedding_chunk_size: expected a whole number"),
         ("- a\n- b", "expected lines 'key: value'"),
         ("a: [", "this is not YAML"),
         (
@@ -99,6 +145,7 @@ def test_what_is_wrong_in_the_file_stops_the_start_with_key_and_cure(tmp_path: P
         ({"APP_PORT": "http"}, "APP_PORT: expected a port"),
         ({"APP_PORT": "70000"}, "APP_PORT"),
         ({"NEXTCLOUD_URL": "cloud.example"}, "NEXTCLOUD_URL: expected a URL"),
+        ({"NEXTCLOUD_URL": "//[::1"}, "NEXTCLOUD_URL: expected a URL"),
         ({"CCB_DB_URL": "sqlite:///x"}, "CCB_DB_URL"),
         ({"APP_HOST": "0.0.0.0"}, "APP_SECRET"),
     ],
@@ -114,18 +161,37 @@ def test_authentication_is_switched_off_on_loopback_only(tmp_path: Path) -> None
     assert "disable_aaa" in refused(tmp_path, "disable_aaa: true", APP_HOST="0.0.0.0", APP_SECRET="long")
 
 
+def test_authentication_is_never_switched_off_behind_harp(tmp_path: Path) -> None:
+    assert "HP_SHARED_KEY" in refused(tmp_path, "disable_aaa: true", HP_SHARED_KEY="k")
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").mkdir()
+
+    with pytest.raises(ConfigurationError, match=r"config\.yaml cannot be read"):
+        load({"APP_PERSISTENT_STORAGE": str(tmp_path)}, cores=4)
+
+
 def test_the_secret_of_the_examples_warns(tmp_path: Path) -> None:
     assert any("APP_SECRET" in warning for warning in read(tmp_path, APP_SECRET="12345").warnings)
 
 
 def test_secrets_print_as_stars(tmp_path: Path) -> None:
-    loaded = read(tmp_path, APP_SECRET="hush", CCB_DB_URL="postgresql://u:hush@h/d")
+    text = "llm:\n  openai:\n    api_key: hush\n"
+    loaded = read(tmp_path, text, APP_SECRET="hush", CCB_DB_URL="postgresql://u:hush@h/d")
 
     assert "hush" not in f"{loaded!r} {loaded.app.secret} {loaded.database_url!s}"
     assert loaded.app.secret is not None
     assert loaded.app.secret.reveal() == "hush"
     with pytest.raises(TypeError):
         json.dumps(loaded.app.secret)
+
+
+@pytest.mark.parametrize(
+    "text", ["llm:\n  openai:\n    api_key: 4711\n", "vectordb:\n  pgvector:\n    connection: mysql://u:4711@h/d\n"]
+)
+def test_what_is_wrong_with_a_secret_is_said_without_quoting_it(tmp_path: Path, text: str) -> None:
+    assert "4711" not in refused(tmp_path, text)
 
 
 def test_the_database_comes_from_file_then_our_variable_then_the_references(tmp_path: Path) -> None:
@@ -168,6 +234,13 @@ def test_the_real_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert read == {"APP_PORT": "1", "APP_ID": "real", "APP_HOST": "::1", "EMPTY": ""}
 
 
+def test_a_file_of_variables_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("APP_ID=\u00fc".encode("utf-16"))
+
+    with pytest.raises(ConfigurationError, match=r"\.env"):
+        read_environment(tmp_path, {})
+
+
 def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
     example = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / "example.env").read_text(encoding="utf-8"), re.MULTILINE)
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -177,12 +250,19 @@ def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
 
     assert sorted(example) == sorted(config.VARIABLES)
     assert used <= set(config.VARIABLES)
-    for name in (
-        *config.VARIABLES,
-        *config._NUMBERS,
-        "disable_aaa",
-        "log_level",
-        *config._WITHOUT_EFFECT,
-        *config._MAPPED,
-    ):
+    models = {
+        f"{section}.{model}{'.' + option if option else ''}"
+        for section, known in settings.MODELS.items()
+        for model, options in known.items()
+        for option in options or ("",)
+    }
+    named = {*models, *settings.NUMBERS, *settings.WITHOUT_EFFECT, *settings.MAPPED, *settings.LANGCHAIN_NAMES}
+    for name in {*config.VARIABLES, *config.VARIABLES_OF_THE_REFERENCE, *named, "disable_aaa", "log_level", "debug"}:
         assert f"`{name}`" in page, f"docs/configuration.md lacks {name}"
+
+
+def test_the_page_names_the_defaults(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+    for key, (default, _) in settings.NUMBERS.items():
+        assert f"| `{key}` | {'half the cores' if default is None else default} |" in page

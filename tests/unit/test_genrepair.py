@@ -13,11 +13,13 @@ from context_chat_backend import upgrade
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def generate(folder: Path, version: str | None) -> subprocess.CompletedProcess[str]:
+def generate(folder: Path, version: str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(ROOT / "genrepair.sh", folder)
     (folder / "repairs").mkdir(exist_ok=True)
     environment = {"PATH": "/usr/bin:/bin"} | ({} if version is None else {"APP_VERSION": version})
-    return subprocess.run(["sh", "genrepair.sh"], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        ["sh", "genrepair.sh", *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
 
 
 def test_a_template_is_a_step_the_upgrade_knows(tmp_path: Path) -> None:
@@ -29,6 +31,11 @@ def test_a_template_is_a_step_the_upgrade_knows(tmp_path: Path) -> None:
     assert upgrade._release(step) == (5, 12)
     with pytest.raises(NotImplementedError):
         upgrade._load(step).run("5.11.0", tmp_path)
+
+
+def test_the_version_may_be_an_argument(tmp_path: Path) -> None:
+    assert generate(tmp_path, None, "6.0.0").returncode == 0
+    assert [step.name[:10] for step in (tmp_path / "repairs").iterdir()] == ["repair6000"]
 
 
 @pytest.mark.parametrize("version", [None, "", "5.4.1", "5.4", "five", "5.4.0.0", "5..0", "5.4.0-beta1"])

@@ -42,6 +42,10 @@ def test_the_environment_decides_first_then_the_machine(
     assert found.reason
 
 
+def test_a_device_nobody_knows_is_named_in_the_reason(tmp_path: Path) -> None:
+    assert "COMPUTE_DEVICE" in detect({"COMPUTE_DEVICE": "abacus"}, tmp_path).reason
+
+
 def test_a_quota_of_the_control_group_limits_the_cores(tmp_path: Path) -> None:
     quota = machine(tmp_path, "sys/fs/cgroup/cpu.max") / "sys/fs/cgroup/cpu.max"
     all_cores = len(os.sched_getaffinity(0))

@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "context_chat_backend"
 GROUND, ADAPTERS, USE_CASES, WIRING, ENTRY = range(5)
 FLOORS = {
-    "domain": GROUND, "errors": GROUND, "ports": GROUND, "config": GROUND, "hardware": GROUND, "logs": GROUND,
-    "language": GROUND, "upgrade": GROUND, "health": GROUND,
+    "domain": GROUND, "errors": GROUND, "ports": GROUND, "config": GROUND, "settings": GROUND,
+    "hardware": GROUND, "logs": GROUND, "language": GROUND, "upgrade": GROUND, "health": GROUND,
     "store": ADAPTERS, "inference": ADAPTERS, "parsing": ADAPTERS, "nextcloud": ADAPTERS,
     "indexing": USE_CASES, "retrieval": USE_CASES, "answering": USE_CASES,
     "wiring": WIRING,

@@ -66,9 +66,57 @@ def test_an_old_storage_gets_the_steps_in_order_and_once(old: Path, repairs: Pat
 
 
 def test_a_volume_of_the_reference_has_had_the_steps_up_to_its_version(old: Path, repairs: Path) -> None:
-    (old / "version.info").write_text("5.0.0-beta1\n")
+    for version in ("5.0.0-beta1\n", "5.0.0+"):
+        (old / "version.info").write_text(version)
+        (old / "repair.info").unlink(missing_ok=True)
+
+        assert upgrade.run(old, repairs, "5.4.0") == [SECOND]
+
+
+def test_a_step_the_administrator_skips_on_a_volume_of_the_reference_does_not_bring_back_older_ones(
+    old: Path, repairs: Path
+) -> None:
+    third = "repair5009_date20270101000000.py"
+    (repairs / third).write_text(WRITES)
+    (old / "version.info").write_text("4.6.2+")
+    (old / "repair.info").write_text(Path(SECOND).stem)
+
+    assert upgrade.run(old, repairs, "5.9.0") == [third]
+
+
+def test_a_step_added_for_the_version_that_runs_already_is_run(tmp_path: Path, repairs: Path) -> None:
+    upgrade.run(tmp_path / "storage", repairs, "5.4.0")
+    added = "repair5004_date20270101000000.py"
+    (repairs / added).write_text(WRITES)
+
+    assert upgrade.run(tmp_path / "storage", repairs, "5.4.0") == [added]
+
+
+def test_a_list_of_done_steps_without_its_last_newline_is_not_garbled(old: Path, repairs: Path) -> None:
+    (old / "repair.info").write_text(FIRST)
 
     assert upgrade.run(old, repairs, "5.4.0") == [SECOND]
+    assert (old / "repair.info").read_text() == f"{FIRST}\n{SECOND}\n"
+
+
+def test_a_step_may_do_without_the_storage(old: Path, repairs: Path, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    (repairs / FIRST).write_text(f"def run(previous_version):\n    open({str(told)!r}, 'w').write(previous_version)\n")
+
+    assert upgrade.run(old, repairs, "5.4.0") == [FIRST, SECOND]
+    assert told.read_text() == "0.9.1"
+
+
+def test_two_starts_at_once_run_a_step_once(old: Path, repairs: Path) -> None:
+    slow = "import time\ndef run(previous_version, storage):\n    (storage / 'begun').touch()\n    time.sleep(0.5)\n"
+    (repairs / FIRST).write_text(slow + "    with (storage / 'ran').open('a') as f: f.write('first ')\n")
+    code = "import sys, pathlib as p, context_chat_backend.upgrade as u; u.run(*map(p.Path, sys.argv[1:]), '5')"
+    command = [sys.executable, "-c", code, str(old), str(repairs)]
+
+    starts = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+
+    assert [process.wait(timeout=60) for process in starts] == [0, 0]
+    assert ran(old) == ["first", Path(SECOND).stem]
 
 
 def test_a_step_that_is_to_be_skipped_is(old: Path, repairs: Path) -> None:

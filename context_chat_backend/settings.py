@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The keys of `config.yaml`: which there are, of which type, and what becomes of those of the reference (ruling 23).
+
+An unknown key stops the start with the nearest name, an ill-typed value with the type and the key. A key of the
+reference that has no effect here only warns, and so does a model we do not have as long as another can take its place.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from context_chat_backend.errors import ConfigurationError
+
+MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
+    "vectordb": {"pgvector": {"connection": str}},
+    "embedding": {"onnx": {"quantised": bool}, "hashing": {"dimension": int}},
+    "llm": {
+        "extractive": {},
+        "openai": {
+            "base_url": str, "model": str, "api_key": str, "context_tokens": int, "max_tokens": int,
+            "temperature": float,
+        },
+    },
+}  # fmt: skip
+"""What each section may name (the first is the default), with its options and their types."""
+MODELS_OF_THE_REFERENCE = {
+    "vectordb": ("chroma", "weaviate"),
+    "embedding": ("llama", "hugging_face", "instructor", "openai"),
+    "llm": ("nc_texttotext", "llama", "hugging_face", "ctransformer"),
+}
+EMBEDDING_OPTIONS = (
+    "base_url", "protocol", "host", "port", "workers", "request_timeout", "batch_size", "remote_service", "model_name",
+    "model", "auth", "offload_after_mins",
+)  # fmt: skip
+"""Options of the reference that stand beside the model in `embedding`; they belong to its own model server."""
+LANGCHAIN_NAMES = {"model_name": "model", "openai_api_key": "api_key", "openai_api_base": "base_url"}
+"""Other names of options of `llm.openai`."""
+LANGCHAIN_OPTIONS = (
+    "template", "no_ctx_template", "end_separator", "model_kwargs", "timeout", "request_timeout", "max_retries",
+    "streaming", "top_p", "seed", "frequency_penalty", "presence_penalty",
+)  # fmt: skip
+"""Options of `llm.openai` in the reference that have no effect here."""
+WITHOUT_EFFECT = (
+    "uvicorn_log_level", "verify_ssl", "httpx_verify_ssl", "use_colors", "uvicorn_workers", "doc_indexing_batch_size",
+    "actions_batch_size", "concurrent_file_fetches", "model_offload_timeout", "disable_custom_model_download",
+    "model_download_uri",
+)  # fmt: skip
+MAPPED = {
+    "embedding_chunk_size": "chunk_characters",
+    "file_parsing_cpu_count": "parser_processes",
+    "doc_parser_worker_limit": "parser_processes",
+    "doc_parser_workers": "parser_processes",
+}
+"""Keys of the reference that mean the same as one of ours."""
+NUMBERS: Mapping[str, tuple[int | None, int]] = {
+    "max_source_bytes": (104_857_600, 1),
+    "waiting_sources_limit": (200_000, 1),
+    "waiting_bytes_limit": (4 * 1024**3, 1),
+    "chunk_characters": (1000, 200),
+    "parser_processes": (None, 1),
+    "embedding_threads": (None, 1),
+}
+"""Whole numbers: default (None: the hardware decides) and least value."""
+LOG_LEVELS = ("debug", "info", "warning", "error")
+_TYPES = {
+    str: "a text (in quotes where it looks like a number)",
+    bool: "true or false",
+    int: "a whole number of at least 1",
+    float: "a number",
+}
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model by the name of its back-end, with its options. They may hold keys of servers and are not printed."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys of the file; none when there is no file. Raises ConfigurationError."""
+    try:
+        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror}); it has to be a readable file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where is not None else ""
+        raise ConfigurationError(f"{path}{line}: this is not YAML; mend it or delete the file") from error
+    if keys is None:
+        return {}
+    if not isinstance(keys, dict):
+        raise ConfigurationError(f"{path}: expected lines 'key: value'; mend it or delete the file")
+    return keys
+
+
+class KeyReader:
+    """Takes known keys out of the file; what is left at the end is unknown. All methods raise ConfigurationError."""
+
+    def __init__(self, keys: Mapping[str, Any]) -> None:
+        self._left = dict(keys)
+        self._warnings: list[str] = []
+
+    def warn(self, sentence: str) -> None:
+        """Note what was ignored or mapped."""
+        self._warnings.append(sentence)
+
+    def model(self, section: str) -> ModelChoice:
+        """The first supported model of a section; others of the reference are passed over with a warning."""
+        given = self._section(section)
+        known = MODELS[section]
+        default = next(iter(known))
+        configured = bool(given)
+        if section == "embedding":
+            idle = [option for option in EMBEDDING_OPTIONS if given.pop(option, None) is not None]
+            if idle:
+                self.warn(f"embedding: {', '.join(idle)}: without effect, no model of this version is a server")
+        for name, options in given.items():
+            if name in known:
+                return ModelChoice(str(name), self._options(section, str(name), options))
+            if name not in MODELS_OF_THE_REFERENCE[section]:
+                raise ConfigurationError(_unknown(f"{section}.{name}", str(name), known))
+            self.warn(f"{section}.{name} is not available in this version and is passed over")
+        if configured:
+            self.warn(f"{section}: none of the configured models is available; '{default}' is used")
+        return ModelChoice(default)
+
+    def number(self, key: str, default: int, least: int) -> int:
+        """A whole number of at least `least`."""
+        value = self._left.pop(key, None)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigurationError(f"{key}: expected a whole number of at least {least}, found {value!r}")
+        return value
+
+    def switch(self, key: str) -> bool:
+        """True or false; false when it is not set."""
+        value = self._left.pop(key, False)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        raise ConfigurationError(f"{key}: expected true or false, found {value!r}")
+
+    def map_names(self) -> None:
+        """Rename keys of the reference that mean the same as ours; ours win."""
+        for old, new in MAPPED.items():
+            value = self._left.pop(old, None)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ConfigurationError(f"{old}: expected a whole number, found {value!r}")
+            if value > 0:  # the reference writes -1 for "as many as there are"
+                self._left.setdefault(new, max(value, NUMBERS[new][1]))
+                self.warn(f"{old} is called {new} here and is read as that")
+
+    def log_level(self) -> str:
+        """`log_level`, else what `debug` says."""
+        debug = self.switch("debug")
+        level = self._left.pop("log_level", None) or ("debug" if debug else "info")
+        if level not in LOG_LEVELS:
+            raise ConfigurationError(f"log_level: expected one of {', '.join(LOG_LEVELS)}, found {level!r}")
+        return str(level)
+
+    def finish(self) -> tuple[str, ...]:
+        """The warnings, once everything known was taken."""
+        for key in WITHOUT_EFFECT:
+            if self._left.pop(key, None) is not None:
+                self.warn(f"{key} has no effect here")
+        known = (*MODELS, "disable_aaa", "debug", "log_level", *NUMBERS, *MAPPED, *WITHOUT_EFFECT)
+        for key in self._left:
+            raise ConfigurationError(_unknown(str(key), str(key), known))
+        return tuple(self._warnings)
+
+    def _section(self, name: str) -> dict[str, Any]:
+        value = self._left.pop(name, None) or {}
+        if isinstance(value, str):
+            value = {value: None}
+        if not isinstance(value, dict):
+            raise ConfigurationError(f"{name}: expected a section with the name of a model below it")
+        return dict(value)
+
+    def _options(self, section: str, model: str, given: Any) -> dict[str, Any]:
+        path = f"{section}.{model}"
+        if given is not None and not isinstance(given, dict):
+            raise ConfigurationError(f"{path}: expected options below it, one 'key: value' a line")
+        types = MODELS[section][model]
+        options: dict[str, Any] = {}
+        for key, value in (given or {}).items():
+            name = LANGCHAIN_NAMES.get(str(key), str(key)) if path == "llm.openai" else str(key)
+            if name in types:
+                if value is not None:
+                    options[name] = _typed(f"{path}.{key}", value, types[name])
+            elif path == "llm.openai" and name in LANGCHAIN_OPTIONS:
+                self.warn(f"{path}.{name} has no effect here")
+            else:
+                raise ConfigurationError(_unknown(f"{path}.{key}", name, types))
+        return options
+
+
+def _typed(path: str, value: Any, kind: type) -> Any:
+    """`value` when it is of that type. The error does not quote it: it may be a password."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind or (type(value) is int and value < 1):
+        raise ConfigurationError(f"{path}: expected {_TYPES[kind]}")
+    return value
+
+
+def _unknown(path: str, name: str, known: Iterable[str]) -> str:
+    names = tuple(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    there_are = f"there are: {', '.join(names)}" if names else "it has none"
+    return f"config.yaml: unknown key '{path}'; " + (f"did you mean '{near[0]}'?" if near else there_are)
