@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress
 
 from context_chat_backend.cli import demo as sample
 from context_chat_backend.cli import doctor as examination
@@ -90,9 +91,17 @@ def index(
     readers = frozenset(_user(name) for name in [*user, *(reader or [])])
 
     async def work(backend: Backend) -> int:
-        with console.status("Indexing …", spinner="line") as status:
+        files = list(local_files.files_in(path))
+        with Progress(console=complaints, transient=True) as progress:
+            read = progress.add_task("reading", total=len(files))
+            indexed = progress.add_task("indexing", total=None)
             outcome = await local_files.index(
-                backend, path, readers, lambda file, said: status.update(f"{file.name}: {said}"), base=path.parent
+                backend,
+                files,
+                readers,
+                lambda file, said: progress.advance(read),
+                base=path.parent,
+                still_waiting=lambda count: progress.update(indexed, total=len(files), completed=len(files) - count),
             )
         if as_json:
             print(json.dumps(vars(outcome)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from context_chat_backend.cli.index import index
+from context_chat_backend.cli.index import files_in, index
 from context_chat_backend.cli.show import console, show_answer
 from context_chat_backend.domain import Principal, Question, Realm
 from context_chat_backend.wiring import Backend
@@ -22,7 +22,7 @@ async def show(backend: Backend, samples: Path) -> None:
         console.print(f"  {folder}/ may be read by {' and '.join(names)}")
         outcome = await index(
             backend,
-            samples / folder,
+            list(files_in(samples / folder)),
             readers,
             lambda file, said: console.print(f"    {file.name}: {said}"),
             base=samples,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,15 +28,22 @@ class Outcome:
 
 
 async def index(
-    backend: Backend, path: Path, readers: frozenset[Principal], told: Callable[[Path, str], None], *, base: Path
+    backend: Backend,
+    files: Sequence[Path],
+    readers: frozenset[Principal],
+    told: Callable[[Path, str], None],
+    *,
+    base: Path,
+    still_waiting: Callable[[int], None] = lambda count: None,
 ) -> Outcome:
-    """Admit the file or folder `path` for `readers`, and wait until all of it has a verdict.
+    """Admit `files` for `readers`, and wait until all of them have a verdict.
 
-    Titles are paths below `base`. `told` is called with each file and what became of it at the door.
+    Titles are paths below `base`. `told` is called with each file and what became of it at the door, `still_waiting`
+    with the number of files that are being indexed.
     """
     outcome = Outcome()
     admitted: list[SourceRef] = []
-    for file in _files(path):
+    for file in files:
         delivery = _delivery(file, base, readers)
         try:
             admission = await _admit(backend, delivery, file)
@@ -51,7 +58,8 @@ async def index(
             outcome.admitted += 1
             admitted.append(delivery.ref)
             told(file, "waiting")
-    while admitted and await backend.ledger.prefer(Realm.LOCAL, admitted):
+    while admitted and (count := await backend.ledger.prefer(Realm.LOCAL, admitted)):
+        still_waiting(count)
         await backend.indexer.wait_for_verdict(1.0)
     return outcome
 
@@ -75,7 +83,7 @@ def _delivery(file: Path, base: Path, readers: frozenset[Principal]) -> Delivery
     )
 
 
-def _files(path: Path) -> Iterator[Path]:
+def files_in(path: Path) -> Iterator[Path]:
     """The file itself, or the files below the folder that are not hidden, in order."""
     if path.is_file():
         yield path
