@@ -7,12 +7,14 @@ The bytes decide what a file is; the declared media type only tells kinds of tex
 from __future__ import annotations
 
 import io
+import re
 import zipfile
+import zlib
 from collections.abc import Callable
 
 from context_chat_backend.domain import Document, Reason
 from context_chat_backend.errors import SourceRejected
-from context_chat_backend.parsing.formats import csv, mail, odp, office, pdf, text
+from context_chat_backend.parsing.formats import csv, epub, html, mail, odp, office, pdf, text, word, xml
 
 Reader = Callable[[bytes, str], Document]
 """From bytes and the name of the format to a document; raises SourceRejected."""
@@ -20,26 +22,27 @@ Reader = Callable[[bytes, str], Document]
 _READERS: dict[str, Reader] = {
     "csv": csv.read,
     "doc": office.read,
-    "docx": office.read,
+    "docx": word.read,
     "eml": mail.read,
-    "epub": office.read,
-    "html": office.read,
-    "msg": mail.read,
+    "epub": epub.read,
+    "html": html.read,
+    "msg": mail.read_outlook,
     "odp": odp.read,
-    "ods": office.read,
-    "odt": office.read,
+    "ods": office.read_sheets,
+    "odt": office.read_text,
     "pdf": pdf.read,
     "ppt": office.read,
-    "pptx": office.read,
+    "pptx": office.read_slides,
     "rtf": office.read,
     "text": text.read,
-    "xls": office.read,
-    "xlsx": office.read,
-    "xml": office.read,
+    "xls": office.read_sheets,
+    "xlsx": office.read_sheets,
+    "xml": xml.read,
 }
 
 _TEXT_TYPES = {
     "text/csv": "csv",
+    "text/tab-separated-values": "csv",
     "text/html": "html",
     "application/xhtml+xml": "html",
     "application/xml": "xml",
@@ -72,14 +75,29 @@ _OPEN_DOCUMENT = {
     "application/vnd.oasis.opendocument.text": "odt",
 }
 _OFFICE_FOLDERS = {"word/": "docx", "xl/": "xlsx", "ppt/": "pptx"}
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_STREAMS = {
+    "__substg1.0_": "msg",
     "WordDocument": "doc",
     "PowerPoint Document": "ppt",
-    "__substg1.0_": "msg",
     "Workbook": "xls",
     "Book": "xls",
 }
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""A stream that only one format has. What may hold others (a mail its attachments) comes first."""
+_OLE_TYPES = {
+    "application/msword": "doc",
+    "application/vnd.ms-excel": "xls",
+    "application/vnd.ms-outlook": "msg",
+    "application/vnd.ms-powerpoint": "ppt",
+}
+_NO_DOCUMENTS = (
+    b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\x00", b"MM\x00*", b"\x1f\x8b", b"\x7fELF", b"7z\xbc\xaf",
+    b"Rar!", b"ID3", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3", b"SQLite format 3",
+)  # fmt: skip
+_SMALL = 256
+_MAX_MANIFEST = 1024 * 1024
+_TAG = re.compile(r"<[a-zA-Z!/][^<>]*>")
+_MAIL_HEAD = re.compile(r"(From |[A-Za-z][A-Za-z0-9-]*:)")
 
 
 def accepts(media_type: str, title: str) -> bool:
@@ -104,31 +122,52 @@ def read(content: bytes, media_type: str) -> Document:
 
 def sniff(content: bytes, declared: str) -> str:
     """The format of `content`, a key of the readers. Raises SourceRejected when it is none of them."""
-    if b"%PDF-" in content[:1024]:
+    if _is_pdf(content):
         return "pdf"
     if content.startswith(b"PK\x03\x04"):
         return _zipped(content)
     if content.startswith(_OLE):
-        return _ole(content)
+        return _ole(content, declared)
     if content.lstrip()[:5] == b"{\\rtf":
         return "rtf"
-    if not text.is_text(content):
+    beginning = None if content.startswith(_NO_DOCUMENTS) else text.beginning(content)
+    if beginning is None:
         raise SourceRejected(Reason.DAMAGED if declared in _BINARY_TYPES else Reason.UNSUPPORTED)
-    if (kind := _TEXT_TYPES.get(declared)) is not None:
-        return kind
-    head = content[:256].lstrip().lower()
-    return "html" if head.startswith((b"<!doctype html", b"<html")) else "text"
+    return _written(beginning.lstrip("\ufeff \t\r\n"), _TEXT_TYPES.get(declared, "text"))
+
+
+def _is_pdf(content: bytes) -> bool:
+    """Readers forgive up to 1024 bytes before the signature; a text that only speaks of PDF has no end mark."""
+    return content.startswith(b"%PDF-") or (b"%PDF-" in content[:1024] and b"%%EOF" in content[-1024:])
+
+
+def _written(beginning: str, declared: str) -> str:
+    """Which kind of text begins like this; `declared` where it has that kind's marks, or needs none (csv)."""
+    head = beginning[:1024].lower()
+    if head.startswith(("<!doctype html", "<html")) or (head.startswith("<?xml") and "<html" in head):
+        return "html"
+    if head.startswith("<?xml"):
+        return "xml"
+    fits = {
+        "csv": True,
+        "eml": _MAIL_HEAD.match(beginning) is not None,
+        "html": _TAG.search(beginning) is not None,
+        "xml": beginning.startswith("<"),
+    }
+    return declared if fits.get(declared) else "text"
 
 
 def _zipped(content: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = archive.namelist()
-            if "mimetype" in names and archive.getinfo("mimetype").file_size < 256:
+            if any(entry.flag_bits & 1 for entry in archive.infolist()) or _is_locked(archive, names):
+                raise SourceRejected(Reason.ENCRYPTED)
+            if "mimetype" in names and archive.getinfo("mimetype").file_size < _SMALL:
                 kind = archive.read("mimetype").decode("ascii", "replace").strip().removesuffix("-template")
                 if kind in _OPEN_DOCUMENT:
                     return _OPEN_DOCUMENT[kind]
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OSError, EOFError) as error:
         raise SourceRejected(Reason.DAMAGED) from error
     for folder, kind in _OFFICE_FOLDERS.items():
         if any(name.startswith(folder) for name in names):
@@ -136,12 +175,22 @@ def _zipped(content: bytes) -> str:
     raise SourceRejected(Reason.UNSUPPORTED)
 
 
-def _ole(content: bytes) -> str:
-    if "EncryptedPackage".encode("utf-16-le") in content:
+def _is_locked(archive: zipfile.ZipFile, names: list[str]) -> bool:
+    """Whether an OpenDocument file needs a password: its manifest says how its members are encrypted."""
+    manifest = "META-INF/manifest.xml"
+    if manifest not in names or archive.getinfo(manifest).file_size > _MAX_MANIFEST:
+        return False
+    return b"encryption-data" in archive.read(manifest)
+
+
+def _ole(content: bytes, declared: str) -> str:
+    kinds = [kind for stream, kind in _OLE_STREAMS.items() if stream.encode("utf-16-le") in content]
+    if (kind := _OLE_TYPES.get(declared)) in kinds:
+        return str(kind)
+    if "EncryptedPackage".encode("utf-16-le") in content and "msg" not in kinds:
         raise SourceRejected(Reason.ENCRYPTED)
-    for stream, kind in _OLE_STREAMS.items():
-        if stream.encode("utf-16-le") in content:
-            return kind
+    if kinds:
+        return kinds[0]
     raise SourceRejected(Reason.UNSUPPORTED)
 
 

@@ -79,13 +79,18 @@ class Sandbox:
 
 
 def _outcome(reader: Callable[[Path, str], Document], content: Path, media_type: str) -> Document | Reason:
-    """What one file gave. Any fault of a parser means that the file cannot be read; others go on."""
+    """What one file gave. Any fault of a parser means that the file cannot be read; others go on.
+
+    A fault of the machine (OSError) is no verdict on the file: it passes.
+    """
     try:
         return reader(content, media_type)
     except SourceRejected as rejection:
         return rejection.reason
     except MemoryError:
         return Reason.PARSER_DIED
+    except OSError:
+        raise
     except Exception:
         return Reason.DAMAGED
 

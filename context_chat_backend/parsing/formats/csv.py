@@ -1,36 +1,39 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Tables as text: each row says what its values are, so that a row alone can answer a question."""
+"""Tables whose values are separated by a character."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 
 from context_chat_backend.domain import Document, Part
-from context_chat_backend.parsing.formats import text
+from context_chat_backend.parsing.formats import table, text
 
 _DELIMITERS = ",;\t|"
+_SAMPLE = 8192
+_SPREADSHEET_HINT = "sep="
+"""Excel's own first line, which names the delimiter."""
 
 
 def read(content: bytes, kind: str) -> Document:
-    """The document in a CSV or TSV file, one line `header: value; …` for each row. Raises SourceRejected."""
+    """The document in a CSV or TSV file. Raises SourceRejected."""
     del kind
     decoded = text.decode(content).replace("\x00", "")
+    first, _, rest = decoded.partition("\n")
+    if first.startswith(_SPREADSHEET_HINT):
+        delimiter, decoded = first.removeprefix(_SPREADSHEET_HINT)[:1].strip() or "\t", rest
+    else:
+        delimiter = _delimiter(decoded[:_SAMPLE])
     try:
-        dialect: type[csv.Dialect] = csv.Sniffer().sniff(decoded[:8192], _DELIMITERS)
-    except csv.Error:
-        dialect = csv.excel
-    try:
-        return Document((Part("\n".join(_lines(decoded, dialect))),))
+        rows = csv.reader(io.StringIO(decoded, newline=""), delimiter=delimiter)
+        return Document((Part("\n".join(table.lines(rows))),))
     except csv.Error:  # a field larger than the reader takes, a quote that never closes: it is text all the same
         return Document((Part(decoded),))
 
 
-def _lines(decoded: str, dialect: type[csv.Dialect]) -> Iterator[str]:
-    rows = csv.reader(io.StringIO(decoded), dialect)
-    header = [name.strip() for name in next(rows, [])]
-    yield ", ".join(header)
-    for row in rows:
-        named = zip(header + [""] * (len(row) - len(header)), row, strict=False)
-        yield "; ".join(f"{name}: {value}" if name else value for name, value in named if value.strip())
+def _delimiter(sample: str) -> str:
+    """Only the delimiter is guessed: the library's guess of the quoting spoils fields with doubled quotes."""
+    try:
+        return csv.Sniffer().sniff(sample, _DELIMITERS).delimiter
+    except csv.Error:
+        return ","

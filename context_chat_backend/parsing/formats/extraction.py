@@ -12,8 +12,6 @@ MEDIA_TYPES = {
     "doc": "application/msword",
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     "eml": "message/rfc822",
-    "epub": "application/epub+zip",
-    "html": "text/html",
     "msg": "application/vnd.ms-outlook",
     "ods": "application/vnd.oasis.opendocument.spreadsheet",
     "odt": "application/vnd.oasis.opendocument.text",
@@ -23,25 +21,31 @@ MEDIA_TYPES = {
     "rtf": "application/rtf",
     "xls": "application/vnd.ms-excel",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "xml": "application/xml",
 }
 
 
-def extract(content: bytes, kind: str, *, markdown: bool = False) -> Any:
-    """kreuzberg's result for `content`, a key of MEDIA_TYPES; with `markdown` headings are marked by `#`.
+def extract(content: bytes, kind: str, *, structure: bool = False, slide_marker: str | None = None) -> Any:
+    """kreuzberg's result for `content`, whose kind is a key of MEDIA_TYPES.
 
-    Raises SourceRejected.
+    With `structure` the result has a tree of nodes; with `slide_marker`, a text with `{page_num}`, that text stands
+    before each slide. Raises SourceRejected.
     """
     import kreuzberg
 
+    pages = kreuzberg.PageConfig(extract_pages=kind == "pdf")
+    if slide_marker is not None:
+        pages = kreuzberg.PageConfig(insert_page_markers=True, marker_format=slide_marker)
     config = kreuzberg.ExtractionConfig(
         use_cache=False,  # it would write users' texts to a folder of its own
         disable_ocr=True,
-        pages=kreuzberg.PageConfig(extract_pages=True),
-        output_format="markdown" if markdown else "plain",
+        pages=pages,
+        include_document_structure=structure,
+        output_format="plain",
     )
     try:
         return kreuzberg.extract_bytes_sync(content, MEDIA_TYPES[kind], config)
+    except MemoryError:
+        raise
     except Exception as error:  # its errors differ by format; only the words tell them apart
         said = str(error).lower()
         encrypted = "password" in said or "encrypt" in said

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from context_chat_backend.domain import Location, Part
 
-_HEADING = re.compile(r"^(#{1,6})[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+_HEADING = re.compile(r"^#{1,6}[ \t]+([^\s#].*)$", re.MULTILINE)
 _MAX_CHARACTERS = 200
 
 
@@ -22,5 +22,5 @@ def parts(text: str) -> Iterator[Part]:
         if text[body : match.start()].strip():
             yield Part(text[start : match.start()], Location(heading=heading))
             start = match.start()
-        heading, body = match[2][:_MAX_CHARACTERS], match.end()
+        heading, body = match[1].rstrip(" \t#")[:_MAX_CHARACTERS], match.end()
     yield Part(text[start:], Location(heading=heading))

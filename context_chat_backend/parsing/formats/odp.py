@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from xml.etree import ElementTree
 from xml.parsers import expat
 
@@ -24,7 +25,7 @@ def read(content: bytes, kind: str) -> Document:
             if archive.getinfo("content.xml").file_size > _MAX_BYTES:
                 raise SourceRejected(Reason.TOO_MUCH_TEXT)
             root = _parse(archive.read("content.xml"))
-    except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ElementTree.ParseError, RuntimeError, OSError) as error:
         raise SourceRejected(Reason.DAMAGED) from error
     slides = enumerate(root.iter(f"{_DRAW}page"), start=1)
     return Document(tuple(Part(_text(slide), Location(slide=number)) for number, slide in slides))
