@@ -12,20 +12,24 @@ from context_chat_backend.language import detect
 _ENDS = ("\n\n", "\n", ". ", "? ", "! ", "。", "; ", ", ", " ")
 """Where a chunk may end, best first."""
 
+_TELLING_CHARACTERS = 40
+"""Of shorter texts the language is a guess: 'Wo? Ja.' passes for Italian."""
+
 
 def split(document: Document, *, max_characters: int = 1000, overlap_characters: int = 100) -> tuple[Chunk, ...]:
     """The chunks of a document, each of at most `max_characters`, in reading order.
 
     Neighbours share up to `overlap_characters`, so that a sentence at a border is whole in one of them. Every character
     that is not blank is in some chunk; no chunk is blank; none crosses the border of a location (page, sheet,
-    heading). A chunk whose language is uncertain has the document's.
+    heading). A chunk that is short, or whose language is uncertain, has the document's: that of its longest part.
     """
-    language = detect(" ".join(part.text[:500] for part in document.parts[:20]))
+    language = detect(max((part.text for part in document.parts), key=len, default=""))
     chunks: list[Chunk] = []
     for location, parts in groupby(document.parts, key=lambda part: part.location):
         text = "\n\n".join(part.text.strip() for part in parts)
         for piece in _pieces(text, max_characters, overlap_characters):
-            chunks.append(Chunk(len(chunks), piece, location, detect(piece, otherwise=language)))
+            own = detect(piece, otherwise=language) if len(piece) >= _TELLING_CHARACTERS else language
+            chunks.append(Chunk(len(chunks), piece, location, own))
     return tuple(chunks)
 
 

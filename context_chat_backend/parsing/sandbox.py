@@ -23,6 +23,8 @@ from context_chat_backend.parsing.parse import parse
 _TASKS_PER_PROCESS = 200
 """After so many files a process is replaced: what a parser leaks goes with it."""
 _SET_PARENT_DEATH_SIGNAL = 1
+_ARENA_MAX = -8
+"""mallopt's name for the number of heaps: one for each thread, as is usual, fills the address space on many cores."""
 
 
 class Sandbox:
@@ -99,7 +101,9 @@ def _confine(memory_bytes: int, parent: int) -> None:
     """Limit this process, detach it from the terminal, and let it die with the program."""
     with contextlib.suppress(OSError):
         os.setsid()
-    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    c_library = ctypes.CDLL(None)
+    c_library.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    c_library.mallopt(_ARENA_MAX, 2)
     if os.getppid() != parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -38,6 +38,11 @@ def read_as_told(content: Path, media_type: str) -> Document:
     return Document((Part("read"),))
 
 
+def imported_modules(_content: Path, _media_type: str) -> Document:
+    """What a process has imported before its first file. Its own module, which is a test, brings pytest only."""
+    return Document((Part(" ".join(sys.modules)),))
+
+
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     made = Sandbox(2, timeout_seconds=3, memory_bytes=1024**3, reader=read_as_told)
@@ -69,6 +74,22 @@ async def test_each_bad_file_is_rejected_with_its_reason_and_good_ones_beside_it
         "fault": "damaged or not of the declared format",
         "empty": "empty",
     }
+
+
+async def test_a_fault_of_the_machine_is_no_verdict_on_the_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        await sandbox.parse(tmp_path / "gone", "", "")
+
+
+async def test_a_parser_imports_nothing_but_the_parsing(tmp_path: Path) -> None:
+    made = Sandbox(1, reader=imported_modules)
+    await made.start()
+    modules = set((await made.parse(tmp_path, "", "")).parts[0].text.split())
+    await made.close()
+
+    rooms = {name.split(".")[1] for name in modules if name.startswith("context_chat_backend.")}
+    assert rooms <= {"domain", "errors", "parsing"}
+    assert not modules & {"numpy", "psycopg", "fastapi", "httpx", "onnxruntime", "langchain"}
 
 
 def test_parsers_die_with_the_program(tmp_path: Path) -> None:

@@ -68,3 +68,15 @@ def test_what_is_embedded_names_file_and_heading_once() -> None:
 
     assert embedded_text("files/a/rules.md", first) == "rules.md\n## Quiet hours\nFrom ten."
     assert embedded_text("files/a/rules.md", second) == "rules.md\nQuiet hours\nDrilling is not allowed."
+
+
+def test_a_few_words_have_the_language_of_their_document() -> None:
+    english = "The roof is repaired in May, and the scaffolding stands until the end of June."
+    document = Document((Part("Wo? Ja.", Location(page=1)), Part(english, Location(page=2))))
+
+    assert [chunk.language for chunk in split(document)] == ["english", "english"]
+
+
+def test_a_document_without_text_has_no_chunks() -> None:
+    assert split(Document(())) == ()
+    assert split(Document((Part(" \n"),))) == ()

@@ -32,8 +32,11 @@ def read(content: bytes, kind: str) -> Document:
 
 
 def _delimiter(sample: str) -> str:
-    """Only the delimiter is guessed: the library's guess of the quoting spoils fields with doubled quotes."""
+    """Only the delimiter is guessed: the library's guess of the quoting spoils fields with doubled quotes.
+
+    Where rows differ too much for the library, the commonest candidate of the first row is taken.
+    """
     try:
         return csv.Sniffer().sniff(sample, _DELIMITERS).delimiter
     except csv.Error:
-        return ","
+        return max(_DELIMITERS, key=sample.lstrip().partition("\n")[0].count)

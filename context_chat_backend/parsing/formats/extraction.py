@@ -38,6 +38,7 @@ def extract(content: bytes, kind: str, *, structure: bool = False, slide_marker:
     config = kreuzberg.ExtractionConfig(
         use_cache=False,  # it would write users' texts to a folder of its own
         disable_ocr=True,
+        concurrency=kreuzberg.ConcurrencyConfig(max_threads=1),  # files run in parallel, each in its process
         pages=pages,
         include_document_structure=structure,
         output_format="plain",
