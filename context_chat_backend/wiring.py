@@ -34,6 +34,7 @@ from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces
 from context_chat_backend.store.switch import Switch
 
+_CANCEL_SECONDS = 1.0
 _TEMPORARY_SECONDS = 24 * 3600
 _log = get_logger(__name__)
 
@@ -185,8 +186,10 @@ class Backend:
 
 
 async def _cancel(task: asyncio.Future[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
+    """Cancel until it has ended: a library may swallow one cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
 
 
 def _remove_old_files(folder: Path) -> None:

@@ -99,7 +99,7 @@ def index(
                 backend,
                 files,
                 readers,
-                lambda file, said: progress.advance(read),
+                lambda _file, _said: progress.advance(read),
                 base=path.parent,
                 still_waiting=lambda count: progress.update(indexed, total=len(files), completed=len(files) - count),
             )

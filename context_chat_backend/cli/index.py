@@ -34,7 +34,7 @@ async def index(
     told: Callable[[Path, str], None],
     *,
     base: Path,
-    still_waiting: Callable[[int], None] = lambda count: None,
+    still_waiting: Callable[[int], None] = lambda _count: None,
 ) -> Outcome:
     """Admit `files` for `readers`, and wait until all of them have a verdict.
 

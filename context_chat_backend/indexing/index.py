@@ -101,7 +101,8 @@ class Indexer:
     async def _wait_for_work(self) -> None:
         self._admitted.clear()
         try:
-            await asyncio.wait_for(self._admitted.wait(), _IDLE_SECONDS)
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await self._admitted.wait()
         except TimeoutError:
             return
 

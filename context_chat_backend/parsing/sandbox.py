@@ -23,6 +23,7 @@ from context_chat_backend.parsing.parse import parse
 _TASKS_PER_PROCESS = 200
 """After so many files a process is replaced: what a parser leaks goes with it."""
 _SET_PARENT_DEATH_SIGNAL = 1
+_STOP_SECONDS = 5.0
 _ARENA_MAX = -8
 """mallopt's name for the number of heaps: one for each thread, as is usual, fills the address space on many cores."""
 
@@ -77,7 +78,8 @@ class Sandbox:
         """Stop the processes, whatever they are doing."""
         if self._pool is not None:
             self._pool.stop()
-            await asyncio.to_thread(self._pool.join)
+            with contextlib.suppress(TimeoutError):  # what does not stop in time dies with this process
+                await asyncio.to_thread(self._pool.join, _STOP_SECONDS)
 
 
 def _outcome(reader: Callable[[Path, str], Document], content: Path, media_type: str) -> Document | Reason:
