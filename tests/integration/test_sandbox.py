@@ -105,7 +105,12 @@ def test_parsers_die_with_the_program(tmp_path: Path) -> None:
     )
     script = tmp_path / "program.py"
     script.write_text(program)
-    process = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,  # what multiprocessing says about a killed parent
+    )
     deadline = time.monotonic() + 30
     while not (parsers := children(process.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
