@@ -87,10 +87,10 @@ class Ledger:
     async def admit_known(self, delivery: Delivery, size: int) -> Admission | None:
         """Admit a delivery that needs no room in the waiting list; None, and no change, for one that does."""
         async with self._database.transaction() as connection:
+            await access.admitting(connection)  # before the row is locked, as everywhere: no deadlock with an action
             known = await _find(connection, delivery)
             if known is None or known.is_older_than(delivery):
                 return None
-            await access.admitting(connection)
             admission, _ = await _enter(connection, delivery, size)
             return admission
 
