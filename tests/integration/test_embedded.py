@@ -190,3 +190,16 @@ def test_an_ordinary_user_runs_it_as_himself(storage: Path) -> None:
     assert process.stdout == b"up\n", process.stderr.decode()[-500:]
     assert (folder / "storage" / "postgres18").stat().st_uid == 65534
     shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+async def test_a_full_disk_is_named(storage: Path) -> None:
+    small = storage / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=50m", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    try:
+        with pytest.raises(StartError, match=r"is full: at least 300 MB"):
+            await EmbeddedPostgres(small / "storage").start()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
