@@ -97,10 +97,15 @@ def _outcome(reader: Callable[[Path, str], Document], content: Path, media_type:
         raise
     except Exception:
         return Reason.DAMAGED
+    except BaseException:  # a panic of the library, which is written in Rust; it cannot be sent as it is
+        return Reason.PARSER_DIED
 
 
 def _confine(memory_bytes: int, parent: int) -> None:
-    """Limit this process, detach it from the terminal, and let it die with the program."""
+    """Limit this process, detach it from the terminal, silence it, and let it die with the program.
+
+    What a library prints about a file may quote it, and users' content is never logged.
+    """
     with contextlib.suppress(OSError):
         os.setsid()
     c_library = ctypes.CDLL(None)
@@ -109,6 +114,9 @@ def _confine(memory_bytes: int, parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(5)

@@ -21,6 +21,20 @@ from context_chat_backend.parsing.sandbox import Sandbox
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class Panic(BaseException):
+    """As a library in Rust raises it: no Exception, and it cannot be pickled."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("cannot be pickled")
+
+
+def say_something(_content: Path, _media_type: str) -> Document:
+    """Print as a library may that quotes the file it cannot read."""
+    os.write(1, b"a secret of the file")
+    os.write(2, b"a secret of the file")
+    return Document((Part("read"),))
+
+
 def read_as_told(content: Path, media_type: str) -> Document:
     """A format whose files say what happens to their parser. Runs in the parser processes."""
     match content.read_text():
@@ -31,6 +45,8 @@ def read_as_told(content: Path, media_type: str) -> Document:
                 pass
         case "memory":
             _ = bytearray(8 * 1024**3)
+        case "panic":
+            raise Panic
         case "fault":
             raise KeyError("a fault of the parser")
         case "empty":
@@ -63,7 +79,7 @@ async def outcome(sandbox: Sandbox, folder: Path, content: str) -> str:
 async def test_each_bad_file_is_rejected_with_its_reason_and_good_ones_beside_it_are_read(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    told = ["good 1", "segfault", "good 2", "loop", "good 3", "memory", "fault", "empty", *map(str, range(20))]
+    told = ["good 1", "segfault", "good 2", "loop", "good 3", "memory", "fault", "panic", "empty", *map(str, range(20))]
 
     outcomes = await asyncio.gather(*(outcome(sandbox, tmp_path, content) for content in told))
 
@@ -71,6 +87,7 @@ async def test_each_bad_file_is_rejected_with_its_reason_and_good_ones_beside_it
         "segfault": "its parser crashed",
         "loop": "its parser took too long",
         "memory": "its parser crashed",
+        "panic": "its parser crashed",
         "fault": "damaged or not of the declared format",
         "empty": "empty",
     }
@@ -79,6 +96,15 @@ async def test_each_bad_file_is_rejected_with_its_reason_and_good_ones_beside_it
 async def test_a_fault_of_the_machine_is_no_verdict_on_the_file(sandbox: Sandbox, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await sandbox.parse(tmp_path / "gone", "", "")
+
+
+async def test_what_a_parser_prints_is_not_seen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    made = Sandbox(1, reader=say_something)
+    await made.start()
+    assert (await made.parse(tmp_path, "", "")).parts[0].text == "read"
+    await made.close()
+
+    assert "secret" not in "".join(capfd.readouterr())
 
 
 async def test_a_parser_imports_nothing_but_the_parsing(tmp_path: Path) -> None:
