@@ -63,6 +63,7 @@ class Search:
             "limit": question.limit,
         }
         async with self._database.reading_as(question.asker) as connection:
+            await connection.execute(statement("search", "scan_on"))
             cursor = await connection.execute(query, parameters)
             rows = await cursor.fetchall()
         return [

@@ -1,5 +1,9 @@
 -- SPDX-License-Identifier: AGPL-3.0-or-later
 
+-- name: scan_on
+-- An index scan goes on until enough of what it finds is visible; without this a user of few sources finds nothing.
+SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true)
+
 -- name: passages
 -- The chunks that answer best among those the asker may read within the scope.
 WITH visible AS MATERIALIZED (
