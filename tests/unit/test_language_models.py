@@ -67,6 +67,20 @@ async def test_markers_inside_a_passage_are_no_citations() -> None:
     assert said == "The game was won by Ann (2) (17). [1]"
 
 
+async def test_a_sentence_that_goes_on_in_the_next_line_is_quoted_whole() -> None:
+    asked = prompted(
+        "Is hail covered?", "Thank you.\nDamage by hail is covered with\nan excess of 1,000 euros.\nRegards"
+    )
+
+    assert await written(ExtractiveModel(), asked) == "Damage by hail is covered with an excess of 1,000 euros. [1]"
+
+
+async def test_rows_of_a_table_stay_apart() -> None:
+    asked = prompted("electricity of march", "month: march; electricity: 7\nmonth: april; electricity: 8")
+
+    assert await written(ExtractiveModel(), asked) == "month: march; electricity: 7 [1]"
+
+
 async def test_a_sentence_without_end_is_shortened() -> None:
     said = await written(ExtractiveModel(), prompted("words", "many words " * 500))
 

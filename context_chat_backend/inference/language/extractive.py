@@ -26,7 +26,7 @@ _RELATIVE_FLOOR = 0.65
 _RANK_WEIGHT = 0.06
 _BORDER = re.compile(
     r"(?<=[.!?…])"  # after the end of a sentence, which an abbreviation is not
-    r"(?<!\b[A-ZÄÖÜ]\.)(?<!\b[DdMm]r\.)(?<!\b[Mm]rs\.)(?<!\b[Nn]r\.)(?<!\bbzw\.)(?<!\bca\.)(?<!\d\.)"
+    r"(?<!\b[A-ZÄÖÜ]\.)(?<!\b[DdMm]r\.)(?<!\b[Mm]rs\.)(?<!\b[Nn]r\.)(?<!\bbzw\.)(?<!\bca\.)(?<!\b\d\.)(?<!\b\d\d\.)"
     r"\s+|(?<=[。！？])|\n+"
 )
 _WORD = re.compile(r"[^\W_]+")
@@ -89,12 +89,23 @@ def _score(sentence: _Sentence, wanted: frozenset[str], holding: Counter[str], c
 
 
 def _sentences(number: int, passage: Passage) -> Iterator[_Sentence]:
-    """The sentences of a passage; those that only repeat a title are left out."""
-    for position, raw in enumerate(_BORDER.split(passage.text)):
-        heading = raw.lstrip().startswith("#")
+    """The sentences of a passage; headings are none."""
+    for position, raw in enumerate(_BORDER.split(_unwrapped(passage.text))):
         text = _plain(raw)
+        heading = raw.lstrip().startswith("#") or text == passage.location.heading
         if text and not heading and (len(text.split()) > 2 or _WIDE.search(text)):
             yield _Sentence(text, _terms(text), number, position)
+
+
+def _unwrapped(text: str) -> str:
+    """Lines that go on in the next one are joined to it; rows of tables (`name: value; …`) are not such lines."""
+    joined = ""
+    for line in text.splitlines(keepends=True):
+        before = joined.rpartition("\n")[0].rpartition("\n")[2]
+        if joined.endswith("\n") and line[:1].islower() and before and ";" not in before:
+            joined = joined[:-1] + " "
+        joined += line
+    return joined
 
 
 def _plain(text: str) -> str:
