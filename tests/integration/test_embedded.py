@@ -174,6 +174,35 @@ async def test_as_root_private_folders_stay_private(storage: Path) -> None:
     shutil.rmtree(elsewhere)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
+async def test_as_root_the_database_stays_when_rights_and_names_of_folders_change(storage: Path) -> None:
+    folder = storage / "private"
+    folder.mkdir(mode=0o700)
+    async with running(folder / "data") as (_, url):
+        answer(url, "CREATE TABLE kept AS SELECT 7 AS n")
+    folder.chmod(0o755)
+    moved = folder.rename(storage / "public")
+
+    async with running(moved / "data") as (_, url):
+        assert answer(url, "SELECT n FROM kept") == 7
+    shutil.rmtree((moved / "data" / "postgres.location").read_text().strip())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
+async def test_as_root_a_database_that_can_no_longer_be_reached_is_not_replaced_by_an_empty_one(storage: Path) -> None:
+    async with running(storage / "data"):
+        pass
+    storage.chmod(0o700)
+    with pytest.raises(StartError, match="cannot reach"):
+        await EmbeddedPostgres(storage / "data").start()
+
+
+async def test_a_database_whose_folder_is_gone_is_missed_and_not_replaced_by_an_empty_one(storage: Path) -> None:
+    (storage / "postgres.location").write_text(f"{storage / 'elsewhere'}\n")
+    with pytest.raises(StartError, match="is not there"):
+        await EmbeddedPostgres(storage).start()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_an_ordinary_user_runs_it_as_himself(storage: Path) -> None:
     folder = open_folder()
