@@ -187,10 +187,17 @@ class EmbeddingSpace:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a question may be answered from, beside the asker's rights. Both None: everything."""
+    """What a question may be answered from, beside the asker's rights. All None: everything."""
 
     providers: tuple[str, ...] | None = None
     sources: tuple[SourceRef, ...] | None = None
+    media_types: tuple[str, ...] | None = None
+    path: str | None = None
+    """What titles begin with: 'files/Projects/' is a folder and all below it."""
+    since: datetime | None = None
+    """Aware; sources modified then or later."""
+    until: datetime | None = None
+    """Aware; sources modified before."""
 
 
 EVERYTHING = Scope()

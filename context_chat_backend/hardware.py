@@ -46,6 +46,19 @@ def usable_cores(root: Path = Path("/")) -> int:
         return cores
 
 
+def usable_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory this process may use: the machine's, or less where its control group has a limit."""
+    try:
+        lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
+        total = next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:")) * 1024
+    except (OSError, StopIteration):
+        return 2 * 1024**3
+    try:
+        return min(total, int((root / "sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        return total
+
+
 def choose_configuration(storage: Path, templates: Path, environment: Mapping[str, str]) -> Hardware | None:
     """Copy the configuration for this machine to `storage` when there is none; returns what decided, else None.
 

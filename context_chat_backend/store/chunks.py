@@ -13,6 +13,7 @@ from psycopg import sql
 from context_chat_backend.domain import Chunk, ClaimedSource
 from context_chat_backend.store.database import Connection, Database, statement
 from context_chat_backend.store.spaces import StoredSpace
+from context_chat_backend.store.words import WrittenChunk, put_words
 
 
 class Chunks:
@@ -38,11 +39,16 @@ class Chunks:
         """
         async with self._database.transaction() as connection:
             version = {"id": source.id, "version": source.version}
-            if await (await connection.execute(statement("ledger", "settle"), version)).fetchone() is None:
+            settled = await (await connection.execute(statement("ledger", "settle"), version)).fetchone()
+            if settled is None:
                 return False
             await connection.execute(statement("chunks", "delete"), {"source_id": source.id})
             ids = await _insert_chunks(connection, source.id, chunks)
-            word_count = await _insert_words(connection, source.id, ids, chunks)
+            written = [
+                WrittenChunk(id_, chunk.language, chunk.location.heading, chunk.text)
+                for id_, chunk in zip(ids, chunks, strict=True)
+            ]
+            await put_words(connection, source.id, settled[0], written)  # the title may have changed since the claim
             await _copy_vectors(connection, source.id, ids, vectors, space)
             await connection.execute(
                 statement("ledger", "indexed"),
@@ -50,7 +56,6 @@ class Chunks:
                     "id": source.id,
                     "content_digest": content_digest,
                     "chunk_count": len(chunks),
-                    "word_count": word_count,
                 },
             )
             await connection.execute(statement("ledger", "empty_spool"), {"id": source.id})
@@ -75,16 +80,6 @@ async def _insert_chunks(connection: Connection, source_id: int, chunks: Sequenc
         statement("chunks", "insert_texts"), {"ids": ids, "texts": [chunk.text for chunk in chunks]}
     )
     return ids
-
-
-async def _insert_words(connection: Connection, source_id: int, ids: list[int], chunks: Sequence[Chunk]) -> int:
-    """Index the words of title, heading and text; returns how many distinct stems the chunks have in sum."""
-    languages = [chunk.language for chunk in chunks]
-    await connection.execute(statement("chunks", "insert_languages"), {"languages": sorted(set(languages))})
-    rows = await connection.execute(
-        statement("chunks", "insert_words"), {"source_id": source_id, "ids": ids, "languages": languages}
-    )
-    return sum([row[0] for row in await rows.fetchall()])
 
 
 async def _copy_vectors(

@@ -90,6 +90,7 @@ class Database:
     """A pool of connections to one database."""
 
     def __init__(self, url: str, *, connections: int = 10) -> None:
+        self._url = url
         self._pool = AsyncConnectionPool(
             url,
             min_size=1,
@@ -119,6 +120,16 @@ class Database:
         with _our_errors():
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(_MAINTENANCE)
+                yield connection
+
+    @asynccontextmanager
+    async def outside_transactions(self) -> AsyncIterator[Connection]:
+        """A connection of its own for what cannot be part of a transaction; its settings end with it.
+
+        Raises DatabaseUnavailable when the server is not there.
+        """
+        with _our_errors():
+            async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
                 yield connection
 
     @asynccontextmanager

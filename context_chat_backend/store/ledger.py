@@ -23,6 +23,7 @@ from context_chat_backend.domain import (
 )
 from context_chat_backend.store import access
 from context_chat_backend.store.database import Connection, Database, statement
+from context_chat_backend.store.words import retitle_words
 
 _PIECE_BYTES = 1024 * 1024
 """Bodies go into the spool in pieces of this size, so that memory stays flat however large they are."""
@@ -231,7 +232,7 @@ async def _refresh(connection: Connection, known: _Known, delivery: Delivery) ->
         {"id": known.id, "access_set_id": access_set_id, "title": delivery.title},
     )
     if delivery.title != known.title:
-        await connection.execute(statement("ledger", "retitle_words"), {"id": known.id})
+        await retitle_words(connection, known.id)
 
 
 async def _spool(connection: Connection, entry: _Entry, body: Path) -> None:

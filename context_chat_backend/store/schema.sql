@@ -58,7 +58,6 @@ CREATE TABLE source (
     indexed_modified_at timestamptz,
     content_digest bytea,
     chunk_count integer NOT NULL DEFAULT 0,
-    word_count bigint NOT NULL DEFAULT 0,
     admitted_at timestamptz NOT NULL DEFAULT now(),
     settled_at timestamptz,
     UNIQUE (realm, ref),
@@ -66,8 +65,8 @@ CREATE TABLE source (
 );
 -- claim: what is due, most urgent first
 CREATE INDEX source_due ON source (priority DESC, next_attempt_at, id) WHERE state = 'waiting';
--- visible sources of a set; also the check that a set is still in use
-CREATE INDEX source_by_access_set ON source (access_set_id);
+-- visible sources of a set, read from the index alone; also the check that a set is still in use
+CREATE INDEX source_by_access_set ON source (access_set_id, provider) INCLUDE (id, realm, chunk_count);
 CREATE INDEX source_by_provider ON source (realm, provider);
 CREATE INDEX source_gone ON source (id) WHERE state = 'gone';
 
@@ -97,22 +96,60 @@ CREATE TABLE chunk_text (
     text text NOT NULL
 );
 
--- The word index. Holds stems, no readable text; not under row-level security, joined to access sets in the statement.
+-- The word index. Holds numbers of stems, no readable text; not under row-level security, joined to access sets in the
+-- statement.
 CREATE TABLE words (
     chunk_id bigint PRIMARY KEY REFERENCES chunk ON DELETE CASCADE,
     source_id bigint NOT NULL,
     language regconfig NOT NULL,
-    tsv tsvector NOT NULL,
-    -- distinct stems: the document length of BM25
-    length integer NOT NULL
+    -- what each term of the chunk adds to a score, before its rarity: see word_impacts
+    impacts sparsevec(1000000000) NOT NULL
 );
-CREATE INDEX words_tsv ON words USING gin (tsv);
 CREATE INDEX words_by_source ON words (source_id);
 
--- A title or path as words: 'files/Notes/plan-2024.md' is 'files', 'Notes', 'plan', '2024', 'md'.
-CREATE FUNCTION title_words(language regconfig, title text) RETURNS tsvector LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT to_tsvector(language, regexp_replace(title, '[^[:alnum:]]+', ' ', 'g'))
+-- The number of a stem: 29 bits of a hash that PostgreSQL keeps stable, since partitions depend on it.
+CREATE FUNCTION term_id(lexeme text) RETURNS integer LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (hashtextextended(lexeme, 0) & 536870911)::integer + 1
 $$;
+
+-- BM25 (Robertson, Zaragoza 2009) without the rarity: k1 = 1.2, b = 0.75. The mean length is a constant, 80 different
+-- terms: chunks are made of one size, and a mean that moves would make every stored number wrong. A question's terms
+-- weighted by their rarity, times this, is the score. `names` are words that are not to be stemmed.
+CREATE FUNCTION word_impacts(language regconfig, written text, names text[]) RETURNS sparsevec
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT coalesce('{' || string_agg(term || ':' || round(
+            2.2 * frequency / (frequency + 1.2 * (0.25 + 0.75 * length / 80.0)), 3), ',') || '}/1000000000',
+        '{}/1000000000')::sparsevec
+    FROM (SELECT term, sum(frequency) AS frequency, count(*) OVER () AS length
+          FROM (SELECT term_id(lexeme) AS term, cardinality(positions) AS frequency
+                FROM unnest(to_tsvector(language, written))
+                UNION ALL
+                SELECT term_id(name), 1 FROM unnest(names) AS name) AS found
+          GROUP BY term LIMIT 16000) AS counted
+$$;
+
+-- The keys of the index: each term, and once more with a higher bit where the chunk says much about it, so that a
+-- frequent term alone can choose the few chunks worth ranking.
+CREATE FUNCTION word_keys(impacts sparsevec) RETURNS integer[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT array_agg(term) || array_agg(term + 536870912) FILTER (WHERE impact >= 1.35)
+        || array_agg(term + 1073741824) FILTER (WHERE impact >= 1.7)
+    FROM (SELECT split_part(pair, ':', 1)::integer AS term, split_part(pair, ':', 2)::real AS impact
+          FROM unnest(string_to_array(
+              nullif(substr(impacts::text, 2, strpos(impacts::text, '}') - 2), ''), ',')) AS pair) AS pairs
+$$;
+CREATE INDEX words_by_key ON words USING gin (word_keys(impacts));
+
+-- The share of all chunks that hold a key, from a sample; keys that are too rare for the sample are not listed.
+CREATE TABLE word_share (
+    key integer PRIMARY KEY,
+    share real NOT NULL
+);
+
+-- How many chunks there were when the sample was taken; at most one row.
+CREATE TABLE word_sample (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    chunks bigint NOT NULL
+);
 
 -- The languages words are stemmed in, so that a question is stemmed in these alone.
 CREATE TABLE word_language (language regconfig PRIMARY KEY);
@@ -172,15 +209,12 @@ CREATE FUNCTION reading_principals() RETURNS bigint[] LANGUAGE sql STABLE PARALL
     SELECT coalesce(nullif(current_setting('context_chat.principals', true), ''), '{}')::bigint[]
 $$;
 
-CREATE FUNCTION may_read(wanted_source_id bigint) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT 0 = ANY (reading_principals()) OR EXISTS (
-        SELECT FROM source JOIN access_member USING (access_set_id)
-        WHERE source.id = wanted_source_id AND principal_id = ANY (reading_principals()))
-$$;
-
 ALTER TABLE chunk ENABLE ROW LEVEL SECURITY;
 ALTER TABLE chunk FORCE ROW LEVEL SECURITY;
-CREATE POLICY readable ON chunk USING (may_read(source_id));
+CREATE POLICY readable ON chunk USING (
+    0 = ANY (reading_principals()) OR EXISTS (
+        SELECT FROM source JOIN access_member USING (access_set_id)
+        WHERE source.id = chunk.source_id AND principal_id = ANY (reading_principals())));
 
 ALTER TABLE chunk_text ENABLE ROW LEVEL SECURITY;
 ALTER TABLE chunk_text FORCE ROW LEVEL SECURITY;

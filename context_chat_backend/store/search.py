@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The one door through which text leaves the store: passages that a given user may read.
 
-One statement (sql/search.sql) finds the chunks nearest by meaning and those best by words, both among the chunks that
-are visible to the asker within the scope, and joins the two lists by weighted reciprocal rank
-(Cormack, Clarke, Büttcher 2009: sum of weight / (k + rank)). Words are ranked by BM25 (Robertson, Zaragoza 2009) with
-all counts taken among the asker's own visible chunks, so that no score depends on what he may not read.
+One function of the database (sql/search.sql, made for each embedding space) finds the chunks nearest by meaning and
+those best by words, both among the chunks that are visible to the asker within the scope, and joins the two lists by
+weighted reciprocal rank (Cormack, Clarke, Büttcher 2009: sum of weight / (k + rank)). Little that is visible is scanned
+exactly; of much, the vector index is read on until enough of what it finds is visible, and rare words choose the
+candidates that all words rank. docs/decisions/search.md tells what was measured.
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ from pgvector import HalfVector
 from psycopg import sql
 
 from context_chat_backend.domain import Location, Passage, Question, SourceRef
+from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.store.database import Database, statement
 from context_chat_backend.store.spaces import StoredSpace
+from context_chat_backend.words import words_asked
 
-CANDIDATES = 100
-"""How many chunks each of the two lists contributes."""
+MAX_PASSAGES = 400
+"""More are never given, however many are wanted."""
+
+_QUESTION_CHARACTERS = 4000
+"""What is read of a question for its words; a longer one is a document."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much each list counts in the fusion."""
+    """How much each list counts in the fusion; a list that counts nothing is not made."""
 
     meaning: float = 1.0
     words: float = 1.0
@@ -41,31 +47,40 @@ class Search:
         self._database = database
 
     async def passages(
-        self, question: Question, vector: NDArray[np.float32], space: StoredSpace, weights: Weights
+        self, question: Question, vector: NDArray[np.float32] | None, space: StoredSpace, weights: Weights
     ) -> list[Passage]:
-        """At most `question.limit` passages the asker may read within the scope, best first.
+        """At most `question.limit` passages (and MAX_PASSAGES) the asker may read within the scope, best first.
 
-        `vector` is the question in `space`, shape (dimension,), of length 1. Raises DatabaseUnavailable.
+        `vector` is the question in `space`, shape (dimension,), of length 1; without it words alone decide. Raises
+        ModelUnavailable when it has another shape, DatabaseUnavailable.
         """
+        if vector is not None and vector.shape != (space.space.dimension,):
+            raise ModelUnavailable(
+                f"the embedding model gave a vector of shape {vector.shape}, its space has {space.space.dimension} "
+                "dimensions"
+            )
         scope = question.scope
-        query = sql.SQL(statement("search", "passages")).format(embedding=space.table)
+        asked = words_asked(question.text[:_QUESTION_CHARACTERS].replace("\x00", " "))
         parameters = {
             "realm": question.asker.realm,
             "name": question.asker.name,
             "providers": None if scope.providers is None else list(scope.providers),
             "refs": None if scope.sources is None else [str(ref) for ref in scope.sources],
-            "text": question.text.replace("\x00", " "),
-            "vector": HalfVector(vector),
-            "candidates": max(CANDIDATES, question.limit),
-            "meaning": weights.meaning,
-            "words": weights.words,
-            "k": weights.k,
-            "limit": question.limit,
+            "media_types": None if scope.media_types is None else list(scope.media_types),
+            "path": scope.path,
+            "since": scope.since,
+            "until": scope.until,
+            "written": asked.written,
+            "names": list(asked.names),
+            "vector": None if vector is None else HalfVector(vector),
+            "meaning": 0.0 if vector is None else float(weights.meaning),
+            "words": float(weights.words),
+            "k": float(weights.k),
+            "wanted": min(question.limit, MAX_PASSAGES),
         }
+        query = sql.SQL(statement("search", "passages")).format(function=space.function)
         async with self._database.reading_as(question.asker) as connection:
-            await connection.execute(statement("search", "scan_on"))
-            cursor = await connection.execute(query, parameters)
-            rows = await cursor.fetchall()
+            rows = await (await connection.execute(query, parameters)).fetchall()
         return [
             Passage(
                 source=SourceRef.parse(ref),

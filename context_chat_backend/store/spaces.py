@@ -33,6 +33,16 @@ class StoredSpace:
         """The table of its vectors."""
         return sql.Identifier(f"embedding_{self.id}")
 
+    @property
+    def index(self) -> str:
+        """The name of the index that finds the nearest of them."""
+        return f"embedding_{self.id}_by_meaning"
+
+    @property
+    def function(self) -> sql.Identifier:
+        """The function that searches it."""
+        return sql.Identifier(f"passages_{self.id}")
+
 
 class Spaces:
     """The spaces of one database."""
@@ -63,7 +73,9 @@ class Spaces:
                 row = await (await connection.execute(statement("spaces", "create"), parameters)).fetchone()
                 assert row is not None
                 await _create_table(connection, StoredSpace(row[0], space))
-            return StoredSpace(row[0], space)
+            stored = StoredSpace(row[0], space)
+            await create_search(connection, stored)
+        return stored
 
     async def answering(self) -> str | None:
         """The model whose vectors are searched; None before anything was indexed."""
@@ -88,12 +100,26 @@ class Spaces:
         return int(row[0])
 
 
+async def create_search(connection: Connection, stored: StoredSpace) -> None:
+    """Make the function that searches a space, in place of the one an earlier version of the program made."""
+    await connection.execute(sql.SQL(statement("search", "load_vector")))
+    await connection.execute(sql.SQL(statement("search", "drop_function")).format(function=stored.function))
+    await connection.execute(
+        sql.SQL(statement("search", "create_function")).format(
+            function=stored.function,
+            embedding=stored.table,
+            index=sql.Literal(stored.index),
+            within_scope=sql.SQL(statement("search", "within_scope")),
+        )
+    )
+
+
 async def _create_table(connection: Connection, stored: StoredSpace) -> None:
     await connection.execute(
         sql.SQL(statement("spaces", "create_table")).format(
             embedding=stored.table,
             dimension=sql.Literal(stored.space.dimension),
             by_source=sql.Identifier(f"embedding_{stored.id}_by_source"),
-            by_meaning=sql.Identifier(f"embedding_{stored.id}_by_meaning"),
+            by_meaning=sql.Identifier(stored.index),
         )
     )

@@ -28,12 +28,6 @@ UPDATE source SET access_set_id = %(access_set_id)s, title = %(title)s WHERE id 
 -- The readers a set has.
 SELECT principal_id FROM access_member WHERE access_set_id = %(access_set_id)s
 
--- name: retitle_words
--- Words of the title are words of every chunk.
-UPDATE words SET tsv = title_words(words.language, source.title) || to_tsvector(words.language, chunk_text.text)
-FROM source, chunk_text
-WHERE words.source_id = %(id)s AND source.id = words.source_id AND chunk_text.chunk_id = words.chunk_id
-
 -- name: spool
 -- One piece of a pushed body.
 INSERT INTO spool (source_id, version, piece, bytes)
@@ -73,13 +67,13 @@ SELECT title FROM source WHERE id = %(id)s AND version = %(version)s AND state =
 -- The version answers from this commit on.
 UPDATE source SET state = 'indexed', reason = NULL, priority = 0, leased_until = NULL, settled_at = now(),
     indexed_modified_at = modified_at, content_digest = %(content_digest)s,
-    chunk_count = %(chunk_count)s, word_count = %(word_count)s
+    chunk_count = %(chunk_count)s
 WHERE id = %(id)s
 
 -- name: reject
 -- Final for this version.
 UPDATE source SET state = 'rejected', reason = %(reason)s, priority = 0, leased_until = NULL, settled_at = now(),
-    indexed_modified_at = NULL, content_digest = NULL, chunk_count = 0, word_count = 0
+    indexed_modified_at = NULL, content_digest = NULL, chunk_count = 0
 WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
 
 -- name: drop_rejected

@@ -1,81 +1,258 @@
 -- SPDX-License-Identifier: AGPL-3.0-or-later
 
--- name: scan_on
--- An index scan goes on until enough of what it finds is visible; without this a user of few sources finds nothing.
-SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true)
+-- name: within_scope
+-- What a question may be answered from, beside rights and names of sources.
+(wanted_providers IS NULL OR provider = ANY (wanted_providers))
+AND (wanted_types IS NULL OR media_type = ANY (wanted_types))
+AND (wanted_path IS NULL OR starts_with(source.title, wanted_path))
+AND (wanted_since IS NULL OR source.modified_at >= wanted_since)
+AND (wanted_until IS NULL OR source.modified_at < wanted_until)
 
 -- name: passages
--- The chunks that answer best among those the asker may read within the scope.
-WITH visible AS MATERIALIZED (
-    SELECT source.id, chunk_count, word_count
-    FROM principal
-    JOIN access_member ON access_member.principal_id = principal.id
-    JOIN source ON source.access_set_id = access_member.access_set_id
-    WHERE principal.realm = %(realm)s AND principal.name = %(name)s
-      AND source.realm = %(realm)s AND source.chunk_count > 0
-      AND (%(providers)s::text[] IS NULL OR source.provider = ANY (%(providers)s))
-      AND (%(refs)s::text[] IS NULL OR source.ref = ANY (%(refs)s))
-), extent AS (
-    SELECT coalesce(sum(chunk_count), 0)::float8 AS chunks,
-        greatest(coalesce(sum(word_count), 0) / nullif(sum(chunk_count), 0), 1)::float8 AS mean_length
-    FROM visible
-),
--- By meaning. Few visible chunks are scanned exactly, many through the index with iterative scans.
-nearest AS (
-    (SELECT chunk_id, embedding.v <#> %(vector)s::halfvec AS distance
-     FROM visible JOIN {embedding} AS embedding ON embedding.source_id = visible.id
-     WHERE (SELECT chunks FROM extent) <= 20000
-     ORDER BY distance LIMIT %(candidates)s)
-    UNION ALL
-    (SELECT chunk_id, embedding.v <#> %(vector)s::halfvec AS distance
-     FROM {embedding} AS embedding
-     WHERE (SELECT chunks FROM extent) > 20000 AND embedding.source_id IN (SELECT id FROM visible)
-     ORDER BY embedding.v <#> %(vector)s::halfvec LIMIT %(candidates)s)
-),
--- By words: the question's stems in every language there is, each matched with chunks of its language.
-term AS (
-    SELECT language, stem.lexeme
-    FROM word_language CROSS JOIN LATERAL unnest(to_tsvector(language, %(text)s)) AS stem
-), wanted AS (
-    SELECT language, string_agg(
-            '''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''', ' | ')::tsquery AS any_term
-    FROM term GROUP BY language
-), matched AS (
-    SELECT words.chunk_id, words.language, words.length, words.tsv
-    FROM wanted
-    JOIN words ON words.language = wanted.language AND words.tsv @@ wanted.any_term
-    JOIN visible ON visible.id = words.source_id
-), hit AS (
-    SELECT matched.chunk_id, term.language, term.lexeme, matched.length, cardinality(stem.positions) AS frequency
-    FROM matched
-    CROSS JOIN LATERAL unnest(matched.tsv) AS stem
-    JOIN term ON term.language = matched.language AND term.lexeme = stem.lexeme
-), rarity AS (
-    SELECT language, lexeme, ln(1 + (extent.chunks - count(*) + 0.5) / (count(*) + 0.5)) AS idf
-    FROM hit CROSS JOIN extent GROUP BY language, lexeme, extent.chunks
-), best AS (
-    SELECT chunk_id, sum(idf * frequency * 2.2
-            / (frequency + 1.2 * (0.25 + 0.75 * length / extent.mean_length))) AS score
-    FROM hit JOIN rarity USING (language, lexeme) CROSS JOIN extent
-    GROUP BY chunk_id ORDER BY score DESC, chunk_id LIMIT %(candidates)s
-),
-fused AS (
-    SELECT chunk_id, sum(part) AS score FROM (
-        SELECT chunk_id, %(meaning)s::float8 / (%(k)s + row_number() OVER (ORDER BY distance, chunk_id)) AS part
-        FROM nearest
-        UNION ALL
-        SELECT chunk_id, %(words)s::float8 / (%(k)s + row_number() OVER (ORDER BY score DESC, chunk_id)) FROM best
-    ) AS ranked
-    GROUP BY chunk_id ORDER BY score DESC, chunk_id LIMIT %(limit)s
-)
--- Readable text, for the winners alone; row-level security looks once more.
-SELECT chunk.id, source.ref, source.title, source.modified_at, chunk_text.text,
-    chunk.page, chunk.sheet, chunk.slide, chunk.heading, words.language::text,
-    coalesce(-(embedding.v <#> %(vector)s::halfvec), 0)::float8 AS similarity
-FROM fused
-JOIN chunk ON chunk.id = fused.chunk_id
-JOIN chunk_text ON chunk_text.chunk_id = chunk.id
-JOIN words ON words.chunk_id = chunk.id
-JOIN source ON source.id = chunk.source_id AND source.ref IS NOT NULL
-LEFT JOIN {embedding} AS embedding ON embedding.chunk_id = chunk.id
-ORDER BY fused.score DESC, chunk.id
+-- At most `wanted` passages the asker may read, best first.
+SELECT * FROM {function}(
+    %(realm)s, %(name)s, %(providers)s::text[], %(refs)s::text[], %(media_types)s::text[], %(path)s::text,
+    %(since)s::timestamptz, %(until)s::timestamptz,
+    %(vector)s::halfvec, %(written)s, %(names)s::text[], %(meaning)s, %(words)s, %(k)s, %(wanted)s)
+
+-- name: load_vector
+-- Only then are its settings known.
+SELECT '[1]'::halfvec
+
+-- name: drop_function
+-- The search of an earlier version of the program.
+DROP FUNCTION IF EXISTS {function}
+
+-- name: create_function
+-- The search of one embedding space, in one round trip; its plans are kept by each connection. It is made anew at every
+-- start, so it may change with the program. Names: `few` is where scanning all that is visible is cheaper than the
+-- indexes; `may_read` below is written out each time, since a function in its place would cost 20 microseconds a row.
+CREATE FUNCTION {function}(
+    asker_realm text, asker_name text,
+    wanted_providers text[], wanted_refs text[], wanted_types text[], wanted_path text,
+    wanted_since timestamptz, wanted_until timestamptz,
+    question halfvec, question_text text, question_names text[],
+    meaning float8, by_words float8, rank_constant float8, wanted integer
+) RETURNS TABLE (
+    chunk_id bigint, ref text, title text, modified_at timestamptz, text text,
+    page integer, sheet text, slide integer, heading text, language text, similarity float8
+) LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET max_parallel_workers_per_gather = 0
+SET work_mem = '32MB'
+SET hnsw.iterative_scan = relaxed_order
+SET hnsw.ef_search = 120
+AS $function$
+#variable_conflict use_column
+DECLARE
+    few_sources CONSTANT integer := 2000;
+    few_chunks CONSTANT integer := 15000;
+    scanned_chunks CONSTANT integer := 4000;
+    most_terms CONSTANT integer := 64;
+    candidates CONSTANT integer := greatest(60, wanted);
+    narrowed CONSTANT boolean := wanted_types IS NOT NULL OR wanted_path IS NOT NULL
+        OR wanted_since IS NOT NULL OR wanted_until IS NOT NULL;
+    vectors_indexed CONSTANT boolean := EXISTS (
+        SELECT FROM pg_index WHERE indexrelid = to_regclass({index}) AND indisvalid);
+    words_indexed CONSTANT boolean := EXISTS (
+        SELECT FROM pg_index WHERE indexrelid = to_regclass('words_by_key') AND indisvalid);
+    asker bigint := (SELECT id FROM principal WHERE realm = asker_realm AND name = asker_name);
+    visible bigint[];
+    visible_chunks bigint;
+    few boolean;
+    nearest bigint[] := '{{}}';
+    best bigint[] := '{{}}';
+    total float8;
+    terms integer[];
+    expected float8[];
+    impacts_wanted sparsevec;
+    budget integer;
+    telling integer[];
+    together integer[];
+BEGIN
+    IF asker IS NULL OR wanted <= 0 THEN
+        RETURN;
+    END IF;
+
+    -- What is visible: all of it where that is little, else just that it is much.
+    IF wanted_refs IS NOT NULL THEN
+        SELECT array_agg(id), sum(chunk_count) INTO visible, visible_chunks
+        FROM source
+        WHERE realm = asker_realm AND ref = ANY (wanted_refs) AND chunk_count > 0
+          AND {within_scope}
+          AND EXISTS (SELECT FROM access_member
+                      WHERE access_set_id = source.access_set_id AND principal_id = asker);
+    ELSIF narrowed THEN
+        SELECT array_agg(id), sum(chunk_count) INTO visible, visible_chunks
+        FROM (SELECT source.id, chunk_count
+              FROM access_member JOIN source USING (access_set_id)
+              WHERE principal_id = asker AND realm = asker_realm AND chunk_count > 0
+                AND {within_scope}
+              LIMIT few_sources + 1) AS first_ones;
+    ELSIF wanted_providers IS NOT NULL THEN
+        SELECT array_agg(id), sum(chunk_count) INTO visible, visible_chunks
+        FROM (SELECT source.id, chunk_count
+              FROM access_member JOIN source USING (access_set_id)
+              WHERE principal_id = asker AND realm = asker_realm AND chunk_count > 0
+                AND provider = ANY (wanted_providers)
+              LIMIT few_sources + 1) AS first_ones;
+    ELSE
+        SELECT array_agg(id), sum(chunk_count) INTO visible, visible_chunks
+        FROM (SELECT source.id, chunk_count
+              FROM access_member JOIN source USING (access_set_id)
+              WHERE principal_id = asker AND realm = asker_realm AND chunk_count > 0
+              LIMIT few_sources + 1) AS first_ones;
+    END IF;
+    IF visible IS NULL THEN
+        RETURN;
+    END IF;
+    few := cardinality(visible) <= few_sources AND visible_chunks <= few_chunks;
+
+    -- By meaning.
+    IF meaning > 0 THEN
+        IF few THEN
+            nearest := ARRAY(
+                SELECT embedding.chunk_id FROM {embedding} AS embedding
+                WHERE source_id = ANY (visible)
+                ORDER BY (embedding.v <#> question) + 0, embedding.chunk_id
+                LIMIT candidates);
+        ELSE
+            IF vectors_indexed THEN
+                nearest := ARRAY(
+                    SELECT found.chunk_id
+                    FROM (SELECT embedding.chunk_id, embedding.v <#> question AS distance
+                          FROM {embedding} AS embedding
+                          WHERE (wanted_refs IS NULL OR source_id IN (SELECT unnest(visible)))
+                            AND (SELECT true FROM source JOIN access_member USING (access_set_id)
+                                 WHERE source.id = embedding.source_id AND principal_id = asker AND realm = asker_realm
+                                   AND {within_scope})
+                          ORDER BY embedding.v <#> question
+                          LIMIT candidates) AS found
+                    ORDER BY distance, found.chunk_id);
+            END IF;
+            -- There is no index, or it gave up, for what is visible lies far from the question: all of it is scanned.
+            IF cardinality(nearest) < wanted THEN
+                nearest := ARRAY(
+                    SELECT embedding.chunk_id
+                    FROM access_member
+                    JOIN source USING (access_set_id)
+                    JOIN {embedding} AS embedding ON embedding.source_id = source.id
+                    WHERE principal_id = asker AND realm = asker_realm AND chunk_count > 0
+                      AND (wanted_refs IS NULL OR source.id IN (SELECT unnest(visible)))
+                      AND {within_scope}
+                    ORDER BY (embedding.v <#> question) + 0, embedding.chunk_id
+                    LIMIT candidates);
+            END IF;
+        END IF;
+    END IF;
+
+    -- By words: the question's terms, the rarest first, each weighted by how few chunks hold it.
+    IF by_words > 0 THEN
+        total := coalesce((SELECT chunks FROM word_sample),
+            (SELECT count(*) FROM (SELECT FROM words LIMIT few_chunks) AS first_ones));
+        SELECT array_agg(term ORDER BY share, term), array_agg(share * total ORDER BY share, term),
+            ('{{' || string_agg(term || ':' || ln(1 + (1 - share + 0.5 / total) / (share + 0.5 / total)), ',')
+             || '}}/1000000000')::sparsevec
+        INTO terms, expected, impacts_wanted
+        FROM (SELECT term, least(share, 1) AS share
+              FROM (SELECT asked.term, coalesce(
+                        (SELECT word_share.share FROM word_share WHERE word_share.key = asked.term),
+                        CASE WHEN words_indexed THEN
+                            (SELECT count(*) FROM (SELECT FROM words WHERE word_keys(impacts) @> ARRAY[asked.term]
+                                                   LIMIT 1000) AS first_ones) / greatest(total, 1)
+                        ELSE 0.001 END)::float8 AS share
+                    FROM (SELECT term_id(lexeme) AS term
+                          FROM word_language CROSS JOIN LATERAL unnest(to_tsvector(language, question_text))
+                          UNION
+                          SELECT term_id(name) FROM unnest(question_names) AS name) AS asked) AS known
+              WHERE share > 0
+              ORDER BY share LIMIT most_terms) AS counted;
+    END IF;
+    IF terms IS NOT NULL AND few AND (visible_chunks <= scanned_chunks OR NOT words_indexed
+            OR visible_chunks * 2500 < 2 * candidates * total) THEN
+        best := ARRAY(
+            SELECT scored.chunk_id
+            FROM (SELECT words.chunk_id, words.impacts <#> impacts_wanted AS score FROM words
+                  WHERE source_id = ANY (visible)) AS scored
+            WHERE score < 0 ORDER BY score, scored.chunk_id LIMIT candidates);
+    ELSIF terms IS NOT NULL AND words_indexed THEN
+        -- Few keys choose the candidates, and all terms rank them: a chunk that holds none of the telling terms could
+        -- hardly come first (Turtle, Flood 1995). Keys are taken while few chunks hold them: rare terms; of frequent
+        -- ones the chunks that say much about them; and chunks that hold several frequent ones together.
+        FOREACH budget IN ARRAY ARRAY[2500, 10000] LOOP
+            telling := ARRAY(
+                SELECT key
+                FROM (SELECT key, sum(holders) OVER (ORDER BY tier, holders, key) AS so_far
+                      FROM (SELECT 0 AS tier, term AS key, holders FROM unnest(terms, expected) AS asked (term, holders)
+                            UNION ALL
+                            SELECT tier, key, coalesce((SELECT word_share.share * total FROM word_share
+                                                        WHERE word_share.key = strong.key), 0)
+                            FROM unnest(terms, expected) AS asked (term, holders)
+                            CROSS JOIN LATERAL (VALUES (1, term + 1073741824), (2, term + 536870912))
+                                AS strong (tier, key)
+                            WHERE holders > budget) AS keys
+                      WHERE holders <= budget) AS cumulated
+                WHERE so_far <= budget);
+            together := NULL;
+            IF NOT telling && terms AND cardinality(terms) > 1 THEN
+                SELECT terms[1:place] INTO together
+                FROM unnest(expected) WITH ORDINALITY AS asked (holders, place)
+                WHERE place > 1 AND (place = cardinality(terms) OR budget > total * (
+                    SELECT exp(sum(ln(holders / total))) FROM unnest(expected[1:place]) AS holders))
+                ORDER BY place LIMIT 1;
+            END IF;
+            best := ARRAY(
+                SELECT ranked.chunk_id
+                FROM (SELECT chosen.chunk_id, chosen.source_id, chosen.impacts <#> impacts_wanted AS score
+                      FROM (SELECT words.chunk_id, words.source_id, words.impacts FROM words
+                            WHERE word_keys(words.impacts) && telling OR word_keys(words.impacts) @> together
+                            LIMIT 2 * budget) AS chosen
+                      ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS ranked
+                WHERE (wanted_refs IS NULL OR source_id IN (SELECT unnest(visible)))
+                  AND (SELECT true FROM source JOIN access_member USING (access_set_id)
+                       WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
+                         AND {within_scope})
+                LIMIT candidates);
+            EXIT WHEN cardinality(best) >= candidates / 2 OR telling @> terms;
+        END LOOP;
+        -- Frequent terms alone, and hardly a chunk that says much about them: any that hold the rarest of them will do.
+        IF cardinality(best) < least(wanted, candidates / 2) AND NOT telling @> terms THEN
+            best := ARRAY(
+                SELECT ranked.chunk_id
+                FROM (SELECT chosen.chunk_id, chosen.source_id, chosen.impacts <#> impacts_wanted AS score
+                      FROM (SELECT words.chunk_id, words.source_id, words.impacts FROM words
+                            WHERE word_keys(words.impacts) && (telling || terms[1]) LIMIT 2 * budget) AS chosen
+                      ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS ranked
+                WHERE (wanted_refs IS NULL OR source_id IN (SELECT unnest(visible)))
+                  AND (SELECT true FROM source JOIN access_member USING (access_set_id)
+                       WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
+                         AND {within_scope})
+                LIMIT candidates);
+        END IF;
+    END IF;
+
+    -- Both lists joined by rank; readable text for the winners alone, after one more look at the rights.
+    RETURN QUERY
+    WITH fused AS (
+        SELECT id, sum(part) AS score
+        FROM (SELECT id, meaning / (rank_constant + rank) AS part
+              FROM unnest(nearest) WITH ORDINALITY AS listed (id, rank)
+              UNION ALL
+              SELECT id, by_words / (rank_constant + rank)
+              FROM unnest(best) WITH ORDINALITY AS listed (id, rank)) AS ranked
+        GROUP BY id ORDER BY score DESC, id LIMIT wanted
+    )
+    SELECT chunk.id, source.ref, source.title, source.modified_at, chunk_text.text,
+        chunk.page, chunk.sheet, chunk.slide, chunk.heading, words.language::text,
+        coalesce(-(embedding.v <#> question), 0)::float8
+    FROM fused
+    JOIN chunk ON chunk.id = fused.id
+    JOIN chunk_text ON chunk_text.chunk_id = chunk.id
+    JOIN words ON words.chunk_id = chunk.id
+    JOIN source ON source.id = chunk.source_id AND source.realm = asker_realm AND source.ref IS NOT NULL
+    LEFT JOIN {embedding} AS embedding ON embedding.chunk_id = chunk.id
+    WHERE EXISTS (SELECT FROM access_member WHERE access_set_id = source.access_set_id AND principal_id = asker)
+    ORDER BY fused.score DESC, chunk.id;
+END
+$function$

@@ -1,0 +1,48 @@
+-- SPDX-License-Identifier: AGPL-3.0-or-later
+
+-- name: insert_languages
+-- So that questions are stemmed in these languages too.
+INSERT INTO word_language SELECT DISTINCT unnest(%(languages)s::text[])::regconfig ON CONFLICT DO NOTHING
+
+-- name: put
+-- The words of chunks; names are separated by line feeds.
+INSERT INTO words (chunk_id, source_id, language, impacts)
+SELECT id, %(source_id)s, language, word_impacts(language, written, string_to_array(names, E'\n'))
+FROM unnest(%(ids)s::bigint[], %(languages)s::regconfig[], %(written)s::text[], %(names)s::text[])
+    AS chunk (id, language, written, names)
+ON CONFLICT (chunk_id) DO UPDATE SET language = excluded.language, impacts = excluded.impacts
+
+-- name: chunks_of
+-- What the words of a source are made of.
+SELECT chunk.id, source.title, words.language::text, chunk.heading, chunk_text.text
+FROM source
+JOIN chunk ON chunk.source_id = source.id
+JOIN chunk_text ON chunk_text.chunk_id = chunk.id
+JOIN words ON words.chunk_id = chunk.id
+WHERE source.id = %(source_id)s
+
+-- name: sample_due
+-- Whether the shares of the keys are missing or of another time; at most one process takes a sample.
+SELECT chunks
+FROM (SELECT coalesce(sum(chunk_count), 0)::bigint AS chunks FROM source WHERE access_set_id IS NOT NULL) AS counted
+WHERE chunks >= %(least)s
+  AND NOT EXISTS (SELECT FROM word_sample WHERE counted.chunks BETWEEN 0.8 * word_sample.chunks AND 1.25 * word_sample.chunks)
+  AND pg_try_advisory_xact_lock(%(lock)s)
+
+-- name: forget_shares
+-- The sample of another time.
+DELETE FROM word_share
+
+-- name: sample_shares
+-- The share of chunks that hold a key. What is met less than five times is too rare to be known from a sample.
+WITH sampled AS MATERIALIZED (
+    SELECT impacts FROM words TABLESAMPLE SYSTEM (%(percent)s)
+)
+INSERT INTO word_share (key, share)
+SELECT key, count(*)::float8 / (SELECT count(*) FROM sampled)
+FROM sampled CROSS JOIN LATERAL unnest(word_keys(impacts)) AS key
+GROUP BY key HAVING count(*) >= 5
+
+-- name: note_sample
+-- When it is due again depends on this.
+INSERT INTO word_sample (chunks) VALUES (%(chunks)s) ON CONFLICT (only_row) DO UPDATE SET chunks = excluded.chunks
