@@ -15,7 +15,7 @@ from context_chat_backend.domain import Answer, EmbeddingSpace, FoundSource, Pas
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.admission import Admissions
 from context_chat_backend.indexing.index import Indexer
-from context_chat_backend.indexing.sweeping import keep_swept
+from context_chat_backend.indexing.sweeping import keep_sampled, keep_swept
 from context_chat_backend.indexing.urgency import wait_for_scope
 from context_chat_backend.inference.embedding import build_embedder
 from context_chat_backend.inference.language import build_language_model
@@ -33,6 +33,7 @@ from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces
 from context_chat_backend.store.switch import Switch
+from context_chat_backend.store.words import WordSample
 
 _CANCEL_SECONDS = 1.0
 _TEMPORARY_SECONDS = 24 * 3600
@@ -153,6 +154,7 @@ class Backend:
         if indexing:
             self._run(self.indexer.run, "indexing")
             self._run(lambda: keep_swept(self.actions), "sweeping")
+            self._run(lambda: keep_sampled(WordSample(database)), "sampling")
 
     async def _open_database(self) -> str:
         configured = self.config.database_url

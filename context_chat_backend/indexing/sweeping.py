@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Rows of what was deleted are removed in the background; it has been invisible since the action was acknowledged."""
+"""Housekeeping: rows of what was deleted are removed, and how rare words are is estimated anew as the index grows.
+
+What was deleted has been invisible since the action was acknowledged.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ import time
 from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.logs import get_logger
 from context_chat_backend.store.access import Access
+from context_chat_backend.store.words import WordSample
 
 _SECONDS_BETWEEN = 5.0
 _SECONDS_BETWEEN_SETS = 600.0
+_SECONDS_BETWEEN_SAMPLES = 30.0
 _log = get_logger(__name__)
 
 
@@ -27,3 +32,13 @@ async def keep_swept(actions: Access) -> None:
         except DatabaseUnavailable as error:
             _log.warning("sweeping_waits_for_database", error=str(error))
         await asyncio.sleep(_SECONDS_BETWEEN)
+
+
+async def keep_sampled(sample: WordSample) -> None:
+    """Renew the sample of words whenever it is due, until cancelled."""
+    while True:
+        try:
+            await sample.renew()
+        except DatabaseUnavailable as error:
+            _log.warning("sampling_waits_for_database", error=str(error))
+        await asyncio.sleep(_SECONDS_BETWEEN_SAMPLES)
