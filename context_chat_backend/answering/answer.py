@@ -38,6 +38,7 @@ class Answering:
         passages = await self._retriever.passages(question)
         if not passages:
             return nothing_found(question.text)
+        passages = await self._retriever.joined(question.asker, passages)
         asked = prompt.build(question, passages, self._model)
         text = await self._write(asked)
         return cite(text, asked.passages) if text else nothing_found(question.text)
