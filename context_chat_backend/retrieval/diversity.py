@@ -28,7 +28,7 @@ _SEVERAL = re.compile(
     r"|\bcompar(?:e[rz]?|aison)|\bdifférences?\b|\brésum|\baperçu\b"
     r"|\b(?:quel(?:le)?s|tou(?:te)?s)\b.{0,20}\b(?:documents|fichiers|sources|rapports|courriels)\b"
     # Spanish, Italian, Romanian
-    r"|\bcompara|\bcomparați|\bdiferenci|\bdiferenț|\bdifferenz|\bconfront[aio]|\bresum(?:e|en|ir)\b|\briassu|\brezum"
+    r"|\bcompar[aă]|\bdiferenci|\bdiferenț|\bdifferenz|\bconfront[aio]|\bresum(?:e|en|ir)\b|\briassu|\brezum"
     r"|\b(?:qué|cuáles|todos los|quali|tutti i|ce|care|toate)\b.{0,20}"
     r"\b(?:documentos|archivos|documenti|file|documente(?:le)?|fișiere(?:le)?)\b"
     # Dutch

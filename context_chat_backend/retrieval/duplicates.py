@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Near-duplicate passages collapse: copies, quoted mails and versions of a document say the same thing once.
 
-A passage is a duplicate of one before it when that one says nearly all of it: of its runs of three words nine in ten
-stand there, and so does every number (two versions of a contract often differ in nothing but a sum or a date). Compared
-are only passages that are in the list, so that nothing depends on what the asker may not read (ruling 9).
+A passage is a duplicate of one before it when all its runs of three words stand there, or when nine in ten are common
+to both and numbers and negations are the same: two versions of a contract often differ in nothing but a sum, a date or
+a "not". Compared are only passages that are in the list, so that nothing depends on what the asker may not read
+(ruling 9).
 """
 
 from __future__ import annotations
@@ -16,11 +17,18 @@ from dataclasses import dataclass, field, replace
 from context_chat_backend.domain import Passage, SourceRef
 
 _SHINGLE = 3
-_SAID = 0.9
+_ALIKE = 0.9
 """Share of the runs of words. One changed word changes three runs: about one word in thirty may differ."""
+_NEGATIONS = frozenset({
+    "no", "not", "t", "never", "none", "nor", "neither", "without", "cannot", "nicht", "nichts", "kein", "keine", "keinen",
+    "keiner", "keines", "keinem", "nie", "niemals", "ohne", "weder", "ne", "n", "pas", "jamais", "sans", "aucun", "aucune",
+    "ni", "nunca", "sin", "non", "mai", "senza", "né", "nessun", "niet", "geen", "nooit", "zonder", "nu", "niciodată",
+    "fără", "não", "nem", "sem", "bez", "inte", "ikke", "не", "нет", "никогда", "без", "ни", "不", "没", "沒", "无", "無", "非",
+})  # fmt: skip
 _WIDE = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_WIDE}]|[^\W_{_WIDE}]+")
 """A word; in scripts without spaces a character."""
+_DIGIT = re.compile(r"\d")
 
 
 def collapse(passages: Sequence[Passage]) -> list[Passage]:
@@ -28,17 +36,15 @@ def collapse(passages: Sequence[Passage]) -> list[Passage]:
     kept: list[_Kept] = []
     holding: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for passage in passages:
-        runs, numbers = _features(passage.text)
-        common = Counter(place for run in runs for place in holding[run])
-        said = [
-            place for place, count in common.items() if count >= _SAID * len(runs) and numbers <= kept[place].numbers
-        ]
+        new = _Kept(passage, *_features(passage.text))
+        common = Counter(place for run in new.runs for place in holding[run])
+        said = [place for place, count in common.items() if new.is_said_by(kept[place], count)]
         if said:
             kept[min(said)].duplicates += (replace(passage, duplicates=()), *passage.duplicates)
             continue
-        for run in runs:
+        for run in new.runs:
             holding[run].append(len(kept))
-        kept.append(_Kept(passage, numbers))
+        kept.append(new)
     return [
         replace(one.passage, duplicates=one.passage.duplicates + one.duplicates) if one.duplicates else one.passage
         for one in kept
@@ -60,12 +66,20 @@ def without(passages: Sequence[Passage], lost: Collection[SourceRef]) -> list[Pa
 @dataclass(slots=True)
 class _Kept:
     passage: Passage
-    numbers: frozenset[str]
+    runs: frozenset[tuple[str, ...]]
+    telling: Counter[str]
+    """Its numbers and negations, with how often they stand there."""
     duplicates: tuple[Passage, ...] = field(default=())
 
+    def is_said_by(self, other: _Kept, common: int) -> bool:
+        """Whether `other`, with which it has so many runs in common, leaves nothing of it unsaid."""
+        if common == len(self.runs):
+            return True
+        return common >= _ALIKE * max(len(self.runs), len(other.runs)) and self.telling == other.telling
 
-def _features(text: str) -> tuple[frozenset[tuple[str, ...]], frozenset[str]]:
-    """The runs of words and the numbers of a text; a text without words is one run of itself."""
+
+def _features(text: str) -> tuple[frozenset[tuple[str, ...]], Counter[str]]:
+    """The runs of words of a text, and its telling words; a text without words is one run of itself."""
     words = _WORD.findall(text.casefold()) or [text.strip()]
     runs = frozenset(tuple(words[start : start + _SHINGLE]) for start in range(max(1, len(words) - _SHINGLE + 1)))
-    return runs, frozenset(word for word in words if any(character.isdigit() for character in word))
+    return runs, Counter(word for word in words if word in _NEGATIONS or _DIGIT.search(word))
