@@ -20,10 +20,11 @@ _SHINGLE = 3
 _ALIKE = 0.9
 """Share of the runs of words. One changed word changes three runs: about one word in thirty may differ."""
 _NEGATIONS = frozenset({
-    "no", "not", "t", "never", "none", "nor", "neither", "without", "cannot", "nicht", "nichts", "kein", "keine", "keinen",
-    "keiner", "keines", "keinem", "nie", "niemals", "ohne", "weder", "ne", "n", "pas", "jamais", "sans", "aucun", "aucune",
-    "ni", "nunca", "sin", "non", "mai", "senza", "né", "nessun", "niet", "geen", "nooit", "zonder", "nu", "niciodată",
-    "fără", "não", "nem", "sem", "bez", "inte", "ikke", "не", "нет", "никогда", "без", "ни", "不", "没", "沒", "无", "無", "非",
+    "no", "not", "t", "never", "none", "nor", "neither", "without", "cannot", "nicht", "nichts", "kein", "keine",
+    "keinen", "keiner", "keines", "keinem", "nie", "niemals", "ohne", "weder", "ne", "n", "pas", "jamais", "sans",
+    "aucun", "aucune", "ni", "nunca", "sin", "non", "mai", "senza", "né", "nessun", "niet", "geen", "nooit",
+    "zonder", "nu", "niciodată", "fără", "não", "nem", "sem", "bez", "inte", "ikke", "не", "нет", "никогда", "без",
+    "ни", "不", "没", "沒", "无", "無", "非",
 })  # fmt: skip
 _WIDE = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_WIDE}]|[^\W_{_WIDE}]+")
