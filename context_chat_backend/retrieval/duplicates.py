@@ -10,7 +10,7 @@ a "not". Compared are only passages that are in the list, so that nothing depend
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -35,16 +35,16 @@ _DIGIT = re.compile(r"\d")
 def collapse(passages: Sequence[Passage]) -> list[Passage]:
     """The passages that say something new, in their order; each carries its duplicates."""
     kept: list[_Kept] = []
-    holding: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    holding: dict[tuple[str, ...], list[int]] = {}
     for passage in passages:
         new = _Kept(passage, *_features(passage.text))
-        common = Counter(place for run in new.runs for place in holding[run])
+        common = Counter(place for run in new.runs for place in holding.get(run, ()))
         said = [place for place, count in common.items() if new.is_said_by(kept[place], count)]
         if said:
             kept[min(said)].duplicates += (replace(passage, duplicates=()), *passage.duplicates)
             continue
         for run in new.runs:
-            holding[run].append(len(kept))
+            holding.setdefault(run, []).append(len(kept))
         kept.append(new)
     return [
         replace(one.passage, duplicates=one.passage.duplicates + one.duplicates) if one.duplicates else one.passage
@@ -82,5 +82,6 @@ class _Kept:
 def _features(text: str) -> tuple[frozenset[tuple[str, ...]], Counter[str]]:
     """The runs of words of a text, and its telling words; a text without words is one run of itself."""
     words = _WORD.findall(text.casefold()) or [text.strip()]
-    runs = frozenset(tuple(words[start : start + _SHINGLE]) for start in range(max(1, len(words) - _SHINGLE + 1)))
+    shifted = (words[start:] for start in range(_SHINGLE))
+    runs = frozenset(zip(*shifted, strict=False)) or frozenset({tuple(words)})
     return runs, Counter(word for word in words if word in _NEGATIONS or _DIGIT.search(word))

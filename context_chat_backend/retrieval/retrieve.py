@@ -66,9 +66,8 @@ class Retriever:
         """
         vector = await self._embedder.embed_question(question.text)
         weights = weights or self._weights(question.text)
-        wanted = max(question.limit, RERANKED)
         most = max(_MAX_PASSAGES, question.limit)
-        for fetched in dict.fromkeys((min(_SPARE * wanted, most), most)):
+        for fetched in dict.fromkeys((min(max(_SPARE * question.limit, RERANKED), most), most)):
             found = await self._search.passages(replace(question, limit=fetched), vector, self._space, weights)
             distinct = collapse(found) if self._shaping.collapse else found
             if len(distinct) >= question.limit or len(found) < fetched:
