@@ -94,7 +94,11 @@ async def main() -> None:
         for qa in asked:
             await embedder.embed_question(qa["question"])
         rows = [
-            {"variant": name, **await measured(Retriever(embedder, *doors, shaping), asked)}
+            {
+                "variant": name,
+                **await measured(Retriever(embedder, *doors, shaping), asked),
+                **await compared(Retriever(embedder, *doors, shaping), asked[::5], asked[7::5]),
+            }
             for name, shaping in _VARIANTS.items()
         ]
     finally:
@@ -151,6 +155,18 @@ async def measured(retriever: Retriever, asked: Sequence[Any]) -> dict[str, floa
     shares = {str(characters): round(count / len(asked), 4) for characters, count in found.items()}
     read = {f"read_of_{characters}": round(length / len(asked)) for characters, length in lengths.items()}
     return shares | read | {name: round(statistics.median(values), 1) for name, values in times.items()}
+
+
+async def compared(retriever: Retriever, ones: Sequence[Any], others: Sequence[Any]) -> dict[str, float]:
+    """The share of comparisons of two questions for which the answers to both are in the first 4000 characters."""
+    both = 0
+    pairs = list(zip(ones, reversed(others), strict=False))
+    for one, other in pairs:
+        question = Question(f"Compare: {one['question']} {other['question']}", _READER, limit=20)
+        passages = await retriever.joined(_READER, fitting(await retriever.passages(question), _FITTING[-1]))
+        text = "\n\n".join(passage.text for passage in passages)
+        both += all(any(answer["text"] in text for answer in qa["answers"]) for qa in (one, other))
+    return {"both": round(both / len(pairs), 4)}
 
 
 def fitting(passages: Sequence[Passage], characters: int) -> list[Passage]:

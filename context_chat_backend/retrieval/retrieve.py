@@ -22,6 +22,8 @@ _PASSAGES_PER_SOURCE = 4
 _MAX_PASSAGES = 400
 _SPARE = 2
 """So many times the passages wanted are fetched, for those that collapse."""
+_WIDER = 4
+"""So many times more are fetched when too few are left."""
 
 NATIVE = Weights()
 FOREIGN = Weights(meaning=0.3)
@@ -67,11 +69,13 @@ class Retriever:
         vector = await self._embedder.embed_question(question.text)
         weights = weights or self._weights(question.text)
         most = max(_MAX_PASSAGES, question.limit)
-        for fetched in dict.fromkeys((min(max(_SPARE * question.limit, RERANKED), most), most)):
+        fetched = min(max(_SPARE * question.limit, RERANKED), most)
+        while True:
             found = await self._search.passages(replace(question, limit=fetched), vector, self._space, weights)
             distinct = collapse(found) if self._shaping.collapse else found
-            if len(distinct) >= question.limit or len(found) < fetched:
+            if len(distinct) >= question.limit or len(found) < fetched or fetched == most:
                 break
+            fetched = min(_WIDER * fetched, most)
         ranked = await rerank(self._reranker, question.text, distinct)
         if self._shaping.turns and asks_for_several(question.text):
             ranked = take_turns(ranked)
