@@ -102,6 +102,10 @@ class Backend:
         """The space that answers, and the vector of a word in it, for `doctor`. Raises ModelUnavailable."""
         return self._embedder.space, await self._embedder.embed_question("health")
 
+    async def probe_reranker(self) -> None:
+        """Let the re-ranker judge a word, for `doctor`. Raises ModelUnavailable."""
+        await self._reranker.scores("health", ["health"])
+
     async def _open(self, indexing: bool) -> None:
         config, stack = self.config, self._stack
         temporary = _folder(config.storage / "tmp")
@@ -119,7 +123,7 @@ class Backend:
         stack.push_async_callback(embedder.close)
         model = build_language_model(config.llm.name, config.llm.options)
         stack.push_async_callback(model.close)
-        reranker = build_reranker(
+        reranker = self._reranker = build_reranker(
             config.reranker.name,
             config.reranker.options,
             models=_folder(config.storage / "models"),

@@ -3,13 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from context_chat_backend.domain import Chunk, Delivery, Location, Passage, Principal, Question, Realm, SourceRef
+from context_chat_backend.answering.answer import Answering
+from context_chat_backend.domain import (
+    Chunk,
+    Delivery,
+    Location,
+    Passage,
+    Principal,
+    Prompt,
+    Question,
+    Realm,
+    SourceRef,
+)
 from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.inference.reranking.none import NoReranker
@@ -217,3 +228,33 @@ async def test_any_limit_is_kept(library: Library, limit: int) -> None:
     await library.add("1", *(f"The ferry number {n}." for n in range(12)))
 
     assert len(await library.retriever().passages(Question("ferry", ALICE, limit=limit))) == min(limit, 12)
+
+
+class SmallModel:
+    """Remembers its prompt; its context holds some hundred words."""
+
+    name = "small"
+    context_tokens = 400
+
+    def __init__(self) -> None:
+        self.asked: list[Prompt] = []
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+        self.asked.append(prompt)
+        yield "It is so [1]."
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+async def test_a_small_context_gets_the_best_passages_and_never_a_joined_one_that_does_not_fit(library: Library) -> None:
+    await library.add("1", *(f"The ferry {'goes on ' * 40}in part {n}." for n in range(6)))
+    model = SmallModel()
+    answer = await Answering(library.retriever(), model).answer(Question("ferry", ALICE))
+    (asked,) = model.asked
+
+    assert sum("ferry" in line for passage in asked.passages for line in passage.text.splitlines()) == 2
+    assert answer.citations[0].passage == asked.passages[0]
