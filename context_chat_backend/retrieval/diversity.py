@@ -17,33 +17,38 @@ from context_chat_backend.domain import Passage
 _TURN = 2
 """Passages of a source in one turn."""
 
+_CHARACTERS = 2000
+"""So much of a question is looked at."""
+
 _SEVERAL = re.compile(
     # English
     r"\bcompar(?:e[sd]?|ing|isons?)\b|\bdiffer(?:s|ences?)?\b|\bversus\b|\bvs\b|\bsummar(?:y|ies|i[sz]e)\b|\boverview\b"
-    r"|\b(?:which|what|all|list|every|in how many)\b.{0,20}\b(?:documents?|files?|sources?|e?-?mails?|reports?|notes)\b"
+    r"|\b(?:which|what|many|all|all of|all the|all my|of the|of my) (?:\w+ )?"
+    r"(?:documents|files|sources|e-?mails|mails|reports|notes)\b"
     # German
-    r"|\bvergleich|\bunterschied|\bzusammenfass|\bfass\w*\b.*\bzusammen\b|\büberblick\b|\bübersicht\b"
-    r"|\b(?:welche[mnrs]?|alle[mnrs]?|wie vielen?)\b.{0,20}\b(?:dokument|datei|unterlage|quelle|e?-?mail|bericht|notiz)"
+    r"|\bvergleich|\bunterschied|\bzusammenfass|\bfass(?:e|en)?\b.{0,200}\bzusammen\b|\büberblick\b|\bübersicht\b"
+    r"|\b(?:welche[nr]?|alle[nr]?|viele[nr]?) (?:\w+ )?"
+    r"(?:dokumenten?|dateien|unterlagen|quellen|e-?mails|mails|berichten?|notizen)\b"
     # French
     r"|\bcompar(?:e[rz]?|aison)|\bdifférences?\b|\brésum|\baperçu\b"
-    r"|\b(?:quel(?:le)?s|tou(?:te)?s)\b.{0,20}\b(?:documents|fichiers|sources|rapports|courriels)\b"
+    r"|\b(?:quel(?:le)?s|tou(?:te)?s les) (?:\w+ )?(?:documents|fichiers|sources|rapports|courriels)\b"
     # Spanish, Italian, Romanian
     r"|\bcompar[aă]|\bdiferenci|\bdiferenț|\bdifferenz|\bconfront[aio]|\bresum(?:e|en|ir)\b|\briassu|\brezum"
-    r"|\b(?:qué|cuáles|todos los|quali|tutti i|ce|care|toate)\b.{0,20}"
-    r"\b(?:documentos|archivos|documenti|file|documente(?:le)?|fișiere(?:le)?)\b"
+    r"|\b(?:qué|cuáles|todos los|quali|tutti i|ce|care|toate) (?:\w+ )?"
+    r"(?:documentos|archivos|documenti|file|documente(?:le)?|fișiere(?:le)?)\b"
     # Dutch
-    r"|\bvergelijk|\bverschil|\bsamenvat|\boverzicht\b|\b(?:welke|alle)\b.{0,20}\b(?:documenten|bestanden|bronnen)\b"
+    r"|\bvergelijk|\bverschil|\bsamenvat|\boverzicht\b|\b(?:welke|alle) (?:\w+ )?(?:documenten|bestanden|bronnen)\b"
     # Russian
-    r"|\bсравни|\bотлича|\bразлич|\bобзор|\bрезюм|\b(?:как(?:ие|их)|вс[её]х?|все)\b.{0,20}\b(?:документ|файл|источник)"
+    r"|\bсравни|\bотлича|\bразлич|\bобзор|\bрезюм|\b(?:какие|каких|все|всех) (?:\w+ )?(?:документ|файл|источник)"
     # Chinese
-    r"|比较|比較|对比|對比|区别|區別|差异|差異|总结|總結|概述|汇总|[哪所]有?[些]?.{0,4}(?:文档|文件|资料|文檔|檔案)",
+    r"|比较|比較|对比|對比|区别|區別|差异|差異|总结|總結|概述|汇总|(?:哪些|所有|全部)的?(?:文档|文件|资料|文檔|檔案)",
     re.IGNORECASE,
 )
 
 
 def asks_for_several(text: str) -> bool:
     """Whether a question wants to be answered from several sources."""
-    return _SEVERAL.search(text) is not None
+    return _SEVERAL.search(text[:_CHARACTERS]) is not None
 
 
 def take_turns(passages: Sequence[Passage]) -> list[Passage]:

@@ -250,7 +250,9 @@ class SmallModel:
         """Nothing is held."""
 
 
-async def test_a_small_context_gets_the_best_passages_and_never_a_joined_one_that_does_not_fit(library: Library) -> None:
+async def test_a_small_context_gets_the_best_passages_and_never_a_joined_one_that_does_not_fit(
+    library: Library,
+) -> None:
     await library.add("1", *(f"The ferry {'goes on ' * 40}in part {n}." for n in range(6)))
     model = SmallModel()
     answer = await Answering(library.retriever(), model).answer(Question("ferry", ALICE))

@@ -153,6 +153,7 @@ def test_two_of_each_source_come_first() -> None:
     "question",
     [
         "Compare the two offers", "What is the difference between the contracts?", "Which documents mention hail?",
+        "In how many of the files is it?", "Show me all old reports about the roof", "Alle Berichte zum Hagel",
         "Summarise the minutes of this year", "Vergleiche die Angebote", "In welchen Dateien steht der Hagel?",
         "Fasse die Protokolle zusammen", "Quels documents parlent de grêle ?", "Résume les rapports",
         "Compara las ofertas", "¿Qué archivos hablan del granizo?", "Quali documenti parlano della grandine?",
@@ -167,6 +168,7 @@ def test_questions_for_several_sources_are_known(question: str) -> None:
 @pytest.mark.parametrize(
     "question",
     [
+        "What does the report say about hail?", "Which file is the newest?", "Welcher Bericht nennt den Hagel?",
         "When is the lift serviced?", "Wann wird der Aufzug gewartet?", "Which year was the house built?", "",
         "Quand part le ferry ?", "Кто директор?", "电梯什么时候检修?", "Is there a separate contract?",
     ],
