@@ -99,6 +99,7 @@ class Config:
     """None: the embedded PostgreSQL."""
     embedding: ModelChoice
     llm: ModelChoice
+    reranker: ModelChoice
     indexing: IndexingSettings
     log_level: str
     warnings: tuple[str, ...] = ()
@@ -139,6 +140,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         database_url=_database_url(reader.model("vectordb"), environment),
         embedding=reader.model("embedding"),
         llm=reader.model("llm"),
+        reranker=reader.model("reranker"),
         indexing=_indexing(reader, cores),
         log_level=reader.log_level(),
         warnings=reader.finish(),

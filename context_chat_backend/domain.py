@@ -227,6 +227,20 @@ class Passage:
     """Cosine similarity to the question, -1 to 1: the only score that may be shown (ruling 8)."""
     chunk_id: int
     modified_at: datetime
+    duplicates: tuple[Passage, ...] = ()
+    """Passages of which this one says all, in the order they were found: one of them takes its place when its source
+    turns out to be no longer readable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A chunk that was found, or stands beside one that was; exists only after the access check."""
+
+    source: SourceRef
+    chunk_id: int
+    ordinal: int
+    location: Location
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,22 @@ class Embedder(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """Judges how well texts answer a question, reading both together."""
+
+    async def scores(self, question: str, texts: Sequence[str]) -> list[float]:
+        """One finite number for each text: the larger, the better it answers the question.
+
+        The scale is the model's own, so that only numbers of one call may be compared. All alike means: no opinion.
+        Texts longer than the model reads are cut at the model's limit. Raises ModelUnavailable.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back threads, processes and connections."""
+        ...
+
+
 class LanguageModel(Protocol):
     """Writes an answer."""
 

@@ -27,6 +27,12 @@ MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
             "temperature": float,
         },
     },
+    "reranker": {
+        "none": {},
+        "onnx": {"model": str},
+        "cross_encoder": {"model": str},
+        "remote": {"base_url": str, "model": str, "api_key": str, "request_timeout": int},
+    },
 }  # fmt: skip
 """What each section may name (the first is the default), with its options and their types."""
 MODELS_OF_THE_REFERENCE = {
@@ -127,7 +133,7 @@ class KeyReader:
         for name, options in given.items():
             if name in known:
                 return ModelChoice(str(name), self._options(section, str(name), options))
-            if name not in MODELS_OF_THE_REFERENCE[section]:
+            if name not in MODELS_OF_THE_REFERENCE.get(section, ()):
                 raise ConfigurationError(_unknown(f"{section}.{name}", str(name), known))
             self.warn(f"{section}.{name} is not available in this version and is passed over")
         if configured:

@@ -19,6 +19,7 @@ from context_chat_backend.indexing.sweeping import keep_sampled, keep_swept
 from context_chat_backend.indexing.urgency import wait_for_scope
 from context_chat_backend.inference.embedding import build_embedder
 from context_chat_backend.inference.language import build_language_model
+from context_chat_backend.inference.reranking import build_reranker
 from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.parsing.registry import accepts
@@ -30,6 +31,7 @@ from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.database import Database, install_schema
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.ledger import Ledger
+from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces
 from context_chat_backend.store.switch import Switch
@@ -101,6 +103,10 @@ class Backend:
         """The space that answers, and the vector of a word in it, for `doctor`. Raises ModelUnavailable."""
         return self._embedder.space, await self._embedder.embed_question("health")
 
+    async def probe_reranker(self) -> None:
+        """Let the re-ranker judge a word, for `doctor`. Raises ModelUnavailable."""
+        await self._reranker.scores("health", ["health"])
+
     async def _open(self, indexing: bool) -> None:
         config, stack = self.config, self._stack
         temporary = _folder(config.storage / "tmp")
@@ -118,6 +124,13 @@ class Backend:
         stack.push_async_callback(embedder.close)
         model = build_language_model(config.llm.name, config.llm.options)
         stack.push_async_callback(model.close)
+        reranker = self._reranker = build_reranker(
+            config.reranker.name,
+            config.reranker.options,
+            models=_folder(config.storage / "models"),
+            threads=config.indexing.embedding_threads,
+        )
+        stack.push_async_callback(reranker.close)
         spaces = Spaces(database)
         space = await spaces.ensure(embedder.space)
         if missing := await spaces.answer_with(space):
@@ -148,7 +161,7 @@ class Backend:
             workers=config.indexing.parser_processes + 2,
             admitted=admitted,
         )
-        self._retriever = Retriever(embedder, Search(database), space)
+        self._retriever = Retriever(embedder, Search(database), space, reranker, Neighbours(database))
         self._answering = Answering(self._retriever, model)
         self.nextcloud = await self._open_nextcloud()
         if indexing:

@@ -38,7 +38,9 @@ class Answering:
         passages = await self._retriever.passages(question)
         if not passages:
             return nothing_found(question.text)
-        asked = prompt.build(question, passages, self._model)
+        # Joined after the cut: a long joined passage would otherwise push better ones out of a small context.
+        fitting = prompt.fitting(question, passages, self._model)
+        asked = prompt.build(question, await self._retriever.joined(question.asker, fitting), self._model)
         text = await self._write(asked)
         return cite(text, asked.passages) if text else nothing_found(question.text)
 

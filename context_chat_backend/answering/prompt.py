@@ -25,8 +25,8 @@ answer, say so. Answer in the language of the question."""
 _CHAT_INSTRUCTIONS = "You are a helpful assistant. Answer in the language of the question."
 
 
-def build(question: Question, passages: Sequence[Passage], model: LanguageModel) -> Prompt:
-    """The prompt with as many of the passages, best first, as the model's context holds.
+def fitting(question: Question, passages: Sequence[Passage], model: LanguageModel) -> list[Passage]:
+    """As many of the passages, best first, as the model's context holds beside question, instructions and answer.
 
     Raises InvalidRequest when the question alone does not fit.
     """
@@ -35,15 +35,18 @@ def build(question: Question, passages: Sequence[Passage], model: LanguageModel)
     if room < 0:
         raise InvalidRequest("the question is too long for the language model: shorten it")
     taken: list[Passage] = []
-    blocks: list[str] = []
     for passage in passages:
-        block = _block(len(taken) + 1, passage)
-        room -= model.count_tokens(block)
+        room -= model.count_tokens(_block(len(taken) + 1, passage))
         if room < 0:
             break
         taken.append(passage)
-        blocks.append(block)
-    context = "\n\n".join(blocks)
+    return taken
+
+
+def build(question: Question, passages: Sequence[Passage], model: LanguageModel) -> Prompt:
+    """The prompt with those of the passages that fit, numbered. Raises InvalidRequest as `fitting` does."""
+    taken = fitting(question, passages, model)
+    context = "\n\n".join(_block(number, passage) for number, passage in enumerate(taken, start=1))
     messages = (Message("system", _INSTRUCTIONS), Message("user", f"{context}\n\nQuestion: {question.text}"))
     return Prompt(messages, question.text, tuple(taken))
 

@@ -31,6 +31,7 @@ async def examine(backend: Backend) -> AsyncIterator[Finding]:
     yield Finding("configuration", True, str(backend.config.storage / "config.yaml"))
     yield await _database(backend)
     yield await _model(backend)
+    yield await _reranker(backend)
     yield _disk(backend)
     yield await _nextcloud(backend)
     states = await backend.ledger.count_states()
@@ -53,6 +54,15 @@ async def _model(backend: Backend) -> Finding:
     except ContextChatError as error:
         return Finding("embedding", False, str(error))
     return Finding("embedding", True, f"{space.model}, {len(vector)} dimensions; answers by {backend.config.llm.name}")
+
+
+async def _reranker(backend: Backend) -> Finding:
+    name = backend.config.reranker.name
+    try:
+        await backend.probe_reranker()
+    except ContextChatError as error:
+        return Finding("re-ranker", False, f"{name}: {error}; meanwhile passages stay in the order of the search")
+    return Finding("re-ranker", True, name)
 
 
 def _disk(backend: Backend) -> Finding:

@@ -1,47 +1,105 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""From a question to the passages that answer it: embed, search, and for a search of sources, one line for each."""
+"""From a question to the passages that answer it: embed, search, collapse, re-rank, take turns, cut; later join."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from context_chat_backend.domain import FoundSource, Passage, Question
+from context_chat_backend.domain import FoundSource, Passage, Principal, Question
 from context_chat_backend.language import detect
-from context_chat_backend.ports import Embedder
+from context_chat_backend.ports import Embedder, Reranker
+from context_chat_backend.retrieval.diversity import asks_for_several, take_turns
+from context_chat_backend.retrieval.duplicates import collapse
+from context_chat_backend.retrieval.joining import join
+from context_chat_backend.retrieval.reranking import RERANKED, rerank
+from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import StoredSpace
 
 _PASSAGES_PER_SOURCE = 4
 """How many passages are looked at for each source wanted: a long document may have several good ones."""
 _MAX_PASSAGES = 400
+_SPARE = 2
+"""So many times the passages wanted are fetched, for those that collapse."""
+_WIDER = 4
+"""So many times more are fetched when too few are left."""
 
 NATIVE = Weights()
 FOREIGN = Weights(meaning=0.3)
 """In a language the model was not trained for, nearness is a weak witness: words lead."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """What is done with the passages of a search; each can be switched off to measure it."""
+
+    collapse: bool = True
+    turns: bool = True
+    """Whether sources take turns when a question asks for several."""
+    join: bool = True
+    around: int = 0
+    """So many unseen chunks before and after each passage are joined to it."""
+
+
 class Retriever:
     """Finds what an asker may read."""
 
-    def __init__(self, embedder: Embedder, search: Search, space: StoredSpace) -> None:
+    def __init__(
+        self,
+        embedder: Embedder,
+        search: Search,
+        space: StoredSpace,
+        reranker: Reranker,
+        neighbours: Neighbours,
+        shaping: Shaping = Shaping(),
+    ) -> None:
         self._embedder = embedder
         self._search = search
         self._space = space
+        self._reranker = reranker
+        self._neighbours = neighbours
+        self._shaping = shaping
 
     async def passages(self, question: Question, weights: Weights | None = None) -> list[Passage]:
         """At most `question.limit` passages, best first; without `weights` the language of the question decides them.
 
-        Raises ModelUnavailable, DatabaseUnavailable.
+        Of near-duplicates the first is returned and carries the others. Raises ModelUnavailable, DatabaseUnavailable.
         """
         vector = await self._embedder.embed_question(question.text)
         weights = weights or self._weights(question.text)
-        return await self._search.passages(question, vector, self._space, weights)
+        most = max(_MAX_PASSAGES, question.limit)
+        fetched = min(max(_SPARE * question.limit, RERANKED), most)
+        while True:
+            found = await self._search.passages(replace(question, limit=fetched), vector, self._space, weights)
+            distinct = collapse(found) if self._shaping.collapse else found
+            if len(distinct) >= question.limit or len(found) < fetched or fetched == most:
+                break
+            fetched = min(_WIDER * fetched, most)
+        ranked = await rerank(self._reranker, question.text, distinct)
+        if self._shaping.turns and asks_for_several(question.text):
+            ranked = take_turns(ranked)
+        return ranked[: question.limit]
+
+    async def joined(self, asker: Principal, passages: Sequence[Passage]) -> list[Passage]:
+        """The passages as a model is to read them: what stands side by side in a source is one. DatabaseUnavailable."""
+        if not self._shaping.join or not passages:
+            return list(passages)
+        around = self._shaping.around
+        ids = [passage.chunk_id for passage in passages]
+        return join(passages, await self._neighbours.around(asker, ids, before=around, after=around))
 
     async def sources(self, question: Question) -> list[FoundSource]:
-        """At most `question.limit` sources, best first, each once. Raises ModelUnavailable, DatabaseUnavailable."""
+        """At most `question.limit` sources, best first, each once. Raises ModelUnavailable, DatabaseUnavailable.
+
+        Copies are not collapsed here: another source with the same text is another thing to open.
+        """
         wanted = min(question.limit * _PASSAGES_PER_SOURCE, _MAX_PASSAGES)
+        vector = await self._embedder.embed_question(question.text)
+        weights = self._weights(question.text)
+        passages = await self._search.passages(replace(question, limit=wanted), vector, self._space, weights)
         found: dict[str, FoundSource] = {}
-        for passage in await self.passages(replace(question, limit=wanted)):
+        for passage in await rerank(self._reranker, question.text, passages):
             source = FoundSource(passage.source, passage.title, passage.similarity)
             found.setdefault(str(passage.source), source)
         return list(found.values())[: question.limit]

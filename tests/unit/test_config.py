@@ -33,6 +33,7 @@ def test_the_shipped_files_load_without_a_warning(tmp_path: Path, name: str) -> 
     loaded = load({"APP_PERSISTENT_STORAGE": str(tmp_path)}, cores=4)
 
     assert (loaded.embedding.name, loaded.llm.name, loaded.warnings) == ("onnx", "extractive", ())
+    assert loaded.reranker.name == "none"
     assert loaded.database_url is None
 
 
@@ -48,6 +49,14 @@ def test_the_first_supported_model_counts_and_others_of_the_reference_warn(tmp_p
     assert loaded.llm.name == "openai"
     assert loaded.llm.options == {"base_url": "http://x/v1", "model": "m"}
     assert any("nc_texttotext" in warning for warning in loaded.warnings)
+
+
+def test_a_reranker_is_chosen_as_the_other_models_are(tmp_path: Path) -> None:
+    text = "reranker:\n  remote:\n    base_url: http://x/v1\n    request_timeout: 3\n  onnx:\n    model: m\n"
+
+    assert read(tmp_path).reranker.name == read(tmp_path, "reranker: none").reranker.name == "none"
+    assert read(tmp_path, text).reranker.name == "remote"
+    assert read(tmp_path, text).reranker.options == {"base_url": "http://x/v1", "request_timeout": 3}
 
 
 def test_a_file_with_models_of_the_reference_alone_falls_back_with_a_warning(tmp_path: Path) -> None:
@@ -125,6 +134,9 @@ def test_keys_of_the_reference_are_mapped_or_passed_over_with_a_warning(tmp_path
         ("embedding:\n  onnx:\n    quantised: maybe\n", "embedding.onnx.quantised: expected true or false"),
         ("embedding:\n  hashing:\n    dimension: 0\n", "embedding.hashing.dimension: expected a whole number"),
         ("llm:\n  openai:\n    temperature: warm\n", "llm.openai.temperature: expected a number"),
+        ("reranker:\n  remot:\n", "did you mean 'remote'?"),
+        ("reranker:\n  onnx:\n    path: x\n", "unknown key 'reranker.onnx.path'"),
+        ("reranker:\n  remote:\n    request_timeout: 0\n", "reranker.remote.request_timeout: expected a whole number"),
         ("llm:\n  extractive:\n    length: 3\n", "unknown key 'llm.extractive.length'; it has none"),
         ("embedding_chunk_size: much", "embedding_chunk_size: expected a whole number"),
         ("- a\n- b", "expected lines 'key: value'"),

@@ -73,7 +73,14 @@ def test_adapters_do_not_know_each_other() -> None:
 
 def test_only_wiring_constructs_adapters() -> None:
     """Use cases and entry points name types and functions of the store; they do not make a Database."""
-    makers = ("Database(", "EmbeddedPostgres(", "Sandbox(", "build_embedder(", "build_language_model(")
+    makers = (
+        "Database(",
+        "EmbeddedPostgres(",
+        "Sandbox(",
+        "build_embedder(",
+        "build_language_model(",
+        "build_reranker(",
+    )
     outside = [
         f"{path.relative_to(PACKAGE)} calls {maker})"
         for path in PACKAGE.rglob("*.py")
@@ -110,7 +117,17 @@ def test_only_config_reads_the_environment() -> None:
 
 
 def test_no_vendor_of_models_is_known_outside_inference() -> None:
-    vendors = ("langchain", "openai", "onnxruntime", "onnx", "tokenizers", "transformers", "llama_cpp")
+    vendors = (
+        "langchain",
+        "openai",
+        "onnxruntime",
+        "onnx",
+        "tokenizers",
+        "transformers",
+        "sentence_transformers",
+        "torch",
+        "llama_cpp",
+    )
     outside = [
         f"{name} imports {module}"
         for name, room, tree in modules()
@@ -121,17 +138,19 @@ def test_no_vendor_of_models_is_known_outside_inference() -> None:
 
 
 def test_text_leaves_the_store_only_for_a_named_reader() -> None:
-    """Statements that return readable text are in search.sql, and the function that sends them asks for the asker."""
+    """Statements that return readable text are in two files, and what sends them asks for the asker."""
+    doors = {"search": "reading_as(question.asker)", "neighbours": "reading_as(asker)"}
     for path in (PACKAGE / "store" / "sql").glob("*.sql"):
         returning = re.search(r"SELECT(?:(?!FROM|;).)*chunk_text\.text", path.read_text(encoding="utf-8"), re.DOTALL)
-        assert (returning is not None) == (path.name == "search.sql") or path.name in ("chunks.sql", "ledger.sql", "words.sql")
-    callers = [
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*.py")
-        if 'statement("search"' in path.read_text(encoding="utf-8")
-    ]
-    assert callers == ["store/search.py"]
-    assert "reading_as(question.asker)" in (PACKAGE / "store" / "search.py").read_text(encoding="utf-8")
+        assert (returning is not None) == (path.stem in doors) or path.name in ("chunks.sql", "ledger.sql", "words.sql")
+    for door, opened in doors.items():
+        callers = [
+            str(path.relative_to(PACKAGE))
+            for path in PACKAGE.rglob("*.py")
+            if re.search(rf'statement\("{door}", "(?!create|load|drop|within)', path.read_text(encoding="utf-8"))
+        ]
+        assert callers == [f"store/{door}.py"]
+        assert opened in (PACKAGE / "store" / f"{door}.py").read_text(encoding="utf-8")
 
 
 def tracked() -> list[Path]:
