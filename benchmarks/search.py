@@ -114,7 +114,8 @@ async def load(url: str, database: Database, corpus: Corpus, space: StoredSpace)
     await asyncio.to_thread(fill, url, corpus, space.table)
     seconds["fill"] = time.perf_counter() - started
     started = time.perf_counter()
-    await indexes.build(memory=usable_memory() // 4, workers=usable_cores() - 1)
+    for name in await indexes.missing():
+        await indexes.build(name, memory=usable_memory() // 4, workers=usable_cores() - 1)
     seconds["indexes"] = time.perf_counter() - started
     await WordSample(database).renew()
     with psycopg.connect(url, autocommit=True) as connection:

@@ -30,6 +30,7 @@ from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.database import Database, install_schema
 from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.indexes import SearchIndexes
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search, Weights
@@ -51,6 +52,7 @@ class Backend:
     admission: Admissions
     indexer: Indexer
     switch: Switch
+    search_indexes: SearchIndexes
     nextcloud: NextcloudClient | None
 
     def __init__(self, config: Config) -> None:
@@ -135,6 +137,9 @@ class Backend:
         space = await spaces.ensure(embedder.space)
         if missing := await spaces.answer_with(space):
             _log.warning("chunks_without_vector", chunks=missing, model=space.space.model)
+        self.search_indexes = SearchIndexes(database, space)
+        if unbuilt := await self.search_indexes.missing():
+            _log.warning("search_indexes_missing", indexes=unbuilt, cure="context-chat indexes build")
         parser = Sandbox(config.indexing.parser_processes)
         await parser.start()
         stack.push_async_callback(parser.close)

@@ -11,6 +11,7 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,7 @@ from context_chat_backend.cli.show import complaints, console, place, show_answe
 from context_chat_backend.cli.start import ROOT, open_backend, read_configuration
 from context_chat_backend.domain import Principal, Question, Realm
 from context_chat_backend.errors import ConfigurationError, ContextChatError, InvalidRequest, StartError
+from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.wiring import Backend
 
 NOT_WELL, WRONG_USE, TO_BE_MENDED, DOWN = 1, 2, 3, 4
@@ -34,6 +36,9 @@ app = typer.Typer(
     name="context-chat", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Permission-aware answers from your own documents.",
 )  # fmt: skip
+
+indexes = typer.Typer(no_args_is_help=True, help="The indexes of search, around a bulk load.")
+app.add_typer(indexes, name="indexes")
 
 User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -188,6 +193,38 @@ def doctor(as_json: Json = False) -> int:
                 mark = "[green]ok[/]  " if finding.well else "[bold red]BAD[/] "
                 console.print(f"{mark} {finding.what}: {_plain(finding.said)}")
         return 0 if all(finding.well for finding in findings) else NOT_WELL
+
+    return _with_backend(work)
+
+
+@indexes.command("drop")
+def drop_indexes() -> int:
+    """Before a bulk load: drop the indexes of search; searches scan until they are built again."""
+
+    async def work(backend: Backend) -> int:
+        await backend.search_indexes.drop()
+        console.print("Dropped. After loading run: context-chat indexes build")
+        return 0
+
+    return _with_backend(work)
+
+
+@indexes.command("build")
+def build_indexes(
+    anew: Annotated[bool, typer.Option("--anew", help="Also those that are there.")] = False,
+) -> int:
+    """Build what is missing of the indexes of search with what this machine has, while searches go on."""
+
+    async def work(backend: Backend) -> int:
+        names = backend.search_indexes.names if anew else await backend.search_indexes.missing()
+        for name in names:
+            console.print(f"building {name} …")
+            started = time.monotonic()
+            await backend.search_indexes.build(name, memory=usable_memory() // 4, workers=usable_cores() - 1)
+            console.print(f"  {time.monotonic() - started:.0f} s")
+        if not names:
+            console.print("Nothing is missing.")
+        return 0
 
     return _with_backend(work)
 

@@ -13,6 +13,8 @@ from context_chat_backend.errors import ContextChatError
 from context_chat_backend.wiring import Backend
 
 _LOW_DISK_BYTES = 2 * 1024**3
+_LOW_RECALL = 0.85
+"""What an index of rightly built, living vectors is well above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,9 @@ async def examine(backend: Backend) -> AsyncIterator[Finding]:
         yield Finding("configuration", True, f"note: {warning}")
     yield Finding("configuration", True, str(backend.config.storage / "config.yaml"))
     yield await _database(backend)
+    yield await _row_security(backend)
+    async for finding in _search_indexes(backend):
+        yield finding
     yield await _model(backend)
     yield await _reranker(backend)
     yield _disk(backend)
@@ -46,6 +51,34 @@ async def _database(backend: Backend) -> Finding:
         return Finding("database", False, f"{error}: is it running, and is its URL right?")
     kind = "embedded" if backend.config.database_url is None else "external"
     return Finding("database", True, f"PostgreSQL {versions['postgresql']}, pgvector {versions.get('vector')}, {kind}")
+
+
+async def _row_security(backend: Backend) -> Finding:
+    if await backend.database.guards_rows():
+        return Finding("row security", True, "readable text is guarded by the database, too")
+    said = (
+        "this role of the database passes row-level security, so searches alone keep to the rights: "
+        "give the program a role that is no superuser and has no BYPASSRLS"
+    )
+    return Finding("row security", False, said)
+
+
+async def _search_indexes(backend: Backend) -> AsyncIterator[Finding]:
+    indexes = backend.search_indexes
+    if missing := await indexes.missing():
+        said = f"{', '.join(missing)} missing, searches scan instead: run 'context-chat indexes build'"
+        yield Finding("search indexes", False, said)
+        return
+    recall = await indexes.recall()
+    if recall is None:
+        yield Finding("search indexes", True, "there")
+    elif recall < _LOW_RECALL:
+        said = f"the index on vectors finds {recall:.0%} of the nearest: run 'context-chat indexes build --anew'"
+        yield Finding("search indexes", False, said)
+    else:
+        yield Finding("search indexes", True, f"there; the one on vectors finds {recall:.0%} of the nearest")
+    for table, rows in (await indexes.bloated()).items():
+        yield Finding("dead rows", False, f"{rows} in {table}: is autovacuum on? Run 'VACUUM {table}'")
 
 
 async def _model(backend: Backend) -> Finding:

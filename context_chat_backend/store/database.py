@@ -146,6 +146,12 @@ class Database:
             rows = await connection.execute(statement("database", "versions"))
             return dict(await rows.fetchall())
 
+    async def guards_rows(self) -> bool:
+        """Whether row-level security binds this role; a superuser passes it, so that the joins alone guard texts."""
+        async with self.transaction() as connection:
+            row = await (await connection.execute(statement("database", "guards_rows"))).fetchone()
+        return row == (True,)
+
 
 async def _configure(connection: Connection) -> None:
     await register_vector_async(connection)

@@ -41,20 +41,18 @@ class SearchIndexes:
         async with self._database.transaction() as connection:
             return [name for name in self.names if not await _is_valid(connection, name)]
 
-    async def build(self, *, memory: int, workers: int, anew: bool = False) -> None:
-        """Build those that are missing (`anew`: both), while searches and indexing go on.
+    async def build(self, name: str, *, memory: int, workers: int) -> None:
+        """Build one of `names` (again), while searches and indexing go on.
 
-        `memory` is how many bytes a build may take: the graph of a million vectors of 384 dimensions wants 1.3 GB, and
+        `memory` is how many bytes that may take: the graph of a million vectors of 384 dimensions wants 1.3 GB, and
         building it beyond memory takes many times longer. `workers` build beside the first process. Raises
         DatabaseUnavailable.
         """
-        names = list(self.names) if anew else await self.missing()
-        for name in names:
-            try:
-                await self._build(name, memory, workers)
-            except psycopg.errors.DiskFull:
-                # Workers share their memory in /dev/shm, which containers often keep small.
-                await self._build(name, memory, workers=0)
+        try:
+            await self._build(name, memory, workers)
+        except psycopg.errors.DiskFull:
+            # Workers share their memory in /dev/shm, which containers often keep small.
+            await self._build(name, memory, workers=0)
 
     async def _build(self, name: str, memory: int, workers: int) -> None:
         async with self._preparing(memory, workers) as connection:

@@ -144,7 +144,17 @@ def test_doctor_finds_everything_well(shell: Shell) -> None:
 
     assert examined.returncode == 0
     findings = {finding["what"]: finding for finding in json.loads(examined.stdout)}
-    assert {"configuration", "database", "embedding", "disk", "Nextcloud", "index"} <= set(findings)
+    looked_at = {
+        "configuration",
+        "database",
+        "row security",
+        "search indexes",
+        "embedding",
+        "disk",
+        "Nextcloud",
+        "index",
+    }
+    assert looked_at <= set(findings)
     assert "pgvector 0.8" in findings["database"]["said"]
     assert all(finding["well"] for finding in findings.values())
 
@@ -154,6 +164,17 @@ def test_doctor_says_what_is_wrong(shell: Shell) -> None:
 
     assert examined.returncode == 1
     assert "check NEXTCLOUD_URL" in " ".join(examined.stdout.split())
+
+
+def test_indexes_are_dropped_before_a_bulk_load_and_built_after_it(shell: Shell) -> None:
+    assert shell.run("indexes", "drop").returncode == 0
+    findings = {finding["what"]: finding for finding in json.loads(shell.run("doctor", "--json").stdout)}
+    assert not findings["search indexes"]["well"]
+    assert "run 'context-chat indexes build'" in findings["search indexes"]["said"]
+    assert "Nothing is missing" not in shell.run("indexes", "build").stdout
+    assert "Nothing is missing" in shell.run("indexes", "build").stdout
+    assert shell.run("doctor").returncode == 0
+    assert "words_by_key" in shell.run("indexes", "build", "--anew").stdout
 
 
 def test_repair_runs_the_steps_and_stops(shell: Shell) -> None:

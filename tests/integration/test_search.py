@@ -282,7 +282,8 @@ def filled_url(module_database_url: str) -> str:
         await indexes.drop()
         assert await indexes.missing() == list(indexes.names)
         await asyncio.to_thread(fill, module_database_url, Library.corpus, space.table)
-        await indexes.build(memory=512 * 1024**2, workers=1)
+        for name in await indexes.missing():
+            await indexes.build(name, memory=512 * 1024**2, workers=1)
         assert await indexes.missing() == []
         assert await WordSample(database).renew()
         await database.close()
@@ -358,5 +359,6 @@ async def test_without_its_indexes_search_goes_on_and_they_are_named(library: Li
     asked = library.asked[0]
     passages = await library.find(asked, "all", Weights())
     assert {p.chunk_id for p in passages} == library.nearest(asked, range(library.corpus.sources))
-    await indexes.build(memory=512 * 1024**2, workers=0)
+    for name in await indexes.missing():
+        await indexes.build(name, memory=512 * 1024**2, workers=0)
     assert await indexes.missing() == []

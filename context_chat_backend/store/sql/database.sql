@@ -6,6 +6,10 @@ SELECT 'postgresql', current_setting('server_version')
 UNION ALL
 SELECT extname, extversion FROM pg_extension WHERE extname = 'vector'
 
+-- name: guards_rows
+-- Whether row-level security binds the role of the program.
+SELECT NOT (rolsuper OR rolbypassrls) FROM pg_roles WHERE rolname = current_user
+
 -- name: setting
 -- One shared setting.
 SELECT value FROM setting WHERE name = %(name)s

@@ -18,7 +18,7 @@ CREATE TABLE {embedding} (
     chunk_id bigint PRIMARY KEY REFERENCES chunk ON DELETE CASCADE,
     source_id bigint NOT NULL,
     v halfvec({dimension}) NOT NULL
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX {by_source} ON {embedding} (source_id);
 CREATE INDEX {by_meaning} ON {embedding} USING hnsw (v halfvec_ip_ops);
 
