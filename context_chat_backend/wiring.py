@@ -86,14 +86,14 @@ class Backend:
         return await self._answering.answer(question)
 
     async def find_sources(self, question: Question) -> list[FoundSource]:
-        """The sources that answer best, each once. Raises ModelUnavailable, DatabaseUnavailable."""
+        """The sources that answer best, each once. Raises DatabaseUnavailable."""
         await wait_for_scope(question, self.ledger, self.indexer)
         return await self._retriever.sources(question)
 
     async def find_passages(self, question: Question, weights: Weights | None = None) -> list[Passage]:
         """The passages that answer best; `weights` decides how the lists are joined, the language where it is None.
 
-        Raises ModelUnavailable, DatabaseUnavailable.
+        Raises DatabaseUnavailable.
         """
         return await self._retriever.passages(question, weights)
 

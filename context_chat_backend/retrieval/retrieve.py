@@ -6,8 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from context_chat_backend.domain import FoundSource, Passage, Principal, Question
+from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.language import detect
+from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Embedder, Reranker
 from context_chat_backend.retrieval.diversity import asks_for_several, take_turns
 from context_chat_backend.retrieval.duplicates import collapse
@@ -24,6 +29,7 @@ _SPARE = 2
 """So many times the passages wanted are fetched, for those that collapse."""
 _WIDER = 4
 """So many times more are fetched when too few are left."""
+_log = get_logger(__name__)
 
 NATIVE = Weights()
 FOREIGN = Weights(meaning=0.3)
@@ -64,9 +70,9 @@ class Retriever:
     async def passages(self, question: Question, weights: Weights | None = None) -> list[Passage]:
         """At most `question.limit` passages, best first; without `weights` the language of the question decides them.
 
-        Of near-duplicates the first is returned and carries the others. Raises ModelUnavailable, DatabaseUnavailable.
+        Of near-duplicates the first is returned and carries the others. Raises DatabaseUnavailable.
         """
-        vector = await self._embedder.embed_question(question.text)
+        vector = await self._vector(question)
         weights = weights or self._weights(question.text)
         most = max(_MAX_PASSAGES, question.limit)
         fetched = min(max(_SPARE * question.limit, RERANKED), most)
@@ -90,12 +96,12 @@ class Retriever:
         return join(passages, await self._neighbours.around(asker, ids, before=around, after=around))
 
     async def sources(self, question: Question) -> list[FoundSource]:
-        """At most `question.limit` sources, best first, each once. Raises ModelUnavailable, DatabaseUnavailable.
+        """At most `question.limit` sources, best first, each once. Raises DatabaseUnavailable.
 
         Copies are not collapsed here: another source with the same text is another thing to open.
         """
         wanted = min(question.limit * _PASSAGES_PER_SOURCE, _MAX_PASSAGES)
-        vector = await self._embedder.embed_question(question.text)
+        vector = await self._vector(question)
         weights = self._weights(question.text)
         passages = await self._search.passages(replace(question, limit=wanted), vector, self._space, weights)
         found: dict[str, FoundSource] = {}
@@ -103,6 +109,14 @@ class Retriever:
             source = FoundSource(passage.source, passage.title, passage.similarity)
             found.setdefault(str(passage.source), source)
         return list(found.values())[: question.limit]
+
+    async def _vector(self, question: Question) -> NDArray[np.float32] | None:
+        """The question in the space that is searched; None while the model is down, when words alone must do."""
+        try:
+            return await self._embedder.embed_question(question.text)
+        except ModelUnavailable as error:
+            _log.warning("search_by_words_alone", reason=str(error))
+            return None
 
     def _weights(self, text: str) -> Weights:
         native = self._space.space.languages

@@ -24,7 +24,7 @@ from context_chat_backend.domain import (
 from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.inference.reranking.none import NoReranker
-from context_chat_backend.ports import Reranker
+from context_chat_backend.ports import Reranker, Vectors
 from context_chat_backend.retrieval.retrieve import Retriever, Shaping
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
@@ -260,3 +260,19 @@ async def test_a_small_context_gets_the_best_passages_and_never_a_joined_one_tha
 
     assert sum("ferry" in line for passage in asked.passages for line in passage.text.splitlines()) == 2
     assert answer.citations[0].passage == asked.passages[0]
+
+
+async def test_while_the_embedding_model_is_down_words_alone_are_searched(library: Library) -> None:
+    ref = await library.add("1", "The ferry leaves from the harbour.", "The lighthouse is old.")
+    await library.add("2", "The ferry leaves at noon.", readers=(BOB,))
+
+    class Down(HashingEmbedder):
+        async def embed_question(self, text: str) -> Vectors:
+            raise ModelUnavailable("down")
+
+    library.embedder = Down(64)
+    retriever = library.retriever()
+
+    assert texts(await retriever.passages(Question("ferry", ALICE))) == ["The ferry leaves from the harbour."]
+    assert [found.ref for found in await retriever.sources(Question("ferry", ALICE))] == [ref]
+    assert await retriever.passages(Question("submarine", ALICE)) == []
