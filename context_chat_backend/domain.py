@@ -280,12 +280,47 @@ class Answer:
     """Text whose claims carry citations."""
 
     text: str
-    citations: tuple[Citation, ...] = field(default=())
+    citations: tuple[Citation, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    """All that the model was given, best first."""
+    model: str = ""
+    """Who wrote it; empty when nothing was found, so that nobody was asked."""
 
     @property
     def sources(self) -> tuple[SourceRef, ...]:
         """The cited sources, each once, in the order of their first citation."""
         return tuple(dict.fromkeys(citation.passage.source for citation in self.citations))
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """The first event of an answer: what it will be written from, best first."""
+
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What follows in the text of an answer; never taken back."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """A citation that the last piece of text completed; its offsets are those in the whole text."""
+
+    citation: Citation
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The last event: the whole answer, whose text is that of all pieces."""
+
+    answer: Answer
+
+
+AnswerEvent = Retrieved | Delta | Cited | Done
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 from context_chat_backend.answering import prompt
-from context_chat_backend.answering.citations import cite
-from context_chat_backend.domain import Answer, Prompt, Question
+from context_chat_backend.answering.citations import CitedText
+from context_chat_backend.domain import Answer, AnswerEvent, Cited, Delta, Done, Prompt, Question, Retrieved
 from context_chat_backend.language import detect
 from context_chat_backend.ports import LanguageModel
 from context_chat_backend.retrieval.retrieve import Retriever
@@ -30,19 +31,39 @@ class Answering:
         self._retriever = retriever
         self._model = model
 
-    async def answer(self, question: Question) -> Answer:
-        """An answer from what the asker may read, cited; an honest sentence, uncited, when there is nothing.
+    async def stream(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of an answer from what the asker may read: Retrieved, Delta and Cited in turn, Done.
 
-        Raises InvalidRequest, ModelUnavailable, DatabaseUnavailable.
+        An honest sentence without citations, and no model call, when there is nothing. Closing the generator stops
+        the generation. Raises InvalidRequest, ModelUnavailable, DatabaseUnavailable.
         """
         passages = await self._retriever.passages(question)
-        if not passages:
-            return nothing_found(question.text)
         # Joined after the cut: a long joined passage would otherwise push better ones out of a small context.
         fitting = prompt.fitting(question, passages, self._model)
         asked = prompt.build(question, await self._retriever.joined(question.asker, fitting), self._model)
-        text = await self._write(asked)
-        return cite(text, asked.passages) if text else nothing_found(question.text)
+        yield Retrieved(asked.passages)
+        written = CitedText(asked.passages)
+        if asked.passages:
+            async with aclosing(self._model.stream(asked)) as pieces:
+                async for piece in pieces:
+                    for event in _events(written, written.add(piece)):
+                        yield event
+            for event in _events(written, written.end()):
+                yield event
+        if written.text:
+            yield Done(Answer(written.text, written.citations, asked.passages, self._model.name))
+        else:
+            nothing = nothing_found(question.text)
+            yield Delta(nothing.text)
+            yield Done(nothing)
+
+    async def answer(self, question: Question) -> Answer:
+        """The answer of `stream` at once. Raises as it does."""
+        async with aclosing(self.stream(question)) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    return event.answer
+        raise AssertionError("an answer ends with Done")
 
     async def chat(self, text: str) -> str:
         """What the model says without any document. Raises ModelUnavailable."""
@@ -52,6 +73,14 @@ class Answering:
         # Closing the stream on a cancelled question stops the generation too.
         async with aclosing(self._model.stream(asked)) as pieces:
             return "".join([piece async for piece in pieces]).strip()
+
+
+def _events(written: CitedText, text: str) -> Iterator[AnswerEvent]:
+    """What `text`, just added to `written`, is to those who follow it."""
+    if text:
+        yield Delta(text)
+        begins = len(written.text) - len(text)
+        yield from (Cited(citation) for citation in written.citations if citation.start >= begins)
 
 
 def nothing_found(question: str) -> Answer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from context_chat_backend.answering.guardrails import visible
 from context_chat_backend.domain import Message, Passage, Prompt, Question
 from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.ports import LanguageModel
@@ -57,8 +58,8 @@ def build_chat(text: str) -> Prompt:
 
 
 def _block(number: int, passage: Passage) -> str:
-    text = passage.text.replace("<passage", "‹passage").replace("</passage", "‹/passage")
-    title = passage.title.replace('"', "'")
+    text = visible(passage.text).replace("<passage", "‹passage").replace("</passage", "‹/passage")
+    title = visible(passage.title).replace('"', "'").replace("<", "‹")
     return f'<passage number="{number}" title="{title}"{_place(passage)}>\n{text}\n</passage>'
 
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 import pytest
 
 from context_chat_backend.answering import prompt
-from context_chat_backend.answering.citations import cite
 from context_chat_backend.domain import Location, Passage, Principal, Prompt, Question, SourceRef
 from context_chat_backend.errors import ConfigurationError, InvalidRequest, ModelUnavailable
 from context_chat_backend.inference.language import build_language_model
@@ -86,18 +85,6 @@ async def test_a_sentence_without_end_is_shortened() -> None:
 
     assert len(said) < 420
     assert said.endswith("… [1]")
-
-
-def test_markers_become_citations_and_false_ones_go() -> None:
-    passages = [passage("one", 1), passage("two", 2)]
-
-    answer = cite("First[1]. Both [1, 2]. None [3][0].", passages)
-
-    assert answer.text == "First [1]. Both [1] [2]. None."
-    assert [(answer.text[c.start : c.end], c.passage) for c in answer.citations] == [
-        ("[1]", passages[0]), ("[1]", passages[0]), ("[2]", passages[1]),
-    ]  # fmt: skip
-    assert [str(ref) for ref in answer.sources] == ["files__default: 1", "files__default: 2"]
 
 
 def question(text: str = "Why?") -> Question:
