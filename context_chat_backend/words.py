@@ -13,6 +13,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from context_chat_backend.compounds import parts
+
 MAX_NAME_CHARACTERS = 200
 """What is longer is no name, and nobody asks for it."""
 
@@ -35,8 +37,8 @@ class Words:
     """Names in lower case and pairs of characters, as often as they occur."""
 
 
-def words_of(text: str) -> Words:
-    """The words of a text that is to be found."""
+def words_of(text: str, language: str) -> Words:
+    """The words of a text that is to be found; `language` is the configuration that will stem them."""
     text = unicodedata.normalize("NFKC", text)
     pairs = _pairs(text)
     text = _RUN.sub(" ", text)
@@ -45,16 +47,21 @@ def words_of(text: str) -> Words:
         name = match.group()
         if len(name) <= MAX_NAME_CHARACTERS and _JOINTS.search(name):
             names.append(_plain(name))
-    return Words(_JOINTS.sub(" ", text).strip(), (*names, *pairs))
+    return Words(_with_parts(_JOINTS.sub(" ", text).strip(), language), (*names, *pairs))
 
 
-def words_asked(text: str) -> Words:
-    """The words of a question: whatever is written may be a name."""
+def words_asked(text: str, language: str) -> Words:
+    """The words of a question in `language`: whatever is written may be a name."""
     text = unicodedata.normalize("NFKC", text)
     pairs = _pairs(text)
     text = _RUN.sub(" ", text)
     names = [_plain(name) for name in _NAME.findall(text) if len(name) <= MAX_NAME_CHARACTERS]
-    return Words(_JOINTS.sub(" ", text).strip(), tuple(dict.fromkeys((*names, *pairs))))
+    return Words(_with_parts(_JOINTS.sub(" ", text).strip(), language), tuple(dict.fromkeys((*names, *pairs))))
+
+
+def _with_parts(written: str, language: str) -> str:
+    found = [part for word in written.split() for part in parts(word, language)]
+    return " ".join((written, *found)) if found else written
 
 
 def _plain(name: str) -> str:

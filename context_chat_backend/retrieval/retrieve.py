@@ -17,6 +17,7 @@ from context_chat_backend.ports import Embedder, Reranker
 from context_chat_backend.retrieval.diversity import asks_for_several, take_turns
 from context_chat_backend.retrieval.duplicates import collapse
 from context_chat_backend.retrieval.joining import join
+from context_chat_backend.retrieval.phrases import holders_first, phrases
 from context_chat_backend.retrieval.reranking import RERANKED, rerank
 from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search, Weights
@@ -82,7 +83,7 @@ class Retriever:
             if len(distinct) >= question.limit or len(found) < fetched or fetched == most:
                 break
             fetched = min(_WIDER * fetched, most)
-        ranked = await rerank(self._reranker, question.text, distinct)
+        ranked = await self._ranked(question, distinct)
         if self._shaping.turns and asks_for_several(question.text):
             ranked = take_turns(ranked)
         return ranked[: question.limit]
@@ -105,10 +106,14 @@ class Retriever:
         weights = self._weights(question.text)
         passages = await self._search.passages(replace(question, limit=wanted), vector, self._space, weights)
         found: dict[str, FoundSource] = {}
-        for passage in await rerank(self._reranker, question.text, passages):
+        for passage in await self._ranked(question, passages):
             source = FoundSource(passage.source, passage.title, passage.similarity)
             found.setdefault(str(passage.source), source)
         return list(found.values())[: question.limit]
+
+    async def _ranked(self, question: Question, passages: Sequence[Passage]) -> list[Passage]:
+        ranked = await rerank(self._reranker, question.text, passages)
+        return holders_first(ranked, phrases(question.text))
 
     async def _vector(self, question: Question) -> NDArray[np.float32] | None:
         """The question in the space that is searched; None while the model is down, when words alone must do."""

@@ -63,6 +63,8 @@ class SearchIndexes:
             else:
                 build = sql.SQL(statement("indexes", "build_vectors"))
                 await connection.execute(build.format(index=sql.Identifier(name), embedding=self._space.table))
+                fast = sql.SQL(statement("indexes", "insert_fast"))
+                await connection.execute(fast.format(index=sql.Identifier(name)))
 
     @asynccontextmanager
     async def _preparing(self, memory: int, workers: int) -> AsyncIterator[Connection]:

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from context_chat_backend.domain import Location, Passage, Question, SourceRef
 from context_chat_backend.errors import ModelUnavailable
+from context_chat_backend.language import detect
 from context_chat_backend.store.database import Database, statement
 from context_chat_backend.store.spaces import StoredSpace
 from context_chat_backend.words import words_asked
@@ -60,7 +61,8 @@ class Search:
                 "dimensions"
             )
         scope = question.scope
-        asked = words_asked(question.text[:_QUESTION_CHARACTERS].replace("\x00", " "))
+        text = question.text[:_QUESTION_CHARACTERS].replace("\x00", " ")
+        asked = words_asked(text, detect(text))
         parameters = {
             "realm": question.asker.realm,
             "name": question.asker.name,

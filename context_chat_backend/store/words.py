@@ -32,8 +32,8 @@ class WrittenChunk:
 
 async def put_words(connection: Connection, source_id: int, title: str, chunks: Sequence[WrittenChunk]) -> None:
     """Index the words of title, heading and text of these chunks, in place of what was indexed of them."""
-    about = words_of(title)
-    found = [words_of(f"{chunk.heading or ''}\n{chunk.text}") for chunk in chunks]
+    about = {language: words_of(title, language) for language in {chunk.language for chunk in chunks}}
+    found = [words_of(f"{chunk.heading or ''}\n{chunk.text}", chunk.language) for chunk in chunks]
     await connection.execute(
         statement("words", "insert_languages"), {"languages": [chunk.language for chunk in chunks]}
     )
@@ -43,8 +43,13 @@ async def put_words(connection: Connection, source_id: int, title: str, chunks: 
             "source_id": source_id,
             "ids": [chunk.id for chunk in chunks],
             "languages": [chunk.language for chunk in chunks],
-            "written": [f"{about.written}\n{words.written}" for words in found],
-            "names": ["\n".join((*about.names, *words.names)) for words in found],
+            "written": [
+                f"{about[chunk.language].written}\n{words.written}" for chunk, words in zip(chunks, found, strict=True)
+            ],
+            "names": [
+                "\n".join((*about[chunk.language].names, *words.names))
+                for chunk, words in zip(chunks, found, strict=True)
+            ],
         },
     )
 

@@ -276,3 +276,14 @@ async def test_while_the_embedding_model_is_down_words_alone_are_searched(librar
     assert texts(await retriever.passages(Question("ferry", ALICE))) == ["The ferry leaves from the harbour."]
     assert [found.ref for found in await retriever.sources(Question("ferry", ALICE))] == [ref]
     assert await retriever.passages(Question("submarine", ALICE)) == []
+
+
+async def test_what_a_question_quotes_is_found_letter_by_letter(library: Library) -> None:
+    await library.add("1", "The meeting of the general assembly is annual.")
+    await library.add("2", "We invite to the Annual\n General Meeting in May.")
+    await library.add("3", "A general remark: the annual report, the meeting, the general meeting, annual fees.")
+    retriever = library.retriever()
+
+    for question in ('When is the "annual general meeting"?', "Wann ist das „Annual General Meeting“?"):
+        assert texts(await retriever.passages(Question(question, ALICE)))[0].startswith("We invite")
+        assert (await retriever.sources(Question(question, ALICE)))[0].ref.item == "2"
