@@ -69,9 +69,10 @@ class Setting:
 
 
 ASKED = (
-    *(Setting(ef) for ef in (80, 120, 160, 200, 300, 400)),
-    Setting(120, candidates=120),
+    *(Setting(ef) for ef in (80, 120, 200, 300, 400, 600, 800, 1000)),
     Setting(200, candidates=120),
+    Setting(400, candidates=120),
+    Setting(800, candidates=120),
     Setting(120, order="strict_order"),
     Setting(200, order="strict_order"),
 )
@@ -127,7 +128,7 @@ def measured(url: str, questions: int, build: bool) -> Iterator[dict[str, Any]]:
                 yield from rows(f"binary, {said}", BINARY)
             for m, ef in BUILT:
                 with built(connection, f"(v halfvec_ip_ops) WITH (m = {m}, ef_construction = {ef})") as said:
-                    yield from rows(f"m {m}, ef_construction {ef}, {said}", ASKED[1:6])
+                    yield from rows(f"m {m}, ef_construction {ef}, {said}", ASKED[1:7])
 
 
 @contextmanager
