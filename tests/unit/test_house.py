@@ -17,7 +17,8 @@ PACKAGE = ROOT / "context_chat_backend"
 GROUND, ADAPTERS, USE_CASES, WIRING, ENTRY = range(5)
 FLOORS = {
     "domain": GROUND, "errors": GROUND, "ports": GROUND, "config": GROUND, "settings": GROUND,
-    "hardware": GROUND, "logs": GROUND, "language": GROUND, "words": GROUND, "compounds": GROUND,
+    "hardware": GROUND, "logs": GROUND, "language": GROUND, "sentences": GROUND, "words": GROUND,
+    "compounds": GROUND,
     "upgrade": GROUND, "health": GROUND,
     "store": ADAPTERS, "inference": ADAPTERS, "parsing": ADAPTERS, "nextcloud": ADAPTERS,
     "indexing": USE_CASES, "retrieval": USE_CASES, "answering": USE_CASES,

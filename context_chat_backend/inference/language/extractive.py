@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 
+from context_chat_backend import sentences
 from context_chat_backend.domain import Passage, Prompt
 
 _SENTENCES = 3
@@ -24,11 +25,6 @@ _STEM = 5
 _RELATIVE_FLOOR = 0.65
 """A further sentence must be at least this good, compared with the best."""
 _RANK_WEIGHT = 0.06
-_BORDER = re.compile(
-    r"(?<=[.!?…])"  # after the end of a sentence, which an abbreviation is not
-    r"(?<!\b[A-ZÄÖÜ]\.)(?<!\b[DdMm]r\.)(?<!\b[Mm]rs\.)(?<!\b[Nn]r\.)(?<!\bbzw\.)(?<!\bca\.)(?<!\b\d\.)(?<!\b\d\d\.)"
-    r"\s+|(?<=[。！？])|\n+"
-)
 _WORD = re.compile(r"[^\W_]+")
 _WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 _MARKUP = re.compile(r"^(?:#{1,6}\s+|[-*+]\s+|\|)|\*\*|__|`")
@@ -65,10 +61,10 @@ class ExtractiveModel:
 def _best(question: str, passages: Sequence[Passage]) -> list[_Sentence]:
     """At most three sentences, in the order of their passages and of the text."""
     wanted = _terms(question)
-    sentences = [s for n, passage in enumerate(passages[:_PASSAGES], start=1) for s in _sentences(n, passage)]
-    holding = Counter(term for sentence in sentences for term in sentence.terms & wanted)
+    said = [s for n, passage in enumerate(passages[:_PASSAGES], start=1) for s in _sentences(n, passage)]
+    holding = Counter(term for sentence in said for term in sentence.terms & wanted)
     scored = sorted(
-        ((_score(sentence, wanted, holding, len(sentences)), sentence) for sentence in sentences),
+        ((_score(sentence, wanted, holding, len(said)), sentence) for sentence in said),
         key=lambda pair: (-pair[0], pair[1].passage, pair[1].position),
     )
     if not scored or scored[0][0] <= 0:
@@ -90,7 +86,7 @@ def _score(sentence: _Sentence, wanted: frozenset[str], holding: Counter[str], c
 
 def _sentences(number: int, passage: Passage) -> Iterator[_Sentence]:
     """The sentences of a passage; headings are none."""
-    for position, raw in enumerate(_BORDER.split(_unwrapped(passage.text))):
+    for position, raw in enumerate(sentences.split(_unwrapped(passage.text))):
         text = _plain(raw)
         heading = raw.lstrip().startswith("#") or text == passage.location.heading
         if text and not heading and (len(text.split()) > 2 or _WIDE.search(text)):
