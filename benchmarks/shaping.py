@@ -59,6 +59,15 @@ class Remembering:
         """See ports.Embedder."""
         return self._embedder.space
 
+    @property
+    def max_tokens(self) -> int:
+        """See ports.Embedder."""
+        return self._embedder.max_tokens
+
+    def token_starts(self, text: str) -> Sequence[int]:
+        """See ports.Embedder."""
+        return self._embedder.token_starts(text)
+
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """See ports.Embedder."""
         return await self._embedder.embed_passages(texts)

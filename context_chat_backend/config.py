@@ -84,7 +84,8 @@ class IndexingSettings:
     max_source_bytes: int
     waiting_sources_limit: int
     waiting_bytes_limit: int
-    chunk_characters: int
+    chunk_tokens: int
+    chunk_overlap_tokens: int
     parser_processes: int
     embedding_threads: int
 
@@ -231,10 +232,15 @@ def _database_url(vectordb: ModelChoice, environment: Mapping[str, str]) -> Secr
 
 def _indexing(reader: KeyReader, cores: int) -> IndexingSettings:
     reader.map_names()
-    by_hardware = {"parser_processes": max(1, cores // 2), "embedding_threads": max(1, cores // 2)}
-    return IndexingSettings(
-        **{
-            key: reader.number(key, by_hardware[key] if default is None else default, least)
-            for key, (default, least) in NUMBERS.items()
-        }
-    )
+    values = {"parser_processes": max(1, cores // 2), "embedding_threads": max(1, cores // 2)}
+    for key, (default, least) in NUMBERS.items():
+        values[key] = reader.number(key, values[key] if default is None else default, least)
+        if key == "chunk_tokens":
+            values["chunk_overlap_tokens"] = values[key] // 10
+    indexing = IndexingSettings(**values)
+    if indexing.chunk_overlap_tokens > indexing.chunk_tokens // 2:
+        raise ConfigurationError(
+            f"chunk_overlap_tokens: {indexing.chunk_overlap_tokens} is more than half of chunk_tokens, which is "
+            f"{indexing.chunk_tokens}: lower it, or raise chunk_tokens"
+        )
+    return indexing

@@ -151,6 +151,8 @@ class Part:
 
     text: str
     location: Location = Location()
+    rows: bool = False
+    """Whether it is a table: each line is a row, which stays whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,22 @@ class Embedder(Protocol):
         """Model, dimension and prefixes. Vectors of two embedders may be compared only when this is equal."""
         ...
 
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a passage the model reads, beside its prefix and marks of its own.
+
+        The first use may load the tokenizer. Raises ModelUnavailable.
+        """
+        ...
+
+    def token_starts(self, text: str) -> Sequence[int]:
+        """The offsets at which the tokens of `text` begin, in ascending order, without marks of the model's own.
+
+        An upper estimate where the tokenizer is not known. Blocks, and may be called from any thread. Raises
+        ModelUnavailable.
+        """
+        ...
+
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """Vectors of passages, shape (len(texts), dimension), each of length 1.
 

@@ -19,7 +19,13 @@ from context_chat_backend.errors import ConfigurationError
 
 MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
     "vectordb": {"pgvector": {"connection": str}},
-    "embedding": {"onnx": {"quantised": bool}, "hashing": {"dimension": int}},
+    "embedding": {
+        "onnx": {
+            "quantised": bool, "model": str, "question_prefix": str, "passage_prefix": str, "pooling": str,
+            "max_tokens": int,
+        },
+        "hashing": {"dimension": int},
+    },
     "llm": {
         "extractive": {},
         "openai": {
@@ -58,21 +64,22 @@ WITHOUT_EFFECT = (
     "model_download_uri",
 )  # fmt: skip
 MAPPED = {
-    "embedding_chunk_size": "chunk_characters",
-    "file_parsing_cpu_count": "parser_processes",
-    "doc_parser_worker_limit": "parser_processes",
-    "doc_parser_workers": "parser_processes",
+    "embedding_chunk_size": ("chunk_tokens", 4),
+    "file_parsing_cpu_count": ("parser_processes", 1),
+    "doc_parser_worker_limit": ("parser_processes", 1),
+    "doc_parser_workers": ("parser_processes", 1),
 }
-"""Keys of the reference that mean the same as one of ours."""
+"""Keys of the reference that mean the same as one of ours, and how many of their units make one of ours (characters)."""
 NUMBERS: Mapping[str, tuple[int | None, int]] = {
     "max_source_bytes": (104_857_600, 1),
     "waiting_sources_limit": (200_000, 1),
     "waiting_bytes_limit": (4 * 1024**3, 1),
-    "chunk_characters": (1000, 200),
+    "chunk_tokens": (200, 32),
+    "chunk_overlap_tokens": (None, 0),
     "parser_processes": (None, 1),
     "embedding_threads": (None, 1),
 }
-"""Whole numbers: default (None: the hardware decides) and least value."""
+"""Whole numbers: default (None: the hardware or another key decides) and least value."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _TYPES = {
     str: "a text (in quotes where it looks like a number)",
@@ -158,15 +165,15 @@ class KeyReader:
 
     def map_names(self) -> None:
         """Rename keys of the reference that mean the same as ours; ours win."""
-        for old, new in MAPPED.items():
+        for old, (new, units) in MAPPED.items():
             value = self._left.pop(old, None)
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigurationError(f"{old}: expected a whole number, found {value!r}")
             if value > 0:  # the reference writes -1 for "as many as there are"
-                self._left.setdefault(new, max(value, NUMBERS[new][1]))
-                self.warn(f"{old} is called {new} here and is read as that")
+                self._left.setdefault(new, max(value // units, NUMBERS[new][1]))
+                self.warn(f"{old} is called {new} here and is read as {self._left[new]}")
 
     def log_level(self) -> str:
         """`log_level`, else what `debug` says."""

@@ -162,7 +162,8 @@ class Backend:
             embedder,
             space,
             folder=temporary,
-            chunk_characters=config.indexing.chunk_characters,
+            chunk_tokens=config.indexing.chunk_tokens,
+            chunk_overlap_tokens=config.indexing.chunk_overlap_tokens,
             workers=config.indexing.parser_processes + 2,
             admitted=admitted,
         )

@@ -17,9 +17,9 @@ from typing import Protocol
 
 import numpy as np
 
-from context_chat_backend.domain import Chunk, ClaimedSource, Document, Reason
+from context_chat_backend.domain import Chunk, ClaimedSource, Document, Location, Reason
 from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, SourceRejected
-from context_chat_backend.indexing.chunking import split
+from context_chat_backend.indexing.chunking import header, split
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Embedder, Vectors
 from context_chat_backend.store.chunks import Chunks
@@ -57,18 +57,23 @@ class Indexer:
         space: StoredSpace,
         *,
         folder: Path,
-        chunk_characters: int,
+        chunk_tokens: int,
+        chunk_overlap_tokens: int,
         workers: int,
         admitted: asyncio.Event,
     ) -> None:
-        """`folder` takes bodies while they are parsed; `admitted` is set when there may be work."""
+        """`folder` takes bodies while they are parsed; `admitted` is set when there may be work.
+
+        `chunk_tokens` is how long a chunk with its header may be; what the model does not read is left out of it.
+        """
         self._ledger = ledger
         self._chunks = chunks
         self._parser = parser
         self._embedder = embedder
         self._space = space
         self._folder = folder
-        self._chunk_characters = chunk_characters
+        self._chunk_tokens = chunk_tokens
+        self._chunk_overlap_tokens = chunk_overlap_tokens
         self._workers = workers
         self._admitted = admitted
         self._settled = asyncio.Condition()
@@ -135,12 +140,21 @@ class Indexer:
                 digest.update(piece)
             content.flush()
             document = await self._parser.parse(Path(content.name), source.media_type, source.title)
-        chunks = await asyncio.to_thread(split, document, max_characters=self._chunk_characters)
+        chunks = await asyncio.to_thread(self._split, document, source.title)
         if not chunks:
             raise SourceRejected(Reason.EMPTY)
         vectors = await self._embed(source, chunks)
         if await self._chunks.put(source, chunks, vectors, self._space, content_digest=digest.digest()):
             _log.info("source_indexed", source_id=source.id, version=source.version, chunks=len(chunks))
+
+    def _split(self, document: Document, title: str) -> Sequence[Chunk]:
+        return split(
+            document,
+            title,
+            self._embedder.token_starts,
+            max_tokens=min(self._chunk_tokens, self._embedder.max_tokens),
+            overlap_tokens=self._chunk_overlap_tokens,
+        )
 
     async def _embed(self, source: ClaimedSource, chunks: Sequence[Chunk]) -> Vectors:
         """Vectors of the chunks; the lease is kept while a long document is embedded."""
@@ -155,11 +169,10 @@ class Indexer:
 
 def embedded_text(title: str, chunk: Chunk) -> str:
     """What is embedded of a chunk: the file name and the heading say what the text is about (ruling 9)."""
-    name = title.rsplit("/", 1)[-1]
-    heading = chunk.location.heading
-    if heading is not None and heading in chunk.text:
-        heading = None  # the first chunk below a heading begins with it
-    return "\n".join(line for line in (name, heading, chunk.text) if line)
+    location = chunk.location
+    if location.heading is not None and location.heading in chunk.text:
+        location = Location()  # the first chunk below a heading begins with it
+    return "\n".join(text for text in (header(title, location), chunk.text) if text)
 
 
 def _back_off(attempts: int) -> timedelta:

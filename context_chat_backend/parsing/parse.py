@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from context_chat_backend.domain import Document, Part, Reason
+from context_chat_backend.domain import Document, Reason
 from context_chat_backend.errors import SourceRejected
 
 MAX_CHARACTERS = 20_000_000
@@ -24,7 +25,7 @@ def parse(content: Path, media_type: str) -> Document:
     from context_chat_backend.parsing import registry
 
     document = registry.read(content.read_bytes(), media_type)
-    parts = [Part(_clean(part.text), part.location) for part in document.parts]
+    parts = [replace(part, text=_clean(part.text)) for part in document.parts]
     parts = [part for part in parts if part.text.strip()]
     if not parts:
         raise SourceRejected(Reason.EMPTY)

@@ -89,7 +89,7 @@ class Bench:
         space = await Spaces(self.database).ensure(self.embedder.space)
         indexer = Indexer(
             self.ledger, Chunks(self.database), PlainParser(), self.embedder, space, folder=self.folder,
-            chunk_characters=1000, workers=1, admitted=asyncio.Event(),
+            chunk_tokens=200, chunk_overlap_tokens=20, workers=1, admitted=asyncio.Event(),
         )  # fmt: skip
         for source in await self.ledger.claim(100, LEASE):
             await indexer.settle(source)

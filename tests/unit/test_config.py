@@ -110,14 +110,16 @@ def test_keys_of_the_reference_are_mapped_or_passed_over_with_a_warning(tmp_path
     loaded = read(tmp_path, text)
 
     assert loaded.log_level == "debug"
-    assert (loaded.indexing.chunk_characters, loaded.indexing.parser_processes) == (2000, 3)
+    assert (loaded.indexing.chunk_tokens, loaded.indexing.parser_processes) == (500, 3)
     assert sum("has no effect" in warning for warning in loaded.warnings) == 2
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("chunk_charakters: 900", "did you mean 'chunk_characters'?"),
+        ("chunk_tockens: 900", "did you mean 'chunk_tokens'?"),
+        ("chunk_overlap_tokens: -1", "chunk_overlap_tokens: expected a whole number of at least 0"),
+        ("chunk_overlap_tokens: 101", "chunk_overlap_tokens: 101 is more than half of chunk_tokens, which is 200"),
         ("llm:\n  opnai:\n", "did you mean 'openai'?"),
         ("embedding:\n  onxx:\n", "did you mean 'onnx'?"),
         ("vectordb:\n  mongodb:\n", "there are: pgvector"),
@@ -276,5 +278,11 @@ def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
 def test_the_page_names_the_defaults(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 
+    computed = {"chunk_overlap_tokens": "a tenth of `chunk_tokens`"}
     for key, (default, _) in settings.NUMBERS.items():
-        assert f"| `{key}` | {'half the cores' if default is None else default} |" in page
+        assert f"| `{key}` | {computed.get(key, 'half the cores') if default is None else default} |" in page
+
+
+def test_a_tenth_of_a_chunk_is_shared_unless_it_is_set(tmp_path: Path) -> None:
+    assert read(tmp_path, "chunk_tokens: 120").indexing.chunk_overlap_tokens == 12
+    assert read(tmp_path, "chunk_tokens: 120\nchunk_overlap_tokens: 0").indexing.chunk_overlap_tokens == 0

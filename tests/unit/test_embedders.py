@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.inference.embedding import build_embedder, graph
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
+from context_chat_backend.inference.embedding.local_model import packaged
 from context_chat_backend.inference.embedding.onnx import OnnxEmbedder
 from context_chat_backend.ports import Embedder
 
@@ -36,7 +37,7 @@ async def embedder(request: pytest.FixtureRequest, models: Path) -> AsyncIterato
 
 @pytest.fixture
 async def onnx(models: Path) -> AsyncIterator[OnnxEmbedder]:
-    made = OnnxEmbedder(models, threads=1)
+    made = OnnxEmbedder(packaged(models, quantised=True), threads=1)
     yield made
     await made.close()
 
@@ -98,7 +99,7 @@ async def test_meaning_counts_without_common_words(onnx: OnnxEmbedder) -> None:
 
 async def test_the_graph_computes_what_the_weights_say(models: Path) -> None:
     """fp32 against BERT written out in numpy; int8 against fp32."""
-    exact, rounded = OnnxEmbedder(models, threads=1, quantised=False), OnnxEmbedder(models, threads=1)
+    exact, rounded = (OnnxEmbedder(packaged(models, quantised=quantised), threads=1) for quantised in (False, True))
     texts = [text for text in TEXTS if len(text) < 100]
     fp32, int8 = await exact.embed_passages(texts), await rounded.embed_passages(texts)
     await exact.close()
@@ -110,13 +111,13 @@ async def test_the_graph_computes_what_the_weights_say(models: Path) -> None:
 
 
 async def test_a_broken_graph_in_the_cache_is_built_again(tmp_path: Path) -> None:
-    first = OnnxEmbedder(tmp_path, threads=1)
+    first = OnnxEmbedder(packaged(tmp_path, quantised=True), threads=1)
     before = await first.embed_question("text")
     await first.close()
     (cached,) = tmp_path.glob("*.onnx")
     cached.write_bytes(b"half a graph")
 
-    second = OnnxEmbedder(tmp_path, threads=1)
+    second = OnnxEmbedder(packaged(tmp_path, quantised=True), threads=1)
     after = await second.embed_question("text")
     await second.close()
 

@@ -16,7 +16,12 @@ from context_chat_backend.sentences import split, starts
         ["Wir brauchen z. B. Schrauben bzw. Nägel.", "Mehr nicht."],
         ["Dr. A. Müller wohnt in der Hauptstr. 5, ca. 3 km entfernt.", "Er kommt."],
         ["Vgl. Abs. 2 Nr. 7 d. Satzung.", "Sie gilt."],
-        ["Mr. Smith and Mrs. J. R. Jones met Prof. Brown, cf. Fig. 3 and vol. 2 again.", "Is x = 1?", "No.", "See no. 7."],
+        [
+            "Mr. Smith and Mrs. J. R. Jones met Prof. Brown, cf. Fig. 3 and vol. 2 again.",
+            "Is x = 1?",
+            "No.",
+            "See no. 7.",
+        ],
         ["It began in 1999.", "It ended in 2004."],
         ["Version 3.14 is out.", "Get it at example.org/a.b today."],
         ['He said "Stop."', "Then he left (at once).", "She stayed."],
@@ -30,7 +35,7 @@ from context_chat_backend.sentences import split, starts
 )
 def test_sentences_are_told_apart(sentences: list[str]) -> None:
     wide = sentences[0][-1] in "。" or sentences[0].startswith("「")
-    line_ends = not sentences[0][-1] in '.!?"।。'
+    line_ends = sentences[0][-1] not in '.!?"।。'
     assert split(("" if wide else "\n" if line_ends else " ").join(sentences)) == sentences
 
 

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from context_chat_backend.domain import Document, Location, Neighbour, Part, Passage, SourceRef
 from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.indexing.chunking import split
+from context_chat_backend.inference.embedding.estimate import token_starts
 from context_chat_backend.retrieval.diversity import asks_for_several, take_turns
 from context_chat_backend.retrieval.duplicates import collapse, without
 from context_chat_backend.retrieval.joining import join
@@ -253,7 +254,7 @@ prose = st.lists(
 @given(prose.map(" ".join), st.data())
 def test_joining_loses_no_text_and_invents_none(text: str, data: st.DataObject) -> None:
     """Every chunk stands whole in a joined text, and every word of a joined text stands in the document."""
-    chunks = split(Document((Part(text),)), max_characters=300, overlap_characters=60)
+    chunks = split(Document((Part(text),)), "", token_starts, max_tokens=70, overlap_tokens=14)
     every = [passage(one.text, chunk=one.ordinal) for one in chunks]
     chosen = data.draw(st.permutations(every)) if every else []
     chosen = chosen[: data.draw(st.integers(0, len(chosen)))]
@@ -266,10 +267,10 @@ def test_joining_loses_no_text_and_invents_none(text: str, data: st.DataObject) 
     assert {whole.source for whole in joined} == {one.source for one in chosen}
 
 
-@given(st.integers(40, 400), st.integers(80, 200), st.integers(0, 60))
+@given(st.integers(40, 400), st.integers(20, 60), st.integers(0, 16))
 def test_all_chunks_of_a_document_joined_are_the_document(numbers: int, size: int, overlap: int) -> None:
     text = ". ".join(f"Sentence {n} has its number" for n in range(numbers))[:3000]
-    chunks = split(Document((Part(text),)), max_characters=size, overlap_characters=overlap)
+    chunks = split(Document((Part(text),)), "", token_starts, max_tokens=size, overlap_tokens=overlap)
     every = [passage(one.text, chunk=one.ordinal) for one in chunks]
     joined = join(every, neighbours(every, chunk_ids(every)))
 

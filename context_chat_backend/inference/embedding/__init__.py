@@ -12,12 +12,18 @@ from context_chat_backend.ports import Embedder
 
 
 def build_embedder(name: str, options: Mapping[str, Any], *, models: Path, threads: int) -> Embedder:
-    """The embedder of that name; `models` is a folder for what it keeps. Raises ConfigurationError."""
+    """The embedder of that name; `models` is a folder for what it keeps, in which relative paths begin. Raises ConfigurationError."""
     match name:
         case "onnx":
+            from context_chat_backend.inference.embedding.local_model import packaged, read_model
             from context_chat_backend.inference.embedding.onnx import OnnxEmbedder
 
-            return OnnxEmbedder(models, threads=threads, quantised=bool(options.get("quantised", True)))
+            model = (
+                read_model(models / str(options["model"]), options)
+                if options.get("model")
+                else packaged(models, quantised=bool(options.get("quantised", True)))
+            )
+            return OnnxEmbedder(model, threads=threads)
         case "hashing":
             from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 

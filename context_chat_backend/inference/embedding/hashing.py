@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from context_chat_backend.domain import EmbeddingSpace
+from context_chat_backend.inference.embedding.estimate import token_starts
 from context_chat_backend.ports import Vectors
 
 _WORD = re.compile(r"\w+")
@@ -33,6 +34,15 @@ class HashingEmbedder:
     def space(self) -> EmbeddingSpace:
         """One space for each dimension."""
         return EmbeddingSpace("hashing", self._dimension)
+
+    @property
+    def max_tokens(self) -> int:
+        """Rather many: words are counted, whatever the length."""
+        return _MAX_CHARACTERS // 10
+
+    def token_starts(self, text: str) -> Sequence[int]:
+        """See ports.Embedder; estimated, so that chunks are as long as with a model."""
+        return token_starts(text)
 
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """See ports.Embedder; texts are cut at 100 000 characters."""

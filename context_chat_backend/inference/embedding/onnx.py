@@ -1,106 +1,158 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The packaged MiniLM in ONNX Runtime: the default embedder, which needs neither network, torch nor compiler."""
+"""Any embedding model in ONNX Runtime: the packaged MiniLM, or one in a folder. Needs neither torch nor compiler."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from context_chat_backend.domain import EmbeddingSpace
 from context_chat_backend.errors import ModelUnavailable
-from context_chat_backend.inference.embedding import graph
+from context_chat_backend.inference.embedding.local_model import LocalModel
+from context_chat_backend.inference.embedding.tokens import Tokens
 from context_chat_backend.ports import Vectors
 
 _BATCH = 16
 """Texts per run: on CPUs larger batches are not faster, and a question waits for one batch at most."""
+_BATCH_TOKENS = 8192
+"""Per run, padding included: the memory of attention grows with the square of the length."""
+_MAX_CHARACTERS_PER_TOKEN = 40
+"""Of a text more characters than that are not even looked at: they would be cut."""
+_POOLED = ("sentence", "sentence_embedding", "sentence_embeddings")
+"""Outputs that are one vector a text already."""
 
 
 class OnnxEmbedder:
-    """Runs the packaged model in this process, on its own threads.
+    """Runs a model in this process, on its own threads.
 
-    The model is loaded with the first text (0.3 s; at the very first use the graph is built, some seconds).
+    The model is loaded with the first text (0.3 s for the packaged one; at its very first use the graph is built, some
+    seconds).
     """
 
-    def __init__(self, cache: Path, *, threads: int, quantised: bool = True) -> None:
-        """`cache` is the folder the graph is built in; `threads` how many cores one run may use."""
-        self._cache = cache
+    def __init__(self, model: LocalModel, *, threads: int) -> None:
+        """`threads` is how many cores one run may use."""
+        self._model = model
         self._threads = threads
-        self._quantised = quantised
-        self._loaded: tuple[Any, Any] | None = None
+        self._tokens: Tokens | None = None
+        self._session: Any = None
+        self._loading = threading.Lock()
         # One thread runs the model: batches of documents and questions take turns on it.
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="embedding")
         self._passages = asyncio.Lock()
 
     @property
     def space(self) -> EmbeddingSpace:
-        """The vectors of int8 and of fp32 weights may be compared, but are not the same: two spaces."""
-        precision = "int8" if self._quantised else "fp32"
-        return EmbeddingSpace(f"all-MiniLM-L6-v2-{precision}", graph.DIMENSION, languages=("english",))
+        """See ports.Embedder."""
+        return self._model.space
+
+    @property
+    def max_tokens(self) -> int:
+        """See ports.Embedder."""
+        tokens = self._loaded_tokens()
+        prefix = len(tokens.starts(self._model.space.passage_prefix))
+        return max(1, self._model.max_tokens - tokens.marks - prefix)
+
+    def token_starts(self, text: str) -> Sequence[int]:
+        """See ports.Embedder."""
+        return self._loaded_tokens().starts(text)
 
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """See ports.Embedder. Texts of similar length share a batch, so that little is padded."""
-        vectors = np.empty((len(texts), graph.DIMENSION), dtype=np.float32)
+        vectors = np.empty((len(texts), self.space.dimension), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        at_once = min(_BATCH, max(1, _BATCH_TOKENS // self._model.max_tokens))
         async with self._passages:  # a question never waits behind more than one batch
-            for start in range(0, len(order), _BATCH):
-                batch = order[start : start + _BATCH]
-                vectors[batch] = await self._run([texts[index] for index in batch])
+            for start in range(0, len(order), at_once):
+                batch = order[start : start + at_once]
+                vectors[batch] = await self._run([self.space.passage_prefix + texts[index] for index in batch])
         return vectors
 
     async def embed_question(self, text: str) -> Vectors:
         """See ports.Embedder."""
-        vector: Vectors = (await self._run([text]))[0]
+        vector: Vectors = (await self._run([self.space.question_prefix + text]))[0]
         return vector
 
     async def close(self) -> None:
         """Stop the thread and free the model."""
         self._runner.shutdown(wait=True, cancel_futures=True)
-        self._loaded = None
+        self._session = self._tokens = None
 
     async def _run(self, texts: list[str]) -> Vectors:
         return await asyncio.get_running_loop().run_in_executor(self._runner, self._embed, texts)
 
     def _embed(self, texts: list[str]) -> Vectors:
-        tokenizer, session = self._loaded or self._load()
-        encodings = tokenizer.encode_batch(texts)
+        tokens = self._loaded_tokens()
+        session = self._session = self._session or self._opened()
+        longest = self._model.max_tokens * _MAX_CHARACTERS_PER_TOKEN
+        ids, mask = tokens.padded([text[:longest] for text in texts], self._model.max_tokens)
         inputs = {
-            "input_ids": np.array([encoding.ids for encoding in encodings], dtype=np.int64),
-            "attention_mask": np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64),
+            "input_ids": ids,
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(ids),
+            "position_ids": np.broadcast_to(np.arange(ids.shape[1]), ids.shape),
         }
-        return np.asarray(session.run(["sentence"], inputs)[0], dtype=np.float32)
+        wanted = {given.name for given in session.get_inputs()}
+        if unknown := wanted - set(inputs):
+            raise ModelUnavailable(f"the embedding model wants inputs that are not known here: {sorted(unknown)}")
+        names = [given.name for given in session.get_outputs()]
+        output = next((name for name in _POOLED if name in names), names[0])
+        try:
+            vectors = session.run([output], {name: inputs[name] for name in wanted})[0]
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            raise ModelUnavailable(f"the embedding model cannot run ({type(error).__name__})") from error
+        return self._of_length_one(np.asarray(vectors, dtype=np.float32), mask)
 
-    def _load(self) -> tuple[Any, Any]:
+    def _of_length_one(self, vectors: NDArray[np.float32], mask: NDArray[np.int64]) -> Vectors:
+        if vectors.ndim == 3:
+            vectors = _pooled(vectors, mask, self._model.pooling)
+        if vectors.ndim != 2 or vectors.shape[1] != self.space.dimension or not np.isfinite(vectors).all():
+            raise ModelUnavailable(
+                f"the embedding model gives no vectors of {self.space.dimension} dimensions, as its files say"
+            )
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+    def _loaded_tokens(self) -> Tokens:
+        with self._loading:
+            if self._tokens is None:
+                self._tokens = Tokens(self._model.tokenizer)
+            return self._tokens
+
+    def _opened(self) -> Any:
+        """The model's session; a graph made here that cannot be read is made once more."""
         import onnxruntime
-        from tokenizers import Tokenizer
 
-        model = graph.packaged_model()
-        tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
-        tokenizer.enable_truncation(graph.MAX_TOKENS)
-        tokenizer.enable_padding()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        try:
-            session = self._open(options)
-        except Exception as error:
-            raise ModelUnavailable(f"the embedding model cannot be loaded ({type(error).__name__})") from error
-        self._loaded = (tokenizer, session)
-        return self._loaded
+        for last in (not self._model.graph_can_be_made, True):
+            path = self._model.graph()
+            try:
+                return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            except Exception as error:
+                if last:
+                    raise ModelUnavailable(f"the embedding model cannot be loaded ({type(error).__name__})") from error
+                path.unlink(missing_ok=True)
+        raise AssertionError("the last attempt returns or raises")
 
-    def _open(self, options: Any) -> Any:
-        """The model's session; a cached graph that cannot be read is built once more."""
-        import onnxruntime
 
-        path = graph.ensure_graph(graph.packaged_model(), self._cache, quantised=self._quantised)
-        try:
-            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception:  # ONNX Runtime's errors have no common base
-            path.unlink(missing_ok=True)
-            path = graph.ensure_graph(graph.packaged_model(), self._cache, quantised=self._quantised)
-            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+def _pooled(vectors: NDArray[np.float32], mask: NDArray[np.int64], pooling: str) -> NDArray[np.float32]:
+    """One vector for each text, of those of its tokens, shape (texts, tokens, dimension)."""
+    weights = mask[:, :, None].astype(np.float32)
+    match pooling:
+        case "cls":
+            pooled = vectors[:, 0]
+        case "lasttoken":
+            pooled = vectors[np.arange(len(vectors)), mask.sum(axis=1) - 1]
+        case "max":
+            pooled = np.where(weights > 0, vectors, -np.inf).max(axis=1)
+        case _:
+            pooled = (vectors * weights).sum(axis=1) / weights.sum(axis=1)
+    return np.asarray(pooled, dtype=np.float32)

@@ -26,7 +26,7 @@ def read(content: bytes, kind: str) -> Document:
         delimiter = _delimiter(decoded[:_SAMPLE])
     try:
         rows = csv.reader(io.StringIO(decoded, newline=""), delimiter=delimiter)
-        return Document((Part("\n".join(table.lines(rows))),))
+        return Document((Part("\n".join(table.lines(rows)), rows=True),))
     except csv.Error:  # a field larger than the reader takes, a quote that never closes: it is text all the same
         return Document((Part(decoded),))
 

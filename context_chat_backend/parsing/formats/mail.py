@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from email import message_from_bytes
 from email.header import decode_header, make_header
 from email.message import Message
@@ -42,7 +43,7 @@ def _attached(attachment: Message) -> Iterator[Part]:
     except SourceRejected:
         return
     for part in parts:
-        yield Part(part.text, Location(part.location.page, part.location.sheet, part.location.slide, _name(attachment)))
+        yield replace(part, location=replace(part.location, heading=_name(attachment)))
 
 
 def _name(attachment: Message) -> str:

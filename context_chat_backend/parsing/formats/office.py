@@ -42,7 +42,7 @@ def read_sheets(content: bytes, kind: str) -> Document:
         name = names[sheet.page_number - 1] if 0 < sheet.page_number <= len(names) else None
         rows = ([cell.removesuffix(_MIDNIGHT) for cell in row] for row in sheet.cells)
         text = "\n".join([name or "", *table.lines(rows)])
-        parts.append(Part(text, Location(sheet=name)))
+        parts.append(Part(text, Location(sheet=name), rows=True))
     return _document(result, parts or [Part(result.content)])
 
 
@@ -64,8 +64,8 @@ def _document(result: Any, parts: list[Part]) -> Document:
 
 def _by_heading(nodes: Iterable[dict[str, Any]]) -> Iterator[Part]:
     heading: str | None = None
-    texts: list[str] = []
     is_open = False  # nothing but headings so far: a heading with nothing below it opens the part of the next one
+    texts: list[str] = []
     for node in nodes:
         content = node["content"]
         if content["node_type"] == "heading":
@@ -74,16 +74,17 @@ def _by_heading(nodes: Iterable[dict[str, Any]]) -> Iterator[Part]:
                 texts, is_open = [], False
             heading = content["text"]
             texts.append(content["text"])
-        elif text := _text(content):
+        elif content["node_type"] == "table":
+            yield Part("\n\n".join(texts), Location(heading=heading))
+            yield Part(_rows(content["grid"]), Location(heading=heading), rows=True)
+            texts, is_open = [], True
+        elif text := content.get("text"):
             texts.append(text)
             is_open = True
     yield Part("\n\n".join(texts), Location(heading=heading))
 
 
-def _text(content: dict[str, Any]) -> str:
-    if content["node_type"] != "table":
-        return content.get("text") or ""
-    grid = content["grid"]
+def _rows(grid: dict[str, Any]) -> str:
     rows = [[""] * grid["cols"] for _ in range(grid["rows"])]
     for cell in grid["cells"]:
         rows[cell["row"]][cell["col"]] = cell["content"]

@@ -49,4 +49,5 @@ def _character(entity: re.Match[bytes]) -> bytes:
 
 def _unmasked(part: Part) -> Part:
     heading = part.location.heading
-    return Part(part.text.translate(_UNMASK), Location(heading=heading and heading.translate(_UNMASK)))
+    location = Location(heading=heading and heading.translate(_UNMASK))
+    return Part(part.text.translate(_UNMASK), location, part.rows)
