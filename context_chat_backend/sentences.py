@@ -8,6 +8,7 @@ stops (。！？) end one without a space after them.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 _CLOSING = "\"'”’»«)\\]」』）】》"
 """What may stand between a full stop and the next sentence."""
@@ -19,16 +20,22 @@ _LOOK_BACK = 16
 """No abbreviation is longer."""
 
 _ABBREVIATIONS = frozenset(
-    # German
-    "abb abs allg anm aufl bd bspw bzgl bzw ca dipl dr evtl exkl ff fr geb gem ggf hr hrsg inkl insb jh kap mio mrd mtl "
-    "nr prof rd sog st str tel usf vgl zb zzgl zit "
-    # English
-    "al approx apt ave blvd cf dept eg est figs gen gov ie lt messrs mr mrs mt nos pp rev sgt vs "
-    # French, Spanish, Italian
-    "mme mlle sra sres srta dott sig sigra pág págs núm".split()
-)
+    {
+        # German
+        "abb", "abs", "allg", "anm", "aufl", "bd", "bspw", "bzgl", "bzw", "ca", "dipl", "dr", "evtl", "exkl", "ff",
+        "fr", "geb", "gem", "ggf", "hr", "hrsg", "inkl", "insb", "jh", "kap", "mio", "mrd", "mtl", "nr", "prof",
+        "rd", "sog", "st", "str", "tel", "usf", "vgl", "zb", "zzgl", "zit",
+        # English
+        "al", "approx", "apt", "ave", "blvd", "cf", "dept", "eg", "est", "figs", "gen", "gov", "ie", "lt", "messrs",
+        "mr", "mrs", "mt", "nos", "pp", "rev", "sgt", "vs",
+        # French, Spanish, Italian
+        "mme", "mlle", "sra", "sres", "srta", "dott", "sig", "sigra", "pág", "págs", "núm",
+    }
+)  # fmt: skip
 """What names and numbers follow, without its full stops, in small letters."""
-_BEFORE_NUMBERS = frozenset("art ch ed eq fig max min no op para ref sec vers vol".split())
+_BEFORE_NUMBERS = frozenset(
+    {"art", "ch", "ed", "eq", "fig", "max", "min", "no", "op", "para", "ref", "sec", "vers", "vol"}
+)
 """Words as well: they are abbreviations before a number only."""
 
 
@@ -47,7 +54,7 @@ def starts(text: str) -> list[int]:
 def split(text: str) -> list[str]:
     """The sentences of `text` without blanks around them, none of them empty."""
     borders = [*starts(text), len(text)]
-    sentences = (text[start:end].strip() for start, end in zip(borders, borders[1:], strict=False))
+    sentences = (text[start:end].strip() for start, end in pairwise(borders))
     return [sentence for sentence in sentences if sentence]
 
 

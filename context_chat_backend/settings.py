@@ -69,7 +69,7 @@ MAPPED = {
     "doc_parser_worker_limit": ("parser_processes", 1),
     "doc_parser_workers": ("parser_processes", 1),
 }
-"""Keys of the reference that mean the same as one of ours, and how many of their units make one of ours (characters)."""
+"""Keys of the reference that mean the same as one of ours, and how many of their units make one of ours."""
 NUMBERS: Mapping[str, tuple[int | None, int]] = {
     "max_source_bytes": (104_857_600, 1),
     "waiting_sources_limit": (200_000, 1),

@@ -75,9 +75,9 @@ def _text(run: Sequence[Neighbour]) -> str:
 
 
 def _overlap(text: str, following: str) -> int:
-    """How many characters the end of `text` shares with the beginning of `following`, from a border of words on."""
+    """How many characters the end of `text` shares with the beginning of `following`; they begin no word in the middle."""
     for length in range(min(len(text), len(following), _MAX_OVERLAP), _MIN_OVERLAP - 1, -1):
-        border = length == len(text) or text[-length - 1].isspace()
+        border = length == len(text) or not text[-length - 1].isalnum()
         if border and text.endswith(following[:length]):
             return length
     return 0

@@ -46,7 +46,8 @@ def holds_all(text: str, chunks: Sequence[Chunk]) -> bool:
 
 texts = st.lists(
     st.sampled_from(
-        ["word", "Längeres Wort", "The end. ", "z. B. ", "漢字", "。", "\n", "\n\n", "x" * 90, " ", "a, b; ", "4711 ", "é😀", "No!"]
+        ["word", "Längeres Wort", "The end. ", "z. B. ", "漢字", "。", "\n", "\n\n", "x" * 90, " ", "a, b; ",
+         "4711 ", "é😀", "No!"]
     ),
     max_size=120,
 ).map("".join)  # fmt: skip

@@ -57,8 +57,9 @@ def test_a_model_has_the_prefixes_it_was_trained_with(name: str, question: str, 
     "name",
     [
         "", "model", "my-model", "prime5-base", "e50-base", "e5", "me5-small", "e5-xsmall", "bge-reranker-base",
-        "beige-small-en", "bge-m30", "bge-small", "nomic-embed-code", "nomic-embed-vision-v1.5", "gte-reranker-modernbert-base",
-        "qwen3-0.6b", "jina-embeddings-v2-base-en", "arctic-embedding-m", "mxbai-rerank-large-v1", "all-MiniLMs",
+        "beige-small-en", "bge-m30", "bge-small", "nomic-embed-code", "nomic-embed-vision-v1.5",
+        "gte-reranker-modernbert-base", "qwen3-0.6b", "jina-embeddings-v2-base-en", "arctic-embedding-m",
+        "mxbai-rerank-large-v1", "all-MiniLMs",
     ],
 )  # fmt: skip
 def test_a_name_that_is_only_alike_has_no_prefixes(name: str) -> None:

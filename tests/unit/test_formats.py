@@ -328,3 +328,37 @@ def test_damaged_files_are_read_or_rejected_and_raise_nothing_else(
 
     with contextlib.suppress(SourceRejected):
         assert parse(file, mimetypes.guess_type(name)[0] or "").parts
+
+
+def test_tables_in_markdown_are_read_row_by_row(tmp_path: Path) -> None:
+    written = (
+        "# Flats\nThe rents of all flats:\n\n| flat | rent | note |\n|:-----|-----:|---|\n| 1 | 700 | a \\| b |\n"
+        "| 2 | 800 |  |\n\nAll in euros, not | in dollars |.\n"
+    )
+    parts = read(tmp_path, written.encode(), "text/markdown").parts
+
+    assert [(part.text.strip(), part.rows) for part in parts] == [
+        ("# Flats\nThe rents of all flats:", False),
+        ("flat, rent, note\nflat: 1; rent: 700; note: a | b\nflat: 2; rent: 800", True),
+        ("All in euros, not | in dollars |.", False),
+    ]
+    assert {part.location for part in parts} == {Location(heading="Flats")}
+
+
+def test_a_table_without_the_line_below_its_names_is_text(tmp_path: Path) -> None:
+    written = "| a | b |\n| 1 | 2 |"
+
+    assert [(part.text, part.rows) for part in read(tmp_path, written.encode()).parts] == [(written, False)]
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("shared/contacts.xlsx", "0421 555 0142"),
+        ("shared/energy-use.csv", "month: 2026-01"),
+    ],
+)
+def test_rows_of_tables_are_known_as_such(name: str, row: str) -> None:
+    document = parse(SAMPLES / name, mimetypes.guess_type(name)[0] or "")
+
+    assert any(part.rows and row in part.text for part in document.parts)

@@ -335,3 +335,12 @@ async def test_too_few_passages_to_order_are_not_judged(count: int) -> None:
 
     assert len(await rerank(judge, "q", passages("a", "b")[:count])) == count
     assert judge.asked == []
+
+
+def test_shared_sentences_stand_once_in_scripts_without_blanks() -> None:
+    sentences = [f"第{n}句话说的是花园里的树和花。" for n in "一二三四五六七八九十"]
+    chunks = split(Document((Part("".join(sentences)),)), "", token_starts, max_tokens=70, overlap_tokens=20)
+    every = [passage(one.text, chunk=one.ordinal) for one in chunks]
+
+    assert len(every) > 2
+    assert join(every, neighbours(every, chunk_ids(every)))[0].text == "".join(sentences)

@@ -12,7 +12,10 @@ from context_chat_backend.ports import Embedder
 
 
 def build_embedder(name: str, options: Mapping[str, Any], *, models: Path, threads: int) -> Embedder:
-    """The embedder of that name; `models` is a folder for what it keeps, in which relative paths begin. Raises ConfigurationError."""
+    """The embedder of that name. Raises ConfigurationError.
+
+    `models` is a folder for what it keeps, in which a model's relative path begins.
+    """
     match name:
         case "onnx":
             from context_chat_backend.inference.embedding.local_model import packaged, read_model

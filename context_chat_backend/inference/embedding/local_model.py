@@ -157,7 +157,7 @@ def _max_tokens(folder: Path, about: Mapping[str, Any]) -> int:
     ]
     if about.get("model_type") in ("xlm-roberta", "roberta", "camembert", "mpnet") and isinstance(told[2], int):
         told[2] -= 2  # two positions of theirs are for padding
-    if told[0] is None and isinstance(cut, dict):
+    if told[0] is None and told[1] is None and isinstance(cut, dict):  # often shorter than what the model was made for
         told.append(cut.get("max_length"))
     return min((int(number) for number in told if isinstance(number, int | float) and number > 0), default=_MAX_TOKENS)
 
