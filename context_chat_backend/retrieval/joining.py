@@ -75,7 +75,7 @@ def _text(run: Sequence[Neighbour]) -> str:
 
 
 def _overlap(text: str, following: str) -> int:
-    """How many characters the end of `text` shares with the beginning of `following`; they begin no word in the middle."""
+    """How many characters the end of `text` shares with the beginning of `following`; no word is cut."""
     for length in range(min(len(text), len(following), _MAX_OVERLAP), _MIN_OVERLAP - 1, -1):
         border = length == len(text) or not text[-length - 1].isalnum()
         if border and text.endswith(following[:length]):
