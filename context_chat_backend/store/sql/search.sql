@@ -42,7 +42,7 @@ SET enable_seqscan = off
 SET max_parallel_workers_per_gather = 0
 SET work_mem = '32MB'
 SET hnsw.iterative_scan = relaxed_order
-SET hnsw.ef_search = 120
+SET hnsw.ef_search = 150
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -51,6 +51,8 @@ DECLARE
     scanned_chunks CONSTANT integer := 4000;
     most_terms CONSTANT integer := 64;
     candidates CONSTANT integer := greatest(60, wanted);
+    enough_by_words CONSTANT integer := CASE WHEN meaning > 0 THEN candidates / 4 ELSE wanted END;
+    sampled_sources CONSTANT integer := 300;
     narrowed CONSTANT boolean := wanted_types IS NOT NULL OR wanted_path IS NOT NULL
         OR wanted_since IS NOT NULL OR wanted_until IS NOT NULL;
     vectors_indexed CONSTANT boolean := EXISTS (
@@ -61,6 +63,9 @@ DECLARE
     visible bigint[];
     visible_chunks bigint;
     few boolean;
+    all_known boolean;
+    all_sources float8;
+    share_visible float8;
     nearest bigint[] := '{{}}';
     best bigint[] := '{{}}';
     total float8;
@@ -108,6 +113,7 @@ BEGIN
         RETURN;
     END IF;
     few := cardinality(visible) <= few_sources AND visible_chunks <= few_chunks;
+    all_known := wanted_refs IS NOT NULL OR cardinality(visible) <= few_sources;
 
     -- By meaning.
     IF meaning > 0 THEN
@@ -119,14 +125,27 @@ BEGIN
                 LIMIT candidates);
         ELSE
             IF vectors_indexed THEN
+                -- The less of the index is visible, the more of it is looked at in one go: going on afterwards finds
+                -- less. The share is that of sources on a few pages; readers of everything are not made to wait.
+                all_sources := (SELECT greatest(reltuples, few_sources) FROM pg_class WHERE oid = 'source'::regclass);
+                share_visible := (
+                    SELECT count(*) FROM source TABLESAMPLE SYSTEM (least(100, 100 * sampled_sources / all_sources))
+                    WHERE realm = asker_realm AND chunk_count > 0
+                      AND (wanted_refs IS NULL OR id IN (SELECT unnest(visible)))
+                      AND {within_scope}
+                      AND EXISTS (SELECT FROM access_member
+                                  WHERE access_set_id = source.access_set_id AND principal_id = asker)
+                ) / least(all_sources, sampled_sources);
+                PERFORM set_config('hnsw.ef_search',
+                    greatest(150, least(1000, 100 / greatest(share_visible, 0.001)))::integer::text, true);
                 nearest := ARRAY(
                     SELECT found.chunk_id
                     FROM (SELECT embedding.chunk_id, embedding.v <#> question AS distance
                           FROM {embedding} AS embedding
-                          WHERE (wanted_refs IS NULL OR source_id IN (SELECT unnest(visible)))
-                            AND (SELECT true FROM source JOIN access_member USING (access_set_id)
-                                 WHERE source.id = embedding.source_id AND principal_id = asker AND realm = asker_realm
-                                   AND {within_scope})
+                          WHERE CASE WHEN all_known THEN source_id IN (SELECT unnest(visible)) ELSE
+                              (SELECT true FROM source JOIN access_member USING (access_set_id)
+                               WHERE source.id = embedding.source_id AND principal_id = asker AND realm = asker_realm
+                                 AND {within_scope}) END
                           ORDER BY embedding.v <#> question
                           LIMIT candidates) AS found
                     ORDER BY distance, found.chunk_id);
@@ -209,25 +228,25 @@ BEGIN
                             WHERE word_keys(words.impacts) && telling OR word_keys(words.impacts) @> together
                             LIMIT 2 * budget) AS chosen
                       ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS ranked
-                WHERE (wanted_refs IS NULL OR source_id IN (SELECT unnest(visible)))
-                  AND (SELECT true FROM source JOIN access_member USING (access_set_id)
-                       WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
-                         AND {within_scope})
+                WHERE CASE WHEN all_known THEN source_id IN (SELECT unnest(visible)) ELSE
+                    (SELECT true FROM source JOIN access_member USING (access_set_id)
+                     WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
+                       AND {within_scope}) END
                 LIMIT candidates);
-            EXIT WHEN cardinality(best) >= candidates / 2 OR telling @> terms;
+            EXIT WHEN cardinality(best) >= enough_by_words OR telling @> terms;
         END LOOP;
         -- Frequent terms alone, and hardly a chunk that says much about them: any that hold the rarest of them will do.
-        IF cardinality(best) < least(wanted, candidates / 2) AND NOT telling @> terms THEN
+        IF cardinality(best) < enough_by_words AND NOT telling @> terms THEN
             best := ARRAY(
                 SELECT ranked.chunk_id
                 FROM (SELECT chosen.chunk_id, chosen.source_id, chosen.impacts <#> impacts_wanted AS score
                       FROM (SELECT words.chunk_id, words.source_id, words.impacts FROM words
                             WHERE word_keys(words.impacts) && (telling || terms[1]) LIMIT 2 * budget) AS chosen
                       ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS ranked
-                WHERE (wanted_refs IS NULL OR source_id IN (SELECT unnest(visible)))
-                  AND (SELECT true FROM source JOIN access_member USING (access_set_id)
-                       WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
-                         AND {within_scope})
+                WHERE CASE WHEN all_known THEN source_id IN (SELECT unnest(visible)) ELSE
+                    (SELECT true FROM source JOIN access_member USING (access_set_id)
+                     WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
+                       AND {within_scope}) END
                 LIMIT candidates);
         END IF;
     END IF;
