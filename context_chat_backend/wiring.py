@@ -85,10 +85,10 @@ class Backend:
         await wait_for_scope(question, self.ledger, self.indexer)
         return await self._answering.answer(question)
 
-    async def find_sources(self, question: Question) -> list[FoundSource]:
-        """The sources that answer best, each once. Raises DatabaseUnavailable."""
+    async def find_sources(self, question: Question, weights: Weights | None = None) -> list[FoundSource]:
+        """The sources that answer best, each once; `weights` as for passages. Raises DatabaseUnavailable."""
         await wait_for_scope(question, self.ledger, self.indexer)
-        return await self._retriever.sources(question)
+        return await self._retriever.sources(question, weights)
 
     async def find_passages(self, question: Question, weights: Weights | None = None) -> list[Passage]:
         """The passages that answer best; `weights` decides how the lists are joined, the language where it is None.

@@ -96,14 +96,14 @@ class Retriever:
         ids = [passage.chunk_id for passage in passages]
         return join(passages, await self._neighbours.around(asker, ids, before=around, after=around))
 
-    async def sources(self, question: Question) -> list[FoundSource]:
-        """At most `question.limit` sources, best first, each once. Raises DatabaseUnavailable.
+    async def sources(self, question: Question, weights: Weights | None = None) -> list[FoundSource]:
+        """At most `question.limit` sources, best first, each once; `weights` as above. Raises DatabaseUnavailable.
 
         Copies are not collapsed here: another source with the same text is another thing to open.
         """
         wanted = min(question.limit * _PASSAGES_PER_SOURCE, _MAX_PASSAGES)
         vector = await self._vector(question)
-        weights = self._weights(question.text)
+        weights = weights or self._weights(question.text)
         passages = await self._search.passages(replace(question, limit=wanted), vector, self._space, weights)
         found: dict[str, FoundSource] = {}
         for passage in await self._ranked(question, passages):

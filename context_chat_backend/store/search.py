@@ -39,6 +39,8 @@ class Weights:
     words: float = 1.0
     k: int = 10
     """The constant of reciprocal rank fusion: the smaller, the more the first ranks count."""
+    by_score: bool = False
+    """Whether scores are added in place of ranks, each list's from 0 (the worst of all candidates) to 1 (the best)."""
 
 
 class Search:
@@ -78,6 +80,7 @@ class Search:
             "meaning": 0.0 if vector is None else float(weights.meaning),
             "words": float(weights.words),
             "k": float(weights.k),
+            "by_score": weights.by_score,
             "wanted": min(question.limit, MAX_PASSAGES),
         }
         query = sql.SQL(statement("search", "passages")).format(function=space.function)

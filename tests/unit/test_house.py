@@ -23,7 +23,7 @@ FLOORS = {
     "store": ADAPTERS, "inference": ADAPTERS, "parsing": ADAPTERS, "nextcloud": ADAPTERS,
     "indexing": USE_CASES, "retrieval": USE_CASES, "answering": USE_CASES,
     "wiring": WIRING,
-    "exapp": ENTRY, "web": ENTRY, "cli": ENTRY,
+    "evaluation": ENTRY, "exapp": ENTRY, "web": ENTRY, "cli": ENTRY,
 }  # fmt: skip
 
 

@@ -13,7 +13,8 @@ AND (wanted_until IS NULL OR source.modified_at < wanted_until)
 SELECT * FROM {function}(
     %(realm)s, %(name)s, %(providers)s::text[], %(refs)s::text[], %(media_types)s::text[], %(path)s::text,
     %(since)s::timestamptz, %(until)s::timestamptz,
-    %(vector)s::halfvec, %(written)s, %(names)s::text[], %(meaning)s, %(words)s, %(k)s, %(wanted)s)
+    %(vector)s::halfvec, %(written)s, %(names)s::text[], %(meaning)s, %(words)s, %(k)s, %(by_score)s,
+    %(wanted)s)
 
 -- name: load_vector
 -- Only then are its settings known.
@@ -32,7 +33,8 @@ CREATE FUNCTION {function}(
     wanted_providers text[], wanted_refs text[], wanted_types text[], wanted_path text,
     wanted_since timestamptz, wanted_until timestamptz,
     question halfvec, question_text text, question_names text[],
-    meaning float8, by_words float8, rank_constant float8, wanted integer
+    meaning float8, by_words float8, rank_constant float8, by_score boolean,
+    wanted integer
 ) RETURNS TABLE (
     chunk_id bigint, ref text, title text, modified_at timestamptz, text text,
     page integer, sheet text, slide integer, heading text, language text, similarity float8
@@ -68,6 +70,7 @@ DECLARE
     share_visible float8;
     nearest bigint[] := '{{}}';
     best bigint[] := '{{}}';
+    winners bigint[];
     total float8;
     terms integer[];
     expected float8[];
@@ -251,27 +254,43 @@ BEGIN
         END IF;
     END IF;
 
-    -- Both lists joined by rank; readable text for the winners alone, after one more look at the rights.
+    -- Both lists joined, by score or by rank. Every candidate has both scores, whichever list it came from.
+    IF by_score THEN
+        winners := ARRAY(
+            SELECT id
+            FROM (SELECT id, meaning * coalesce((cosine - min(cosine) OVER ())
+                        / nullif(max(cosine) OVER () - min(cosine) OVER (), 0), 0)
+                    + by_words * coalesce(impact / nullif(max(impact) OVER (), 0), 0) AS score
+                  FROM (SELECT candidate.id,
+                            CASE WHEN meaning > 0 THEN -(embedding.v <#> question) END AS cosine,
+                            CASE WHEN terms IS NOT NULL THEN -(words.impacts <#> impacts_wanted) END AS impact
+                        FROM (SELECT unnest(nearest) UNION SELECT unnest(best)) AS candidate (id)
+                        JOIN words ON words.chunk_id = candidate.id
+                        LEFT JOIN {embedding} AS embedding ON embedding.chunk_id = candidate.id) AS scored) AS joined
+            ORDER BY score DESC, id LIMIT wanted);
+    ELSE
+        winners := ARRAY(
+            SELECT id
+            FROM (SELECT id, meaning / (rank_constant + rank) AS part
+                  FROM unnest(nearest) WITH ORDINALITY AS listed (id, rank)
+                  UNION ALL
+                  SELECT id, by_words / (rank_constant + rank)
+                  FROM unnest(best) WITH ORDINALITY AS listed (id, rank)) AS ranked
+            GROUP BY id ORDER BY sum(part) DESC, id LIMIT wanted);
+    END IF;
+
+    -- Readable text for the winners alone, after one more look at the rights.
     RETURN QUERY
-    WITH fused AS (
-        SELECT id, sum(part) AS score
-        FROM (SELECT id, meaning / (rank_constant + rank) AS part
-              FROM unnest(nearest) WITH ORDINALITY AS listed (id, rank)
-              UNION ALL
-              SELECT id, by_words / (rank_constant + rank)
-              FROM unnest(best) WITH ORDINALITY AS listed (id, rank)) AS ranked
-        GROUP BY id ORDER BY score DESC, id LIMIT wanted
-    )
     SELECT chunk.id, source.ref, source.title, source.modified_at, chunk_text.text,
         chunk.page, chunk.sheet, chunk.slide, chunk.heading, words.language::text,
         coalesce(-(embedding.v <#> question), 0)::float8
-    FROM fused
-    JOIN chunk ON chunk.id = fused.id
+    FROM unnest(winners) WITH ORDINALITY AS won (id, rank)
+    JOIN chunk ON chunk.id = won.id
     JOIN chunk_text ON chunk_text.chunk_id = chunk.id
     JOIN words ON words.chunk_id = chunk.id
     JOIN source ON source.id = chunk.source_id AND source.realm = asker_realm AND source.ref IS NOT NULL
     LEFT JOIN {embedding} AS embedding ON embedding.chunk_id = chunk.id
     WHERE EXISTS (SELECT FROM access_member WHERE access_set_id = source.access_set_id AND principal_id = asker)
-    ORDER BY fused.score DESC, chunk.id;
+    ORDER BY won.rank;
 END
 $function$
