@@ -174,6 +174,7 @@ class Backend:
         self._run(self.spaces.keep_current, "watching embedding spaces")
         if indexing:
             self._run(self.reembedding.run, "re-embedding")
+            self._run(self.reembedding.keep_clean, "dropping embedding spaces")
             self._run(self.indexer.run, "indexing")
             self._run(lambda: keep_swept(self.actions), "sweeping")
             self._run(lambda: keep_sampled(WordSample(database)), "sampling")

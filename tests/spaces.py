@@ -12,7 +12,7 @@ from context_chat_backend.store.spaces import Spaces
 
 
 async def spaces_of(database: Database, embedder: Embedder, *others: Embedder) -> SpacesInUse:
-    """The live spaces after a start with `embedder` in the configuration; `others` can be built by their model's name."""
+    """The live spaces after a start with `embedder` in the configuration; `others` can be built."""
 
     def build(model: ModelChoice) -> Embedder:
         for other in others:

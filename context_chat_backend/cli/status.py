@@ -1,12 +1,34 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`status`: which embedding space answers, and how far another one is that is to take its place."""
+"""How the index stands, on a terminal: sources by state, and which embedding model answers or is on its way."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 
+from context_chat_backend.cli.show import console
 from context_chat_backend.indexing.reembedding import Filling
 from context_chat_backend.wiring import Backend
+
+
+async def show_status(backend: Backend, *, as_json: bool) -> None:
+    """Print how many sources are in which state, why some were rejected, and how the embedding spaces stand.
+
+    Raises DatabaseUnavailable.
+    """
+    states = await backend.ledger.count_states()
+    rejected = await backend.ledger.rejected()
+    embedding = await embedding_status(backend)
+    if as_json:
+        reasons = [{"source": r.ref, "title": r.title, "reason": r.reason} for r in rejected]
+        print(json.dumps({"states": states, "rejected": reasons, "embedding": asdict(embedding)}, ensure_ascii=False))
+        return
+    for state in ("indexed", "waiting", "rejected"):
+        console.print(f"{state:>9} {states.get(state, 0)}")
+    for line in embedding.lines:
+        console.print(f"embedding {line}", markup=False)
+    for source in rejected:
+        console.print(f"  {source.title or source.ref}: {source.reason}", markup=False)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ GRACE = timedelta(seconds=60)
 
 _LEASE_NAME = "re-embedding"
 _LEASE = timedelta(seconds=15)
-_BATCH = 32
+_BATCH = 16
 _REST = 1.0
 """So many times as long as it worked it rests."""
 _SMOOTHING = 0.1
@@ -80,10 +80,45 @@ class Reembedding:
 
     async def run(self) -> None:
         """Look for work until cancelled."""
+        await self._again_and_again(self.work)
+
+    async def keep_clean(self) -> None:
+        """Drop retired spaces until cancelled, also while another one is being filled."""
+        await self._again_and_again(self.drop_retired)
+
+    async def work(self) -> None:
+        """Do what is to be done now, unless another process does it. Raises DatabaseUnavailable, ModelUnavailable."""
+        await self._in_use.refresh()
+        to_do = [
+            (space, space.embedder)
+            for space in self._in_use.live
+            if space.embedder is not None and not (space.complete and space.answers)
+        ]
+        if not to_do:
+            return
+        async with self._leases.hold(_LEASE_NAME, _LEASE) as is_ours:
+            if not is_ours:
+                return
+            down: ModelUnavailable | None = None
+            for space, embedder in to_do:
+                try:
+                    await self._fill(space, embedder)
+                except ModelUnavailable as error:  # the other one does not wait for it
+                    down = error
+            await self._in_use.refresh()
+            if down is not None:
+                raise down
+
+    async def drop_retired(self) -> None:
+        """Drop what was retired long enough ago. Raises DatabaseUnavailable."""
+        if dropped := await self._spaces.drop_retired(self._grace):
+            _log.info("embedding_spaces_dropped", count=dropped)
+
+    async def _again_and_again(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             pause = _SECONDS_BETWEEN
             try:
-                await self.work()
+                await work()
             except (DatabaseUnavailable, ModelUnavailable) as error:
                 _log.warning("reembedding_waits", error=str(error))
                 pause = _SECONDS_AFTER_FAULT
@@ -91,22 +126,6 @@ class Reembedding:
                 _log.error("reembedding_failed", error=type(error).__name__)
                 pause = _SECONDS_AFTER_FAULT
             await asyncio.sleep(pause)
-
-    async def work(self) -> None:
-        """Do what is to be done now, unless another process does it. Raises DatabaseUnavailable, ModelUnavailable."""
-        await self._in_use.refresh()
-        incomplete = [space for space in self._in_use.live if not space.complete]
-        if not incomplete and not await self._spaces.has_retired(self._grace):
-            return
-        async with self._leases.hold(_LEASE_NAME, _LEASE) as is_ours:
-            if not is_ours:
-                return
-            if dropped := await self._spaces.drop_retired(self._grace):
-                _log.info("embedding_spaces_dropped", count=dropped)
-            for space in incomplete:
-                if space.embedder is not None:
-                    await self._fill(space, space.embedder)
-            await self._in_use.refresh()
 
     async def _fill(self, space: SpaceInUse, embedder: Embedder) -> None:
         stored, model = space.stored, space.stored.space.model

@@ -93,7 +93,7 @@ class Chunks:
             rows = await (await connection.execute(query, {"after": after, "limit": limit})).fetchall()
         if not rows:
             return Embedded(0, after)
-        vectors = await embed([(title, Chunk(0, text, Location(heading=heading))) for _, title, heading, text in rows])
+        vectors = await embed([(title, Chunk(0, text, Location(*place))) for _, title, *place, text in rows])
         ids = [row[0] for row in rows]
         async with self._database.transaction() as connection:
             if space.id not in await storing_vectors(connection):

@@ -191,11 +191,6 @@ class Spaces:
             await connection.execute(statement("spaces", "step_forward"), {"id": stored.id})
         return True
 
-    async def has_retired(self, grace: timedelta) -> bool:
-        """Whether a space was retired longer than `grace` ago. Raises DatabaseUnavailable."""
-        async with self._database.transaction() as connection:
-            return bool(await (await connection.execute(statement("spaces", "ripe"), {"grace": grace})).fetchall())
-
     async def drop_retired(self, grace: timedelta) -> int:
         """Drop spaces that were retired longer than `grace` ago; returns how many.
 

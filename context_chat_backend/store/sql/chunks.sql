@@ -20,16 +20,18 @@ INSERT INTO chunk_text (chunk_id, text) SELECT * FROM unnest(%(ids)s::bigint[], 
 COPY {embedding} (chunk_id, source_id, v) FROM STDIN WITH (FORMAT BINARY)
 
 -- name: without_vector
--- Chunks that are to be embedded in a space, by id.
-SELECT missing.chunk_id, source.title, chunk.heading, chunk_text.text
+-- Chunks that are to be embedded in a space, by id. The lower bound stands twice, so that neither side is read from its
+-- beginning.
+SELECT chunk.id, source.title, chunk.page, chunk.sheet, chunk.slide, chunk.heading, chunk_text.text
 FROM (SELECT words.chunk_id FROM words
       WHERE words.chunk_id > %(after)s
-        AND NOT EXISTS (SELECT FROM {embedding} AS embedding WHERE embedding.chunk_id = words.chunk_id)
+        AND NOT EXISTS (SELECT FROM {embedding} AS embedding
+                        WHERE embedding.chunk_id = words.chunk_id AND embedding.chunk_id > %(after)s)
       ORDER BY words.chunk_id LIMIT %(limit)s) AS missing
 JOIN chunk ON chunk.id = missing.chunk_id
 JOIN chunk_text ON chunk_text.chunk_id = missing.chunk_id
 JOIN source ON source.id = chunk.source_id
-ORDER BY missing.chunk_id
+ORDER BY chunk.id
 
 -- name: add_vectors
 -- Their vectors, where the chunks are there still; whoever deletes some is not waited for.
