@@ -28,10 +28,10 @@ from context_chat_backend.retrieval.diversity import asks_for_several
 from context_chat_backend.retrieval.retrieve import Retriever, Shaping
 from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search
-from context_chat_backend.store.spaces import Spaces
 from context_chat_backend.wiring import Backend
 from tests.acceptance.test_xquad import DATA
 from tests.conftest import open_folder
+from tests.spaces import spaces_of
 
 _READER = Principal(Realm.NEXTCLOUD, "carol")
 _FITTING = (1000, 2000, 4000)
@@ -98,15 +98,15 @@ async def main() -> None:
     try:
         await fill(backend, articles, copies=arguments.copies)
         embedder = Remembering(backend._embedder)
-        space = await Spaces(backend.database).ensure(embedder.space)
-        doors = Search(backend.database), space, NoReranker(), Neighbours(backend.database)
+        spaces = await spaces_of(backend.database, embedder)
+        doors = spaces, Search(backend.database), NoReranker(), Neighbours(backend.database)
         for qa in asked:
             await embedder.embed_question(qa["question"])
         rows = [
             {
                 "variant": name,
-                **await measured(Retriever(embedder, *doors, shaping), asked),
-                **await compared(Retriever(embedder, *doors, shaping), asked[::5], asked[7::5]),
+                **await measured(Retriever(*doors, shaping), asked),
+                **await compared(Retriever(*doors, shaping), asked[::5], asked[7::5]),
             }
             for name, shaping in _VARIANTS.items()
         ]

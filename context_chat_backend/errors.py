@@ -8,6 +8,7 @@
     ├── Unavailable           try again: something is down or full
     │   ├── DatabaseUnavailable
     │   ├── ModelUnavailable
+    │   ├── SpaceGone
     │   └── WaitingListFull
     └── SourceRejected        this version of this source cannot be indexed; carries a Reason
 
@@ -63,6 +64,10 @@ class DatabaseUnavailable(Unavailable):
 
 class ModelUnavailable(Unavailable):
     """A model does not answer."""
+
+
+class SpaceGone(Unavailable):
+    """The embedding space that was to be searched was dropped: another one answers."""
 
 
 class WaitingListFull(Unavailable):

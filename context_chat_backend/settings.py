@@ -8,6 +8,7 @@ reference that has no effect here only warns, and so does a model we do not have
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,8 @@ NUMBERS: Mapping[str, tuple[int | None, int]] = {
 }
 """Whole numbers: default (None: the hardware or another key decides) and least value."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
+_SECRET = re.compile(r"key|secret|token$|password|auth", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _TYPES = {
     str: "a text (in quotes where it looks like a number)",
     bool: "true or false",
@@ -95,6 +98,21 @@ class ModelChoice:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def without_secrets(self) -> ModelChoice:
+        """The same model as it may be written down: without keys, and without names and passwords in addresses."""
+        options = {key: value for key, value in self.options.items() if not _SECRET.search(key)}
+        return ModelChoice(
+            self.name, {k: _CREDENTIALS.sub("//", v) if isinstance(v, str) else v for k, v in options.items()}
+        )
+
+    def with_secrets_of(self, other: ModelChoice) -> ModelChoice:
+        """The same model with the secrets of another one of the same server, so that no other server learns them."""
+        mine, theirs = self.without_secrets().options, other.without_secrets().options
+        if self.name != other.name or mine.get("base_url") != theirs.get("base_url"):
+            return self
+        secrets = {key: value for key, value in other.options.items() if theirs.get(key) != value}
+        return ModelChoice(self.name, {**self.options, **secrets})
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

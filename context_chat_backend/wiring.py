@@ -12,9 +12,11 @@ from pathlib import Path
 from context_chat_backend.answering.answer import Answering
 from context_chat_backend.config import Config
 from context_chat_backend.domain import Answer, EmbeddingSpace, FoundSource, Passage, Question
+from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.admission import Admissions
 from context_chat_backend.indexing.index import Indexer
+from context_chat_backend.indexing.reembedding import Reembedding
 from context_chat_backend.indexing.sweeping import keep_sampled, keep_swept
 from context_chat_backend.indexing.urgency import wait_for_scope
 from context_chat_backend.inference.embedding import build_embedder
@@ -24,17 +26,20 @@ from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.parsing.registry import accepts
 from context_chat_backend.parsing.sandbox import Sandbox
-from context_chat_backend.ports import Vectors
+from context_chat_backend.ports import Embedder, Vectors
 from context_chat_backend.retrieval.retrieve import Retriever
+from context_chat_backend.settings import ModelChoice
+from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.database import Database, install_schema
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.indexes import SearchIndexes
+from context_chat_backend.store.leases import Leases
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search, Weights
-from context_chat_backend.store.spaces import Spaces
+from context_chat_backend.store.spaces import Spaces, StoredSpace
 from context_chat_backend.store.switch import Switch
 from context_chat_backend.store.words import WordSample
 
@@ -52,7 +57,8 @@ class Backend:
     admission: Admissions
     indexer: Indexer
     switch: Switch
-    search_indexes: SearchIndexes
+    spaces: SpacesInUse
+    reembedding: Reembedding
     nextcloud: NextcloudClient | None
 
     def __init__(self, config: Config) -> None:
@@ -101,8 +107,13 @@ class Backend:
         """What the language model says without documents. Raises InvalidRequest, ModelUnavailable."""
         return await self._answering.chat(text)
 
+    @property
+    def search_indexes(self) -> SearchIndexes:
+        """The indexes of the space that answers, and of words."""
+        return SearchIndexes(self.database, self.spaces.answering.stored)
+
     async def probe_embedding(self) -> tuple[EmbeddingSpace, Vectors]:
-        """The space that answers, and the vector of a word in it, for `doctor`. Raises ModelUnavailable."""
+        """The space of the configured model, and the vector of a word in it, for `doctor`. Raises ModelUnavailable."""
         return self._embedder.space, await self._embedder.embed_question("health")
 
     async def probe_reranker(self) -> None:
@@ -117,12 +128,7 @@ class Backend:
         database = self.database = Database(url)
         await database.open()
         stack.push_async_callback(database.close)
-        embedder = self._embedder = build_embedder(
-            config.embedding.name,
-            config.embedding.options,
-            models=_folder(config.storage / "models"),
-            threads=config.indexing.embedding_threads,
-        )
+        embedder = self._embedder = self._build_embedder(config.embedding)
         stack.push_async_callback(embedder.close)
         model = build_language_model(config.llm.name, config.llm.options)
         stack.push_async_callback(model.close)
@@ -133,11 +139,7 @@ class Backend:
             threads=config.indexing.embedding_threads,
         )
         stack.push_async_callback(reranker.close)
-        spaces = Spaces(database)
-        space = await spaces.ensure(embedder.space)
-        if missing := await spaces.answer_with(space):
-            _log.warning("chunks_without_vector", chunks=missing, model=space.space.model)
-        self.search_indexes = SearchIndexes(database, space)
+        await self._open_spaces(embedder, changing=indexing)
         if unbuilt := await self.search_indexes.missing():
             _log.warning("search_indexes_missing", indexes=unbuilt, cure="context-chat indexes build")
         parser = Sandbox(config.indexing.parser_processes)
@@ -159,21 +161,53 @@ class Backend:
             self.ledger,
             Chunks(database),
             parser,
-            embedder,
-            space,
+            self.spaces,
             folder=temporary,
             chunk_tokens=config.indexing.chunk_tokens,
             chunk_overlap_tokens=config.indexing.chunk_overlap_tokens,
             workers=config.indexing.parser_processes + 2,
             admitted=admitted,
         )
-        self._retriever = Retriever(embedder, Search(database), space, reranker, Neighbours(database))
+        self._retriever = Retriever(self.spaces, Search(database), reranker, Neighbours(database))
         self._answering = Answering(self._retriever, model)
         self.nextcloud = await self._open_nextcloud()
+        self._run(self.spaces.keep_current, "watching embedding spaces")
         if indexing:
+            self._run(self.reembedding.run, "re-embedding")
+            self._run(self.reembedding.keep_clean, "dropping embedding spaces")
             self._run(self.indexer.run, "indexing")
             self._run(lambda: keep_swept(self.actions), "sweeping")
             self._run(lambda: keep_sampled(WordSample(database)), "sampling")
+
+    async def _open_spaces(self, configured: Embedder, *, changing: bool) -> None:
+        """The live spaces; with `changing` the configured model is to answer from now on, or once it can."""
+        database, choice = self.database, self.config.embedding
+        stored = Spaces(database)
+        await stored.renew_searches()
+        if changing or not await stored.all():
+            await stored.ensure(configured.space, choice)
+        self.spaces = SpacesInUse(stored, configured, lambda model: self._build_embedder(model.with_secrets_of(choice)))
+        self._stack.push_async_callback(self.spaces.close)
+        await self.spaces.refresh()
+        if (wanted := self.spaces.filling) is not None:
+            _log.info("reembedding_needed", model=wanted.stored.space.model)
+        self.reembedding = Reembedding(
+            stored, self.spaces, Chunks(database), Leases(database), self._build_vector_index
+        )
+
+    def _build_embedder(self, choice: ModelChoice) -> Embedder:
+        return build_embedder(
+            choice.name,
+            choice.options,
+            models=_folder(self.config.storage / "models"),
+            threads=self.config.indexing.embedding_threads,
+        )
+
+    async def _build_vector_index(self, stored: StoredSpace) -> None:
+        indexes = SearchIndexes(self.database, stored)
+        if stored.index in await indexes.missing():
+            # Half of the cores: searches and deliveries go on.
+            await indexes.build(stored.index, memory=usable_memory() // 4, workers=max(0, usable_cores() // 2 - 1))
 
     async def _open_database(self) -> str:
         configured = self.config.database_url

@@ -26,6 +26,7 @@ from context_chat_backend.cli.evaluate import evaluate
 from context_chat_backend.cli.serve import serve as serve_until_stopped
 from context_chat_backend.cli.show import complaints, console, place, show_answer
 from context_chat_backend.cli.start import ROOT, open_backend, read_configuration
+from context_chat_backend.cli.status import show_status
 from context_chat_backend.domain import Principal, Question, Realm
 from context_chat_backend.errors import ConfigurationError, ContextChatError, InvalidRequest, StartError
 from context_chat_backend.hardware import usable_cores, usable_memory
@@ -167,16 +168,7 @@ def status(as_json: Json = False) -> int:
     """How many sources are in which state, and why some were rejected."""
 
     async def work(backend: Backend) -> int:
-        states = await backend.ledger.count_states()
-        rejected = await backend.ledger.rejected()
-        if as_json:
-            reasons = [{"source": r.ref, "title": r.title, "reason": r.reason} for r in rejected]
-            print(json.dumps({"states": states, "rejected": reasons}, ensure_ascii=False))
-            return 0
-        for state in ("indexed", "waiting", "rejected"):
-            console.print(f"{state:>9} {states.get(state, 0)}")
-        for source in rejected:
-            console.print(f"  {source.title or source.ref}: {source.reason}", markup=False)
+        await show_status(backend, as_json=as_json)
         return 0
 
     return _with_backend(work)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from context_chat_backend.cli.status import embedding_status
 from context_chat_backend.errors import ContextChatError
 from context_chat_backend.wiring import Backend
 
@@ -36,6 +37,7 @@ async def examine(backend: Backend) -> AsyncIterator[Finding]:
     async for finding in _search_indexes(backend):
         yield finding
     yield await _model(backend)
+    yield await _spaces(backend)
     yield await _reranker(backend)
     yield _disk(backend)
     yield await _nextcloud(backend)
@@ -87,6 +89,11 @@ async def _model(backend: Backend) -> Finding:
     except ContextChatError as error:
         return Finding("embedding", False, str(error))
     return Finding("embedding", True, f"{space.model}, {len(vector)} dimensions; answers by {backend.config.llm.name}")
+
+
+async def _spaces(backend: Backend) -> Finding:
+    status = await embedding_status(backend)
+    return Finding("embedding space", status.by_meaning and not status.stopped, "; ".join(status.lines))
 
 
 async def _reranker(backend: Backend) -> Finding:

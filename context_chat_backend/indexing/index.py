@@ -22,6 +22,7 @@ from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, S
 from context_chat_backend.indexing.chunking import header, split
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Embedder, Vectors
+from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.spaces import StoredSpace
@@ -53,8 +54,7 @@ class Indexer:
         ledger: Ledger,
         chunks: Chunks,
         parser: Parser,
-        embedder: Embedder,
-        space: StoredSpace,
+        spaces: SpacesInUse,
         *,
         folder: Path,
         chunk_tokens: int,
@@ -69,8 +69,7 @@ class Indexer:
         self._ledger = ledger
         self._chunks = chunks
         self._parser = parser
-        self._embedder = embedder
-        self._space = space
+        self._spaces = spaces
         self._folder = folder
         self._chunk_tokens = chunk_tokens
         self._chunk_overlap_tokens = chunk_overlap_tokens
@@ -144,26 +143,48 @@ class Indexer:
         if not chunks:
             raise SourceRejected(Reason.EMPTY)
         vectors = await self._embed(source, chunks)
-        if await self._chunks.put(source, chunks, vectors, self._space, content_digest=digest.digest()):
+        if await self._chunks.put(source, chunks, vectors, content_digest=digest.digest()):
             _log.info("source_indexed", source_id=source.id, version=source.version, chunks=len(chunks))
 
     def _split(self, document: Document, title: str) -> Sequence[Chunk]:
+        """Chunks no live model would cut, measured in tokens of the one that is to answer in the long run."""
+        usable = [space.embedder for space in self._spaces.live if space.embedder is not None]
+        if not usable:
+            raise ModelUnavailable("the embedding model that answers cannot be used here")
         return split(
             document,
             title,
-            self._embedder.token_starts,
-            max_tokens=min(self._chunk_tokens, self._embedder.max_tokens),
+            usable[-1].token_starts,
+            max_tokens=min(self._chunk_tokens, *(embedder.max_tokens for embedder in usable)),
             overlap_tokens=self._chunk_overlap_tokens,
         )
 
-    async def _embed(self, source: ClaimedSource, chunks: Sequence[Chunk]) -> Vectors:
-        """Vectors of the chunks; the lease is kept while a long document is embedded."""
+    async def _embed(self, source: ClaimedSource, chunks: Sequence[Chunk]) -> dict[StoredSpace, Vectors]:
+        """Vectors of the chunks in the live spaces; where the model of one is down it gets them later.
+
+        Raises ModelUnavailable when no model answers.
+        """
         texts = [embedded_text(source.title, chunk) for chunk in chunks]
+        vectors: dict[StoredSpace, Vectors] = {}
+        down: ModelUnavailable | None = None
+        for space in self._spaces.live:
+            if space.embedder is None:
+                continue
+            try:
+                vectors[space.stored] = await self._embed_in(space.embedder, source, texts)
+            except ModelUnavailable as error:
+                down = error
+        if down is not None and not vectors:
+            raise down
+        return vectors
+
+    async def _embed_in(self, embedder: Embedder, source: ClaimedSource, texts: Sequence[str]) -> Vectors:
+        """Vectors in one space; the lease is kept while a long document is embedded."""
         vectors = []
         for start in range(0, len(texts), _EMBED_AT_ONCE):
             if start:
                 await self._ledger.prolong(source, LEASE)
-            vectors.append(await self._embedder.embed_passages(texts[start : start + _EMBED_AT_ONCE]))
+            vectors.append(await embedder.embed_passages(texts[start : start + _EMBED_AT_ONCE]))
         return np.concatenate(vectors)
 
 

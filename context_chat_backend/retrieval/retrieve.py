@@ -3,25 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from context_chat_backend.domain import FoundSource, Passage, Principal, Question
-from context_chat_backend.errors import ModelUnavailable
+from context_chat_backend.errors import ModelUnavailable, SpaceGone
 from context_chat_backend.language import detect
 from context_chat_backend.logs import get_logger
-from context_chat_backend.ports import Embedder, Reranker
+from context_chat_backend.ports import Reranker
 from context_chat_backend.retrieval.diversity import asks_for_several, take_turns
 from context_chat_backend.retrieval.duplicates import collapse
 from context_chat_backend.retrieval.joining import join
 from context_chat_backend.retrieval.phrases import holders_first, phrases
 from context_chat_backend.retrieval.reranking import RERANKED, rerank
+from context_chat_backend.spaces import SpaceInUse, SpacesInUse
 from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search, Weights
-from context_chat_backend.store.spaces import StoredSpace
 
 _PASSAGES_PER_SOURCE = 4
 """How many passages are looked at for each source wanted: a long document may have several good ones."""
@@ -31,6 +32,7 @@ _SPARE = 2
 _WIDER = 4
 """So many times more are fetched when too few are left."""
 _log = get_logger(__name__)
+T = TypeVar("T")
 
 NATIVE = Weights()
 FOREIGN = Weights(meaning=0.3)
@@ -54,16 +56,14 @@ class Retriever:
 
     def __init__(
         self,
-        embedder: Embedder,
+        spaces: SpacesInUse,
         search: Search,
-        space: StoredSpace,
         reranker: Reranker,
         neighbours: Neighbours,
         shaping: Shaping = Shaping(),
     ) -> None:
-        self._embedder = embedder
+        self._spaces = spaces
         self._search = search
-        self._space = space
         self._reranker = reranker
         self._neighbours = neighbours
         self._shaping = shaping
@@ -73,12 +73,15 @@ class Retriever:
 
         Of near-duplicates the first is returned and carries the others. Raises DatabaseUnavailable.
         """
-        vector = await self._vector(question)
-        weights = weights or self._weights(question.text)
+        return await self._in_one_space(lambda space: self._passages(question, weights, space))
+
+    async def _passages(self, question: Question, weights: Weights | None, space: SpaceInUse) -> list[Passage]:
+        vector = await _vector(question, space)
+        weights = weights or _weights(question.text, space)
         most = max(_MAX_PASSAGES, question.limit)
         fetched = min(max(_SPARE * question.limit, RERANKED), most)
         while True:
-            found = await self._search.passages(replace(question, limit=fetched), vector, self._space, weights)
+            found = await self._search.passages(replace(question, limit=fetched), vector, space.stored, weights)
             distinct = collapse(found) if self._shaping.collapse else found
             if len(distinct) >= question.limit or len(found) < fetched or fetched == most:
                 break
@@ -101,10 +104,13 @@ class Retriever:
 
         Copies are not collapsed here: another source with the same text is another thing to open.
         """
+        return await self._in_one_space(lambda space: self._sources(question, weights, space))
+
+    async def _sources(self, question: Question, weights: Weights | None, space: SpaceInUse) -> list[FoundSource]:
         wanted = min(question.limit * _PASSAGES_PER_SOURCE, _MAX_PASSAGES)
-        vector = await self._vector(question)
-        weights = weights or self._weights(question.text)
-        passages = await self._search.passages(replace(question, limit=wanted), vector, self._space, weights)
+        vector = await _vector(question, space)
+        weights = weights or _weights(question.text, space)
+        passages = await self._search.passages(replace(question, limit=wanted), vector, space.stored, weights)
         found: dict[str, FoundSource] = {}
         for passage in await self._ranked(question, passages):
             source = FoundSource(passage.source, passage.title, passage.similarity)
@@ -115,14 +121,26 @@ class Retriever:
         ranked = await rerank(self._reranker, question.text, passages)
         return holders_first(ranked, phrases(question.text))
 
-    async def _vector(self, question: Question) -> NDArray[np.float32] | None:
-        """The question in the space that is searched; None while the model is down, when words alone must do."""
+    async def _in_one_space(self, search: Callable[[SpaceInUse], Awaitable[T]]) -> T:
+        """Ask the space that answers; one result never mixes two. Once more when it was dropped since we looked."""
         try:
-            return await self._embedder.embed_question(question.text)
-        except ModelUnavailable as error:
-            _log.warning("search_by_words_alone", reason=str(error))
-            return None
+            return await search(self._spaces.answering)
+        except SpaceGone:
+            await self._spaces.refresh()
+            return await search(self._spaces.answering)
 
-    def _weights(self, text: str) -> Weights:
-        native = self._space.space.languages
-        return NATIVE if not native or detect(text) in native else FOREIGN
+
+async def _vector(question: Question, space: SpaceInUse) -> NDArray[np.float32] | None:
+    """The question in the space that is searched; None while its model is not there, when words alone must do."""
+    if space.embedder is None:
+        return None
+    try:
+        return await space.embedder.embed_question(question.text)
+    except ModelUnavailable as error:
+        _log.warning("search_by_words_alone", reason=str(error))
+        return None
+
+
+def _weights(text: str, space: SpaceInUse) -> Weights:
+    native = space.stored.space.languages
+    return NATIVE if not native or detect(text) in native else FOREIGN

@@ -168,11 +168,19 @@ CREATE TABLE embedding_space (
     passage_prefix text NOT NULL,
     -- cosine below which a passage is not relevant; NULL until calibrated
     floor real,
-    -- 'live' spaces receive new chunks; the 'answering' one is searched
-    state text NOT NULL CHECK (state IN ('live', 'answering')),
+    -- the configuration that builds its embedder, {"name", "options"} without secrets; NULL when it is not known
+    embedder jsonb,
+    -- the 'answering' one is searched; a 'filling' one is to take its place; both receive new chunks; nobody uses a
+    -- 'retired' one any more, and it is dropped a while after `retired_at`
+    state text NOT NULL CHECK (state IN ('filling', 'answering', 'retired')),
+    -- false: there may be chunks without a vector in it
+    complete boolean NOT NULL,
+    -- how fast such chunks were embedded of late
+    chunks_per_second real,
+    retired_at timestamptz,
     UNIQUE (model, dimension, question_prefix, passage_prefix)
 );
-CREATE UNIQUE INDEX embedding_space_answering ON embedding_space (state) WHERE state = 'answering';
+CREATE UNIQUE INDEX embedding_space_one_of_each ON embedding_space (state) WHERE state <> 'retired';
 
 -- Actions that arrived before the source they speak of (or may yet concern one): applied at its admission.
 CREATE TABLE action_log (

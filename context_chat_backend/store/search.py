@@ -13,12 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 
 from context_chat_backend.domain import Location, Passage, Question, SourceRef
-from context_chat_backend.errors import ModelUnavailable
+from context_chat_backend.errors import ModelUnavailable, SpaceGone
 from context_chat_backend.language import detect
 from context_chat_backend.store.database import Database, statement
 from context_chat_backend.store.spaces import StoredSpace
@@ -55,7 +56,7 @@ class Search:
         """At most `question.limit` passages (and MAX_PASSAGES) the asker may read within the scope, best first.
 
         `vector` is the question in `space`, shape (dimension,), of length 1; without it words alone decide. Raises
-        ModelUnavailable when it has another shape, DatabaseUnavailable.
+        ModelUnavailable when it has another shape, SpaceGone, DatabaseUnavailable.
         """
         if vector is not None and vector.shape != (space.space.dimension,):
             raise ModelUnavailable(
@@ -84,8 +85,11 @@ class Search:
             "wanted": min(question.limit, MAX_PASSAGES),
         }
         query = sql.SQL(statement("search", "passages")).format(function=space.function)
-        async with self._database.reading_as(question.asker) as connection:
-            rows = await (await connection.execute(query, parameters)).fetchall()
+        try:
+            async with self._database.reading_as(question.asker) as connection:
+                rows = await (await connection.execute(query, parameters)).fetchall()
+        except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedTable) as error:
+            raise SpaceGone("the embedding space that was searched is gone: another one answers") from error
         return [
             Passage(
                 source=SourceRef.parse(ref),

@@ -63,7 +63,7 @@ class House:
     async def index(self) -> None:
         for source in await self.ledger.claim(100, timedelta(minutes=5)):
             chunk = Chunk(0, "a common sentence", language="english")
-            await self.chunks.put(source, [chunk], VECTOR[None, :], self.space, content_digest=b"")
+            await self.chunks.put(source, [chunk], {self.space: VECTOR[None, :]}, content_digest=b"")
 
     async def sweep(self) -> None:
         await self.access.sweep_sources()
@@ -229,7 +229,7 @@ async def test_an_action_while_a_source_waits_outlives_its_indexing(house: House
     await house.deliver(REFS[0], {"alice", "bob"})
     (claimed,) = await house.ledger.claim(1, timedelta(minutes=5))
     await house.access.deny(NC, [REFS[0]], {user("bob")})
-    await house.chunks.put(claimed, [Chunk(0, "common")], VECTOR[None, :], house.space, content_digest=b"")
+    await house.chunks.put(claimed, [Chunk(0, "common")], {house.space: VECTOR[None, :]}, content_digest=b"")
 
     assert await house.visible("alice") == {REFS[0]}
     assert await house.visible("bob") == set()
@@ -240,7 +240,7 @@ async def test_a_source_deleted_while_it_is_being_indexed_stays_deleted(house: H
     (claimed,) = await house.ledger.claim(1, timedelta(minutes=5))
     await house.access.delete_sources(NC, [REFS[0]])
 
-    assert not await house.chunks.put(claimed, [Chunk(0, "x")], VECTOR[None, :], house.space, content_digest=b"")
+    assert not await house.chunks.put(claimed, [Chunk(0, "x")], {house.space: VECTOR[None, :]}, content_digest=b"")
     assert await house.visible("alice") == set()
 
 

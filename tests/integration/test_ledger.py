@@ -36,6 +36,7 @@ from context_chat_backend.store.database import Database
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces
+from tests.spaces import spaces_of
 
 ALICE = Principal(Realm.NEXTCLOUD, "alice")
 REF = SourceRef("files__default", "1")
@@ -86,9 +87,9 @@ class Bench:
         return await self.admissions.admit(delivery, body, body.stat().st_size)
 
     async def settle_all(self) -> None:
-        space = await Spaces(self.database).ensure(self.embedder.space)
+        spaces = await spaces_of(self.database, self.embedder)
         indexer = Indexer(
-            self.ledger, Chunks(self.database), PlainParser(), self.embedder, space, folder=self.folder,
+            self.ledger, Chunks(self.database), PlainParser(), spaces, folder=self.folder,
             chunk_tokens=200, chunk_overlap_tokens=20, workers=1, admitted=asyncio.Event(),
         )  # fmt: skip
         for source in await self.ledger.claim(100, LEASE):
@@ -285,20 +286,6 @@ async def test_the_same_source_admitted_at_once_by_many_waits_once(bench: Bench)
     assert await bench.states() == {"waiting": 1}
 
 
-async def test_a_new_model_starts_a_space_of_its_own_and_words_go_on_answering(bench: Bench) -> None:
-    await bench.admit("some words")
-    await bench.settle_all()
-    other = HashingEmbedder(32)
-    spaces = Spaces(bench.database)
-    space = await spaces.ensure(other.space)
-
-    assert await spaces.answer_with(space) == 1  # one chunk has no vector in it
-    assert await spaces.answering() == "hashing"
-    vector = await other.embed_question("words")
-    passages = await Search(bench.database).passages(Question("words", ALICE), vector, space, Weights())
-    assert [passage.text for passage in passages] == ["some words"]
-
-
 async def test_a_space_too_large_to_be_indexed_is_refused(bench: Bench) -> None:
     with pytest.raises(Exception, match="at most 4000"):
         await Spaces(bench.database).ensure(EmbeddingSpace("huge", 4001))
@@ -325,6 +312,6 @@ async def test_put_needs_one_vector_for_each_chunk(bench: Bench) -> None:
 
     with pytest.raises(ValueError, match="shorter"):
         await chunks.put(
-            source, [Chunk(0, "one"), Chunk(1, "two")], np.ones((1, 64), np.float32), space, content_digest=b""
+            source, [Chunk(0, "one"), Chunk(1, "two")], {space: np.ones((1, 64), np.float32)}, content_digest=b""
         )
     assert await bench.states() == {"waiting": 1}  # rolled back as a whole

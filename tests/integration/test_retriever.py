@@ -26,13 +26,14 @@ from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.inference.reranking.none import NoReranker
 from context_chat_backend.ports import Reranker, Vectors
 from context_chat_backend.retrieval.retrieve import Retriever, Shaping
+from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.database import Database, statement
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search
-from context_chat_backend.store.spaces import Spaces, StoredSpace
+from tests.spaces import spaces_of
 
 NC = Realm.NEXTCLOUD
 ALICE, BOB = Principal(NC, "alice"), Principal(NC, "bob")
@@ -41,10 +42,10 @@ ALICE, BOB = Principal(NC, "alice"), Principal(NC, "bob")
 class Library:
     """The real store with the hashing embedder, filled chunk by chunk."""
 
-    def __init__(self, database: Database, space: StoredSpace, folder: Path) -> None:
+    def __init__(self, database: Database, embedder: HashingEmbedder, spaces: SpacesInUse, folder: Path) -> None:
         self.database = database
-        self.embedder = HashingEmbedder(64)
-        self.space = space
+        self.embedder = embedder
+        self.spaces = spaces
         self.neighbours = Neighbours(database)
         self.body = folder / "body"
         self.body.write_bytes(b"x")
@@ -58,14 +59,15 @@ class Library:
         await ledger.admit(Delivery(NC, ref, f"{item}.txt", "text/plain", now, frozenset(readers)), self.body, 1)
         (source,) = await ledger.claim(1, timedelta(minutes=5))
         chunks = [Chunk(n, text, Location(heading=heading or None), "english") for n, text in enumerate(texts)]
+        spaces = self.spaces
         vectors = await self.embedder.embed_passages(texts)
-        await Chunks(self.database).put(source, chunks, vectors, self.space, content_digest=b"")
+        await Chunks(self.database).put(source, chunks, {spaces.answering.stored: vectors}, content_digest=b"")
         return ref
 
     def retriever(self, reranker: Reranker | None = None, shaping: Shaping | None = None) -> Retriever:
         judge = NoReranker() if reranker is None else reranker
         search = Search(self.database)
-        return Retriever(self.embedder, search, self.space, judge, self.neighbours, shaping or Shaping())
+        return Retriever(self.spaces, search, judge, self.neighbours, shaping or Shaping())
 
     async def chunk_ids(self, asker: Principal = ALICE) -> list[int]:
         found = await self.retriever(shaping=Shaping(collapse=False)).passages(Question("ferry", asker))
@@ -74,7 +76,8 @@ class Library:
 
 @pytest.fixture
 async def library(database: Database, tmp_path: Path) -> Library:
-    return Library(database, await Spaces(database).ensure(HashingEmbedder(64).space), tmp_path)
+    embedder = HashingEmbedder(64)
+    return Library(database, embedder, await spaces_of(database, embedder), tmp_path)
 
 
 def texts(passages: Sequence[Passage]) -> list[str]:

@@ -74,7 +74,7 @@ class Shelf:
         (claimed,) = await ledger.claim(1, timedelta(minutes=1))
         chunks = [Chunk(n, text, Location(page=n + 1), language) for n, text in enumerate(texts)]
         vectors = np.tile(EAST, (len(texts), 1))
-        await Chunks(self.database).put(claimed, chunks, vectors, self.space, content_digest=b"")
+        await Chunks(self.database).put(claimed, chunks, {self.space: vectors}, content_digest=b"")
 
     async def find(
         self,

@@ -21,7 +21,7 @@ FLOORS = {
     "compounds": GROUND,
     "upgrade": GROUND, "health": GROUND,
     "store": ADAPTERS, "inference": ADAPTERS, "parsing": ADAPTERS, "nextcloud": ADAPTERS,
-    "indexing": USE_CASES, "retrieval": USE_CASES, "answering": USE_CASES,
+    "spaces": USE_CASES, "indexing": USE_CASES, "retrieval": USE_CASES, "answering": USE_CASES,
     "wiring": WIRING,
     "evaluation": ENTRY, "exapp": ENTRY, "web": ENTRY, "cli": ENTRY,
 }  # fmt: skip

@@ -1,16 +1,39 @@
 -- SPDX-License-Identifier: AGPL-3.0-or-later
 
+-- name: alone
+-- The set of live spaces changes: nobody stores vectors until this transaction ends.
+SELECT pg_advisory_xact_lock(%(lock)s)
+
+-- name: together
+-- Vectors are stored: the set of live spaces stays as it is until this transaction ends.
+SELECT pg_advisory_xact_lock_shared(%(lock)s)
+
+-- name: impatient
+-- Whoever waits for a lock lets others wait behind it: better to try again later.
+SELECT set_config('lock_timeout', '300ms', true)
+
+-- name: live
+-- The spaces that receive new chunks.
+SELECT id FROM embedding_space WHERE state <> 'retired'
+
+-- name: all
+-- All spaces; the one that answers first, then the one that is being filled.
+SELECT id, model, dimension, question_prefix, passage_prefix, embedder, state, complete FROM embedding_space
+ORDER BY array_position(ARRAY['answering', 'filling', 'retired'], state), id
+
 -- name: find
 -- A space by its conditions.
-SELECT id FROM embedding_space
+SELECT id, state FROM embedding_space
 WHERE model = %(model)s AND dimension = %(dimension)s
   AND question_prefix = %(question_prefix)s AND passage_prefix = %(passage_prefix)s
 
 -- name: create
--- A new space.
-INSERT INTO embedding_space (model, dimension, question_prefix, passage_prefix, state)
-VALUES (%(model)s, %(dimension)s, %(question_prefix)s, %(passage_prefix)s, 'live')
-RETURNING id
+-- A new space. The first one answers; it is complete while nothing is indexed.
+INSERT INTO embedding_space (model, dimension, question_prefix, passage_prefix, state, complete)
+SELECT %(model)s, %(dimension)s, %(question_prefix)s, %(passage_prefix)s,
+    CASE WHEN EXISTS (SELECT FROM embedding_space WHERE state = 'answering') THEN 'filling' ELSE 'answering' END,
+    NOT EXISTS (SELECT FROM words)
+RETURNING id, state
 
 -- name: create_table
 -- The vectors of a new space. They are of length 1, so that the inner product is the cosine.
@@ -19,21 +42,63 @@ CREATE TABLE {embedding} (
     source_id bigint NOT NULL,
     v halfvec({dimension}) NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
-CREATE INDEX {by_source} ON {embedding} (source_id);
-CREATE INDEX {by_meaning} ON {embedding} USING hnsw (v halfvec_ip_ops);
+CREATE INDEX {by_source} ON {embedding} (source_id)
 
--- name: answering
--- The space that is searched.
-SELECT model FROM embedding_space WHERE state = 'answering'
+-- name: create_index
+-- Of an empty table at once. Of one that is filled first, afterwards: sql/indexes.sql.
+CREATE INDEX {by_meaning} ON {embedding} USING hnsw (v halfvec_ip_ops)
+
+-- name: remember_embedder
+-- How its embedder is built.
+UPDATE embedding_space SET embedder = %(embedder)s WHERE id = %(id)s
+
+-- name: retire_others
+-- What was being filled is not wanted any more.
+UPDATE embedding_space SET state = 'retired', retired_at = now() WHERE state = 'filling' AND id <> %(id)s
+
+-- name: revive
+-- It is wanted again before it was dropped; what came meanwhile is missing.
+UPDATE embedding_space SET state = 'filling', complete = false, retired_at = NULL
+WHERE id = %(id)s AND state = 'retired'
+
+-- name: incomplete
+-- Chunks were stored without a vector in it.
+UPDATE embedding_space SET complete = false WHERE id = %(id)s AND complete
+
+-- name: lacks_vectors
+-- Whether there is a chunk this space has no vector of.
+SELECT EXISTS (
+    SELECT FROM words WHERE NOT EXISTS (SELECT FROM {embedding} WHERE {embedding}.chunk_id = words.chunk_id))
 
 -- name: step_back
 -- Another space is going to answer.
-UPDATE embedding_space SET state = 'live' WHERE state = 'answering' AND id <> %(id)s
+UPDATE embedding_space SET state = 'retired', retired_at = now() WHERE state = 'answering' AND id <> %(id)s
 
 -- name: step_forward
--- The space that answers.
-UPDATE embedding_space SET state = 'answering' WHERE id = %(id)s
+-- It has all vectors, and answers.
+UPDATE embedding_space SET state = 'answering', complete = true, chunks_per_second = NULL WHERE id = %(id)s
 
--- name: without_vector
--- Chunks this space has no vector of.
-SELECT count(*) FROM words WHERE NOT EXISTS (SELECT FROM {embedding} WHERE {embedding}.chunk_id = words.chunk_id)
+-- name: note_rate
+-- For those who ask how long it will take.
+UPDATE embedding_space SET chunks_per_second = %(rate)s WHERE id = %(id)s
+
+-- name: done
+-- How many chunks have a vector in it, of how many, and how fast others get one.
+SELECT (SELECT count(*) FROM {embedding}), (SELECT count(*) FROM words), chunks_per_second
+FROM embedding_space WHERE id = %(id)s
+
+-- name: ripe
+-- Spaces nobody has searched for a while.
+SELECT id FROM embedding_space WHERE state = 'retired' AND retired_at < now() - %(grace)s
+
+-- name: lock_chunks
+-- Dropping what refers to chunks needs them for a moment; taken first, as everywhere, so that nobody waits crosswise.
+LOCK TABLE chunk IN ACCESS EXCLUSIVE MODE
+
+-- name: drop
+-- A space nobody uses.
+DROP TABLE {embedding}
+
+-- name: forget
+-- Its row.
+DELETE FROM embedding_space WHERE id = %(id)s

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How the index stands, on a terminal: sources by state, and which embedding model answers or is on its way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from context_chat_backend.cli.show import console
+from context_chat_backend.indexing.reembedding import Filling
+from context_chat_backend.wiring import Backend
+
+
+async def show_status(backend: Backend, *, as_json: bool) -> None:
+    """Print how many sources are in which state, why some were rejected, and how the embedding spaces stand.
+
+    Raises DatabaseUnavailable.
+    """
+    states = await backend.ledger.count_states()
+    rejected = await backend.ledger.rejected()
+    embedding = await embedding_status(backend)
+    if as_json:
+        reasons = [{"source": r.ref, "title": r.title, "reason": r.reason} for r in rejected]
+        print(json.dumps({"states": states, "rejected": reasons, "embedding": asdict(embedding)}, ensure_ascii=False))
+        return
+    for state in ("indexed", "waiting", "rejected"):
+        console.print(f"{state:>9} {states.get(state, 0)}")
+    for line in embedding.lines:
+        console.print(f"embedding {line}", markup=False)
+    for source in rejected:
+        console.print(f"  {source.title or source.ref}: {source.reason}", markup=False)
+
+
+@dataclass(frozen=True)
+class EmbeddingStatus:
+    """The embedding spaces, for people and for scripts."""
+
+    answering: str
+    """The model whose vectors are searched."""
+    by_meaning: bool
+    """False: its model cannot be used here, and words alone answer."""
+    filling: str | None = None
+    """The model that is to answer; None when there is none."""
+    share: float | None = None
+    """How much is embedded with it, from 0 to 1."""
+    chunks: int | None = None
+    """How many chunks there are in all."""
+    chunks_per_second: float | None = None
+    seconds_left: float | None = None
+    at_work: bool | None = None
+    """Whether some process fills it."""
+
+    @property
+    def stopped(self) -> bool:
+        """A space is to be filled, and nobody does it."""
+        return self.at_work is False
+
+    @property
+    def lines(self) -> list[str]:
+        """What people read."""
+        said = [f"{self.answering} answers" if self.by_meaning else
+                f"words alone answer: the model {self.answering} cannot be used here any more"]  # fmt: skip
+        if self.filling is not None and self.share is not None:
+            said.append(f"{self.filling} is to answer: {self.share:.1%} of {self.chunks} chunks embedded, {self._pace}")
+        return said
+
+    @property
+    def _pace(self) -> str:
+        if self.stopped:
+            return "stopped: it goes on while the program serves"
+        if self.share == 1:
+            return "its index is being built"
+        if self.seconds_left is None or self.chunks_per_second is None:
+            return "just begun"
+        return f"{self.chunks_per_second:.0f} a second, {_duration(self.seconds_left)} left"
+
+
+async def embedding_status(backend: Backend) -> EmbeddingStatus:
+    """How it stands now. Raises DatabaseUnavailable."""
+    answering = backend.spaces.answering
+    model, by_meaning = answering.stored.space.model, answering.embedder is not None
+    filling = await backend.reembedding.progress()
+    return EmbeddingStatus(model, by_meaning) if filling is None else _with(model, by_meaning, filling)
+
+
+def _with(model: str, by_meaning: bool, filling: Filling) -> EmbeddingStatus:
+    progress = filling.progress
+    return EmbeddingStatus(
+        model,
+        by_meaning,
+        filling.model,
+        round(progress.share, 4),
+        progress.chunks,
+        progress.chunks_per_second,
+        progress.seconds_left,
+        filling.at_work,
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
