@@ -55,6 +55,7 @@ DECLARE
     candidates CONSTANT integer := greatest(60, wanted);
     enough_by_words CONSTANT integer := CASE WHEN meaning > 0 THEN candidates / 4 ELSE wanted END;
     sampled_sources CONSTANT integer := 300;
+    few_sets CONSTANT integer := 1000;
     narrowed CONSTANT boolean := wanted_types IS NOT NULL OR wanted_path IS NOT NULL
         OR wanted_since IS NOT NULL OR wanted_until IS NOT NULL;
     vectors_indexed CONSTANT boolean := EXISTS (
@@ -62,11 +63,15 @@ DECLARE
     words_indexed CONSTANT boolean := EXISTS (
         SELECT FROM pg_index WHERE indexrelid = to_regclass('words_by_key') AND indisvalid);
     asker bigint := (SELECT id FROM principal WHERE realm = asker_realm AND name = asker_name);
+    sets bigint[];
+    sets_known boolean;
     visible bigint[];
     visible_chunks bigint;
+    much boolean;
     few boolean;
     all_known boolean;
-    all_sources float8;
+    all_sources CONSTANT float8 := (
+        SELECT greatest(reltuples, few_sources) FROM pg_class WHERE oid = 'source'::regclass);
     share_visible float8;
     nearest bigint[] := '{{}}';
     best bigint[] := '{{}}';
@@ -83,8 +88,25 @@ BEGIN
         RETURN;
     END IF;
 
+    -- The asker's access sets, where they are not too many to be kept at hand.
+    sets := ARRAY(SELECT access_set_id FROM access_member WHERE principal_id = asker LIMIT few_sets + 1);
+    sets_known := cardinality(sets) <= few_sets;
+
+    -- Which share of the sources is visible, by those that lie on a few pages.
+    IF wanted_refs IS NULL AND all_sources > few_sources THEN
+        share_visible := (
+            SELECT count(*) FROM source TABLESAMPLE SYSTEM (least(100, 100 * sampled_sources / all_sources)) REPEATABLE (1)
+            WHERE realm = asker_realm AND chunk_count > 0 AND {within_scope}
+              AND EXISTS (SELECT FROM access_member
+                          WHERE access_set_id = source.access_set_id AND principal_id = asker)
+        ) / sampled_sources::float8;
+    END IF;
+
     -- What is visible: all of it where that is little, else just that it is much.
-    IF wanted_refs IS NOT NULL THEN
+    much := coalesce(share_visible * all_sources > 2 * few_sources, false);
+    IF much THEN
+        NULL;
+    ELSIF wanted_refs IS NOT NULL THEN
         SELECT array_agg(id), sum(chunk_count) INTO visible, visible_chunks
         FROM source
         WHERE realm = asker_realm AND ref = ANY (wanted_refs) AND chunk_count > 0
@@ -112,11 +134,11 @@ BEGIN
               WHERE principal_id = asker AND realm = asker_realm AND chunk_count > 0
               LIMIT few_sources + 1) AS first_ones;
     END IF;
-    IF visible IS NULL THEN
+    IF NOT much AND visible IS NULL THEN
         RETURN;
     END IF;
-    few := cardinality(visible) <= few_sources AND visible_chunks <= few_chunks;
-    all_known := wanted_refs IS NOT NULL OR cardinality(visible) <= few_sources;
+    few := NOT much AND cardinality(visible) <= few_sources AND visible_chunks <= few_chunks;
+    all_known := wanted_refs IS NOT NULL OR NOT much AND cardinality(visible) <= few_sources;
 
     -- By meaning.
     IF meaning > 0 THEN
@@ -129,26 +151,24 @@ BEGIN
         ELSE
             IF vectors_indexed THEN
                 -- The less of the index is visible, the more of it is looked at in one go: going on afterwards finds
-                -- less. The share is that of sources on a few pages; readers of everything are not made to wait.
-                all_sources := (SELECT greatest(reltuples, few_sources) FROM pg_class WHERE oid = 'source'::regclass);
-                share_visible := (
-                    SELECT count(*) FROM source TABLESAMPLE SYSTEM (least(100, 100 * sampled_sources / all_sources))
-                    WHERE realm = asker_realm AND chunk_count > 0
-                      AND (wanted_refs IS NULL OR id IN (SELECT unnest(visible)))
-                      AND {within_scope}
-                      AND EXISTS (SELECT FROM access_member
-                                  WHERE access_set_id = source.access_set_id AND principal_id = asker)
-                ) / least(all_sources, sampled_sources);
+                -- less. Readers of everything are not made to wait.
+                share_visible := coalesce(share_visible, cardinality(visible) / all_sources);
                 PERFORM set_config('hnsw.ef_search',
-                    greatest(150, least(1000, 100 / greatest(share_visible, 0.001)))::integer::text, true);
+                    greatest(150, least(800, 65 / greatest(share_visible, 0.001)))::integer::text, true);
                 nearest := ARRAY(
                     SELECT found.chunk_id
                     FROM (SELECT embedding.chunk_id, embedding.v <#> question AS distance
                           FROM {embedding} AS embedding
                           WHERE CASE WHEN all_known THEN source_id IN (SELECT unnest(visible)) ELSE
-                              (SELECT true FROM source JOIN access_member USING (access_set_id)
-                               WHERE source.id = embedding.source_id AND principal_id = asker AND realm = asker_realm
-                                 AND {within_scope}) END
+                              CASE WHEN sets_known THEN
+                                  (SELECT access_set_id FROM source
+                                   WHERE source.id = embedding.source_id AND realm = asker_realm AND {within_scope})
+                                  IN (SELECT unnest(sets))
+                              ELSE
+                                  (SELECT true FROM source JOIN access_member USING (access_set_id)
+                                   WHERE source.id = embedding.source_id AND principal_id = asker
+                                     AND realm = asker_realm AND {within_scope})
+                              END END
                           ORDER BY embedding.v <#> question
                           LIMIT candidates) AS found
                     ORDER BY distance, found.chunk_id);
@@ -232,9 +252,15 @@ BEGIN
                             LIMIT 2 * budget) AS chosen
                       ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS ranked
                 WHERE CASE WHEN all_known THEN source_id IN (SELECT unnest(visible)) ELSE
-                    (SELECT true FROM source JOIN access_member USING (access_set_id)
-                     WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
-                       AND {within_scope}) END
+                    CASE WHEN sets_known THEN
+                        (SELECT access_set_id FROM source
+                         WHERE source.id = ranked.source_id AND realm = asker_realm AND {within_scope})
+                        IN (SELECT unnest(sets))
+                    ELSE
+                        (SELECT true FROM source JOIN access_member USING (access_set_id)
+                         WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
+                           AND {within_scope})
+                    END END
                 LIMIT candidates);
             EXIT WHEN cardinality(best) >= enough_by_words OR telling @> terms;
         END LOOP;
@@ -247,9 +273,15 @@ BEGIN
                             WHERE word_keys(words.impacts) && (telling || terms[1]) LIMIT 2 * budget) AS chosen
                       ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS ranked
                 WHERE CASE WHEN all_known THEN source_id IN (SELECT unnest(visible)) ELSE
-                    (SELECT true FROM source JOIN access_member USING (access_set_id)
-                     WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
-                       AND {within_scope}) END
+                    CASE WHEN sets_known THEN
+                        (SELECT access_set_id FROM source
+                         WHERE source.id = ranked.source_id AND realm = asker_realm AND {within_scope})
+                        IN (SELECT unnest(sets))
+                    ELSE
+                        (SELECT true FROM source JOIN access_member USING (access_set_id)
+                         WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
+                           AND {within_scope})
+                    END END
                 LIMIT candidates);
         END IF;
     END IF;
