@@ -479,7 +479,7 @@ async def test_what_is_written_down_of_a_model_holds_no_secret(database: Databas
 
 async def test_searches_while_the_space_changes_are_of_one_space_each(database: Database, tmp_path: Path) -> None:
     await filled(database, tmp_path)
-    new = await Process.start(database, tmp_path, Watched(128), HashingEmbedder(256))
+    new = await Process.start(database, tmp_path, Watched(16), HashingEmbedder(256))
     question = "word7 stands"
     before = _ranked(await new.by_meaning(question))
     done = asyncio.Event()
