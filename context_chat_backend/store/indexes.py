@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.store.database import Connection, Database, statement
 from context_chat_backend.store.spaces import StoredSpace
 
@@ -46,18 +47,23 @@ class SearchIndexes:
 
         `memory` is how many bytes that may take: the graph of a million vectors of 384 dimensions wants 1.3 GB, and
         building it beyond memory takes many times longer. `workers` build beside the first process. Raises
-        DatabaseUnavailable.
+        DatabaseUnavailable, also while another process builds the same one.
         """
         try:
             await self._build(name, memory, workers)
-        except psycopg.errors.DiskFull:
+        except DatabaseUnavailable as error:
+            if not isinstance(error.__cause__, psycopg.errors.DiskFull):
+                raise
             # Workers share their memory in /dev/shm, which containers often keep small.
             await self._build(name, memory, workers=0)
 
     async def _build(self, name: str, memory: int, workers: int) -> None:
         async with self._preparing(memory, workers) as connection:
             query = statement("indexes", "drop")
+            # The server may still build for a process that was killed: whoever stores something must not wait for that.
+            await connection.execute(statement("indexes", "patience"), {"patience": "1s"})
             await connection.execute(sql.SQL(query).format(index=sql.Identifier(name)))
+            await connection.execute(statement("indexes", "patience"), {"patience": "0"})
             if name == WORDS:
                 await connection.execute(sql.SQL(statement("indexes", "build_words")))
             else:

@@ -4,6 +4,10 @@
 -- Before a bulk load: filling tables without these indexes and building them once is many times faster.
 DROP INDEX IF EXISTS {index}
 
+-- name: patience
+-- How long a lock is waited for; without an end where that is 0.
+SELECT set_config('lock_timeout', %(patience)s, false)
+
 -- name: build_vectors
 -- The index that finds the nearest vectors. A graph built with 128 candidates finds 99.8 % where one built with 64 finds
 -- 98.3 % (docs/performance.md).
