@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Two processes index, fill, swap, drop and die while models and documents change and people search, all at once."""
+"""Two processes index, fill, swap, drop and die while models and documents change and people search: all at once."""
 
 from __future__ import annotations
 
