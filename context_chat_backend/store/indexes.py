@@ -15,6 +15,7 @@ from context_chat_backend.store.database import Connection, Database, statement
 from context_chat_backend.store.spaces import StoredSpace
 
 WORDS = "words_by_key"
+_CROSSED = (psycopg.errors.DuplicateTable, psycopg.errors.UniqueViolation, psycopg.errors.UndefinedTable)
 _PROBES = 10
 _PROBED_PERCENT = 1.0
 
@@ -78,7 +79,10 @@ class SearchIndexes:
             await connection.execute(
                 statement("indexes", "memory"), {"memory": f"{memory // 1024}kB", "workers": str(workers)}
             )
-            yield connection
+            try:
+                yield connection
+            except _CROSSED as error:
+                raise DatabaseUnavailable("another process builds this index or drops its table") from error
 
     async def bloated(self) -> dict[str, int]:
         """Tables with many dead rows, and how many: vacuuming does not keep up. Raises DatabaseUnavailable."""
