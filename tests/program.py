@@ -55,7 +55,7 @@ class Program:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
-        self._environment = {
+        self.environment = {
             "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "APP_SECRET": SECRET,
             "APP_PORT": str(self.port), "APP_PERSISTENT_STORAGE": str(storage), **(environment or {}),
         }  # fmt: skip
@@ -77,7 +77,7 @@ class Program:
         self.storage.mkdir(parents=True, exist_ok=True)
         with (self.storage / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "main.py"], cwd=ROOT, env=self._environment, stdout=output, stderr=output
+                [sys.executable, "main.py"], cwd=ROOT, env=self.environment, stdout=output, stderr=output
             )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

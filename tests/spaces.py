@@ -11,17 +11,22 @@ from context_chat_backend.store.database import Database
 from context_chat_backend.store.spaces import Spaces
 
 
+def choice_of(embedder: Embedder) -> ModelChoice:
+    """What a configuration with this embedder would say."""
+    return ModelChoice(embedder.space.model, {"dimension": embedder.space.dimension})
+
+
 async def spaces_of(database: Database, embedder: Embedder, *others: Embedder) -> SpacesInUse:
     """The live spaces after a start with `embedder` in the configuration; `others` can be built."""
 
     def build(model: ModelChoice) -> Embedder:
         for other in others:
-            if other.space.model == model.name:
+            if choice_of(other) == model:
                 return other
         raise ConfigurationError(f"there is no {model.name}")
 
     stored = Spaces(database)
-    await stored.ensure(embedder.space, ModelChoice(embedder.space.model))
+    await stored.ensure(embedder.space, choice_of(embedder))
     spaces = SpacesInUse(stored, embedder, build)
     await spaces.refresh()
     return spaces

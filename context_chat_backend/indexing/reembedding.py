@@ -35,6 +35,8 @@ _REST = 1.0
 """So many times as long as it worked it rests."""
 _SMOOTHING = 0.1
 _SECONDS_BETWEEN = 2.0
+_SECONDS_BETWEEN_DROPS = 10.0
+"""Longer, for an attempt in vain holds up searches for a tenth of a second: a backup may forbid it for an hour."""
 _SECONDS_AFTER_FAULT = 10.0
 _log = get_logger(__name__)
 
@@ -80,11 +82,11 @@ class Reembedding:
 
     async def run(self) -> None:
         """Look for work until cancelled."""
-        await self._again_and_again(self.work)
+        await self._again_and_again(self.work, _SECONDS_BETWEEN)
 
     async def keep_clean(self) -> None:
         """Drop retired spaces until cancelled, also while another one is being filled."""
-        await self._again_and_again(self.drop_retired)
+        await self._again_and_again(self.drop_retired, _SECONDS_BETWEEN_DROPS)
 
     async def work(self) -> None:
         """Do what is to be done now, unless another process does it. Raises DatabaseUnavailable, ModelUnavailable."""
@@ -114,9 +116,9 @@ class Reembedding:
         if dropped := await self._spaces.drop_retired(self._grace):
             _log.info("embedding_spaces_dropped", count=dropped)
 
-    async def _again_and_again(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _again_and_again(self, work: Callable[[], Awaitable[None]], seconds_between: float) -> None:
         while True:
-            pause = _SECONDS_BETWEEN
+            pause = seconds_between
             try:
                 await work()
             except (DatabaseUnavailable, ModelUnavailable) as error:

@@ -10,10 +10,12 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.store.database import Connection, Database, statement
 from context_chat_backend.store.spaces import StoredSpace
 
 WORDS = "words_by_key"
+_CROSSED = (psycopg.errors.DuplicateTable, psycopg.errors.UniqueViolation, psycopg.errors.UndefinedTable)
 _PROBES = 10
 _PROBED_PERCENT = 1.0
 
@@ -46,18 +48,23 @@ class SearchIndexes:
 
         `memory` is how many bytes that may take: the graph of a million vectors of 384 dimensions wants 1.3 GB, and
         building it beyond memory takes many times longer. `workers` build beside the first process. Raises
-        DatabaseUnavailable.
+        DatabaseUnavailable, also while another process builds the same one.
         """
         try:
             await self._build(name, memory, workers)
-        except psycopg.errors.DiskFull:
+        except DatabaseUnavailable as error:
+            if not isinstance(error.__cause__, psycopg.errors.DiskFull):
+                raise
             # Workers share their memory in /dev/shm, which containers often keep small.
             await self._build(name, memory, workers=0)
 
     async def _build(self, name: str, memory: int, workers: int) -> None:
         async with self._preparing(memory, workers) as connection:
             query = statement("indexes", "drop")
+            # The server may still build for a process that was killed: whoever stores something must not wait for that.
+            await connection.execute(statement("indexes", "patience"), {"patience": "1s"})
             await connection.execute(sql.SQL(query).format(index=sql.Identifier(name)))
+            await connection.execute(statement("indexes", "patience"), {"patience": "0"})
             if name == WORDS:
                 await connection.execute(sql.SQL(statement("indexes", "build_words")))
             else:
@@ -72,7 +79,10 @@ class SearchIndexes:
             await connection.execute(
                 statement("indexes", "memory"), {"memory": f"{memory // 1024}kB", "workers": str(workers)}
             )
-            yield connection
+            try:
+                yield connection
+            except _CROSSED as error:
+                raise DatabaseUnavailable("another process builds this index or drops its table") from error
 
     async def bloated(self) -> dict[str, int]:
         """Tables with many dead rows, and how many: vacuuming does not keep up. Raises DatabaseUnavailable."""

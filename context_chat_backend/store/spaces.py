@@ -209,6 +209,7 @@ class Spaces:
                 if (id_,) not in ripe:  # revived meanwhile, or dropped by another process
                     return False
                 await connection.execute(statement("spaces", "lock_chunks"))
+                await connection.execute(sql.SQL(statement("spaces", "lock_vectors")).format(embedding=_table(id_)))
                 drop = sql.SQL(statement("search", "drop_function")).format(function=_function(id_))
                 await connection.execute(drop)
                 await connection.execute(sql.SQL(statement("spaces", "drop")).format(embedding=_table(id_)))

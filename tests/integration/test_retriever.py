@@ -273,7 +273,7 @@ async def test_while_the_embedding_model_is_down_words_alone_are_searched(librar
         async def embed_question(self, text: str) -> Vectors:
             raise ModelUnavailable("down")
 
-    library.embedder = Down(64)
+    library.spaces = await spaces_of(library.database, Down(64))
     retriever = library.retriever()
 
     assert texts(await retriever.passages(Question("ferry", ALICE))) == ["The ferry leaves from the harbour."]

@@ -4,6 +4,10 @@
 -- Before a bulk load: filling tables without these indexes and building them once is many times faster.
 DROP INDEX IF EXISTS {index}
 
+-- name: patience
+-- How long a lock is waited for; without an end where that is 0.
+SELECT set_config('lock_timeout', %(patience)s, false)
+
 -- name: build_vectors
 -- The index that finds the nearest vectors. With a tenth of a million chunks visible, a graph built with 200 candidates
 -- finds 98 % where one built with 128 finds 97 %, and one with 64 finds 91 % (docs/decisions/search.md).

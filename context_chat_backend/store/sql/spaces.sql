@@ -10,7 +10,7 @@ SELECT pg_advisory_xact_lock_shared(%(lock)s)
 
 -- name: impatient
 -- Whoever waits for a lock lets others wait behind it: better to try again later.
-SELECT set_config('lock_timeout', '300ms', true)
+SELECT set_config('lock_timeout', '100ms', true)
 
 -- name: live
 -- The spaces that receive new chunks.
@@ -94,6 +94,10 @@ SELECT id FROM embedding_space WHERE state = 'retired' AND retired_at < now() - 
 -- name: lock_chunks
 -- Dropping what refers to chunks needs them for a moment; taken first, as everywhere, so that nobody waits crosswise.
 LOCK TABLE chunk IN ACCESS EXCLUSIVE MODE
+
+-- name: lock_vectors
+-- Nobody waits for who builds its index or vacuums it, while all others wait for the chunks.
+LOCK TABLE {embedding} IN ACCESS EXCLUSIVE MODE NOWAIT
 
 -- name: drop
 -- A space nobody uses.
