@@ -20,7 +20,7 @@ import random
 import shutil
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,7 @@ def main() -> None:
     storage = folder / "storage"
     try:
         prepare(storage, arguments.chunks, arguments.filled)
-        (storage / "config.yaml").write_text(
-            f"embedding:\n  {_CONFIGURATION[arguments.embedder]}:\n", encoding="utf-8"
-        )
+        (storage / "config.yaml").write_text(f"embedding:\n  {_CONFIGURATION[arguments.embedder]}:\n", encoding="utf-8")
         bodies = [text() for _ in range(arguments.sources // arguments.copies)] * arguments.copies
         result = run(storage, bodies, arguments.embedder, arguments.chunks)
     finally:
@@ -161,13 +159,13 @@ async def count_chunks(program: Program) -> int:
     return int(row[0]) if row else 0
 
 
-def cpu_seconds(program: Program) -> Counter[str]:
+def cpu_seconds(program: Program) -> dict[str, float]:
     """CPU time so far of the client, the service, its parser processes and the database."""
     assert program.process is not None
     stats = {int(path.name): _stat(path) for path in Path("/proc").glob("[0-9]*")}
     service = program.process.pid
     database = _postmaster(program.storage, stats)
-    seconds: Counter[str] = Counter(client=time.process_time())
+    seconds = defaultdict(float, client=time.process_time())
     for pid, stat in stats.items():
         if stat is None:
             continue

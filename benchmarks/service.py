@@ -11,7 +11,7 @@ import json
 import sys
 import time
 import zlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from context_chat_backend import wiring
 from context_chat_backend.cli.app import main as program
 from context_chat_backend.domain import EmbeddingSpace
 from context_chat_backend.exapp import push_api
-from context_chat_backend.indexing import index
+from context_chat_backend.indexing import preparing
+from context_chat_backend.inference.embedding.estimate import token_starts
 from context_chat_backend.ports import Vectors
 from context_chat_backend.store import words
 
 _SOURCES = 2000
 
-spent: Counter[str] = Counter()
+spent: defaultdict[str, float] = defaultdict(float)
 
 
 class InstantEmbedder:
@@ -43,6 +44,15 @@ class InstantEmbedder:
     def space(self) -> EmbeddingSpace:
         """That of the synthetic corpus."""
         return SPACE
+
+    @property
+    def max_tokens(self) -> int:
+        """As many as a small model reads."""
+        return 512
+
+    def token_starts(self, text: str) -> Sequence[int]:
+        """Estimated, so that chunks are as long as with a model."""
+        return token_starts(text)
 
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """One vector for each text."""
@@ -79,8 +89,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.instant:
         embedder = InstantEmbedder()
-        wiring.build_embedder = lambda *_given, **_options: embedder  # type: ignore[assignment]
-    count(index, "split", "cut into chunks, find languages")
+        setattr(wiring, "build_embedder", lambda *_given, **_options: embedder)  # noqa: B010
+    count(preparing, "split", "cut into chunks, find languages")
     count(words, "words_of", "find words")
     count(push_api, "delivery_from", "read headers")
     try:

@@ -126,6 +126,7 @@ class ClaimedSource:
     """A waiting source that a worker has leased."""
 
     id: int
+    realm: str
     ref: SourceRef
     version: int
     title: str

@@ -15,9 +15,13 @@ from context_chat_backend.domain import Answer, EmbeddingSpace, FoundSource, Pas
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.admission import Admissions
+from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.index import Indexer
+from context_chat_backend.indexing.preparing import Preparation
 from context_chat_backend.indexing.reembedding import Reembedding
+from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.indexing.sweeping import keep_sampled, keep_swept
+from context_chat_backend.indexing.tails import keep_indexed
 from context_chat_backend.indexing.urgency import wait_for_scope
 from context_chat_backend.inference.embedding import build_embedder
 from context_chat_backend.inference.language import build_language_model
@@ -41,6 +45,7 @@ from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces, StoredSpace
 from context_chat_backend.store.switch import Switch
+from context_chat_backend.store.tails import Tails
 from context_chat_backend.store.words import WordSample
 
 _CANCEL_SECONDS = 1.0
@@ -157,14 +162,20 @@ class Backend:
             max_waiting_bytes=config.indexing.waiting_bytes_limit,
             admitted=admitted,
         )
-        self.indexer = Indexer(
+        preparation = Preparation(
             self.ledger,
-            Chunks(database),
             parser,
             self.spaces,
             folder=temporary,
             chunk_tokens=config.indexing.chunk_tokens,
             chunk_overlap_tokens=config.indexing.chunk_overlap_tokens,
+        )
+        chunks = Chunks(database)
+        self.indexer = Indexer(
+            self.ledger,
+            preparation,
+            Embedding(self.spaces, chunks),
+            Settling(chunks),
             workers=config.indexing.parser_processes + 2,
             admitted=admitted,
         )
@@ -176,6 +187,7 @@ class Backend:
             self._run(self.reembedding.run, "re-embedding")
             self._run(self.reembedding.keep_clean, "dropping embedding spaces")
             self._run(self.indexer.run, "indexing")
+            self._run(lambda: keep_indexed(self.spaces, Tails(database), self.ledger), "indexing new vectors")
             self._run(lambda: keep_swept(self.actions), "sweeping")
             self._run(lambda: keep_sampled(WordSample(database)), "sampling")
 

@@ -8,7 +8,7 @@ or for a source that was deleted, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -107,14 +107,21 @@ class Ledger:
         async with self._database.transaction() as connection:
             rows = await connection.execute(statement("ledger", "claim"), {"limit": limit, "lease": lease})
             return [
-                ClaimedSource(id_, SourceRef.parse(ref), version, title, media_type, modified_at, attempts)
-                for id_, ref, version, title, media_type, modified_at, attempts in await rows.fetchall()
+                ClaimedSource(id_, realm, SourceRef.parse(ref), version, title, media_type, modified_at, attempts)
+                for id_, realm, ref, version, title, media_type, modified_at, attempts in await rows.fetchall()
             ]
 
-    async def prolong(self, source: ClaimedSource, lease: timedelta) -> None:
-        """Keep a lease for another while: the work is long, the worker alive."""
+    async def prolong(self, sources: Collection[ClaimedSource], lease: timedelta) -> None:
+        """Keep leases for another while: the work is long, the worker alive."""
+        versions = {"ids": [one.id for one in sources], "versions": [one.version for one in sources]}
+        async with self._database.transaction(lasting=False) as connection:
+            await connection.execute(statement("ledger", "prolong"), versions | {"lease": lease})
+
+    async def give_back(self, sources: Collection[ClaimedSource]) -> None:
+        """Make claimed sources due at once, as if they had not been claimed: whoever had them stops."""
+        versions = {"ids": [one.id for one in sources], "versions": [one.version for one in sources]}
         async with self._database.transaction() as connection:
-            await connection.execute(statement("ledger", "prolong"), _version(source) | {"lease": lease})
+            await connection.execute(statement("ledger", "give_back"), versions)
 
     async def read(self, source: ClaimedSource) -> AsyncIterator[bytes]:
         """The spooled bytes of a claimed version, in pieces; nothing when the version was replaced meanwhile."""
@@ -126,6 +133,8 @@ class Ledger:
             if row is None:
                 return
             yield row[0]
+            if len(row[0]) < _PIECE_BYTES:
+                return
             piece += 1
 
     async def reject(self, source: ClaimedSource, reason: Reason) -> None:

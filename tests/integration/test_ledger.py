@@ -28,10 +28,13 @@ from context_chat_backend.domain import (
 )
 from context_chat_backend.errors import ModelUnavailable, SourceRejected, WaitingListFull
 from context_chat_backend.indexing.admission import Admissions
+from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.index import MAX_ATTEMPTS, Indexer
+from context_chat_backend.indexing.preparing import Preparation
+from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.ports import Vectors
-from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.chunks import Chunks, IndexedSource
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.search import Search, Weights
@@ -88,10 +91,13 @@ class Bench:
 
     async def settle_all(self) -> None:
         spaces = await spaces_of(self.database, self.embedder)
+        preparation = Preparation(
+            self.ledger, PlainParser(), spaces, folder=self.folder, chunk_tokens=200, chunk_overlap_tokens=20
+        )
+        chunks = Chunks(self.database)
         indexer = Indexer(
-            self.ledger, Chunks(self.database), PlainParser(), spaces, folder=self.folder,
-            chunk_tokens=200, chunk_overlap_tokens=20, workers=1, admitted=asyncio.Event(),
-        )  # fmt: skip
+            self.ledger, preparation, Embedding(spaces, chunks), Settling(chunks), workers=1, admitted=asyncio.Event()
+        )
         for source in await self.ledger.claim(100, LEASE):
             await indexer.settle(source)
 
@@ -180,7 +186,7 @@ async def test_a_lease_that_ends_makes_the_source_due_again(bench: Bench) -> Non
 async def test_a_prolonged_lease_holds(bench: Bench) -> None:
     await bench.admit()
     (source,) = await bench.ledger.claim(1, timedelta(seconds=0))
-    await bench.ledger.prolong(source, LEASE)
+    await bench.ledger.prolong([source], LEASE)
 
     assert await bench.ledger.claim(1, LEASE) == []
 
@@ -308,10 +314,9 @@ async def test_put_needs_one_vector_for_each_chunk(bench: Bench) -> None:
     await bench.admit()
     (source,) = await bench.ledger.claim(1, LEASE)
     space = await Spaces(bench.database).ensure(bench.embedder.space)
-    chunks = Chunks(bench.database)
+    one_vector = {space: np.ones((1, 64), np.float32)}
+    indexed = IndexedSource(source, [Chunk(0, "one"), Chunk(1, "two")], one_vector, b"")
 
-    with pytest.raises(ValueError, match="shorter"):
-        await chunks.put(
-            source, [Chunk(0, "one"), Chunk(1, "two")], {space: np.ones((1, 64), np.float32)}, content_digest=b""
-        )
-    assert await bench.states() == {"waiting": 1}  # rolled back as a whole
+    with pytest.raises(ValueError, match="2 chunks need as many vectors"):
+        await Chunks(bench.database).put([indexed])
+    assert await bench.states() == {"waiting": 1}

@@ -33,6 +33,10 @@ SELECT principal_id FROM access_member WHERE access_set_id = %(access_set_id)s
 INSERT INTO spool (source_id, version, piece, bytes)
 VALUES (%(source_id)s, %(version)s, %(piece)s, %(bytes)b)
 
+-- name: empty_spools
+-- Bodies that were indexed.
+DELETE FROM spool WHERE source_id = ANY (%(ids)s)
+
 -- name: empty_spool
 -- Bodies of versions nobody will index.
 DELETE FROM spool WHERE source_id = %(id)s
@@ -50,25 +54,38 @@ WITH due AS (
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
-UPDATE source SET attempts = attempts + 1, leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
+UPDATE source SET attempts = attempts + 1, started_at = now(),
+    leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
 FROM due WHERE source.id = due.id
-RETURNING source.id, ref, version, title, media_type, modified_at, attempts
+RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts
 
 -- name: prolong
--- A worker that is alive keeps its lease.
+-- A worker that is alive keeps its leases.
 UPDATE source SET leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
-WHERE id = %(id)s AND version = %(version)s AND state = 'waiting' AND leased_until IS NOT NULL
+WHERE (id, version) IN (SELECT * FROM unnest(%(ids)s::bigint[], %(versions)s::integer[]))
+  AND state = 'waiting' AND leased_until IS NOT NULL
+
+-- name: give_back
+-- A worker that stops has done nothing to these.
+UPDATE source SET leased_until = NULL, next_attempt_at = now(), attempts = greatest(attempts - 1, 0)
+WHERE (id, version) IN (SELECT * FROM unnest(%(ids)s::bigint[], %(versions)s::integer[]))
+  AND state = 'waiting' AND leased_until IS NOT NULL
 
 -- name: settle
--- Is this version still the one that is wanted? If so nobody changes it until this transaction ends.
-SELECT title FROM source WHERE id = %(id)s AND version = %(version)s AND state = 'waiting' FOR UPDATE
+-- Which versions are still the ones that are wanted? Nobody changes these until this transaction ends.
+SELECT id, title FROM source
+WHERE (id, version) IN (SELECT * FROM unnest(%(ids)s::bigint[], %(versions)s::integer[])) AND state = 'waiting'
+ORDER BY id FOR UPDATE
 
 -- name: indexed
--- The version answers from this commit on.
+-- The versions answer from this commit on.
 UPDATE source SET state = 'indexed', reason = NULL, priority = 0, leased_until = NULL, settled_at = now(),
-    indexed_modified_at = modified_at, content_digest = %(content_digest)s,
-    chunk_count = %(chunk_count)s
-WHERE id = %(id)s
+    indexed_modified_at = modified_at, content_digest = made.content_digest, chunk_count = made.chunk_count,
+    parser = made.parser, characters = made.characters, parse_ms = made.parse_ms, embed_ms = made.embed_ms
+FROM unnest(%(ids)s::bigint[], %(content_digests)s::bytea[], %(chunk_counts)s::integer[], %(parsers)s::text[],
+    %(characters)s::integer[], %(parse_ms)s::integer[], %(embed_ms)s::integer[])
+    AS made (id, content_digest, chunk_count, parser, characters, parse_ms, embed_ms)
+WHERE source.id = made.id
 
 -- name: reject
 -- Final for this version.
