@@ -16,6 +16,7 @@ from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.admission import Admissions
 from context_chat_backend.indexing.embedding import Embedding
+from context_chat_backend.indexing.excluding import keep_excluded
 from context_chat_backend.indexing.index import Indexer
 from context_chat_backend.indexing.preparing import Preparation
 from context_chat_backend.indexing.reembedding import Reembedding
@@ -38,10 +39,12 @@ from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.database import Database, install_schema
 from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.excluded import Excluded
 from context_chat_backend.store.indexes import SearchIndexes
 from context_chat_backend.store.leases import Leases
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.neighbours import Neighbours
+from context_chat_backend.store.overview import Overview
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces, StoredSpace
 from context_chat_backend.store.switch import Switch
@@ -61,6 +64,7 @@ class Backend:
     actions: Access
     admission: Admissions
     indexer: Indexer
+    overview: Overview
     switch: Switch
     spaces: SpacesInUse
     reembedding: Reembedding
@@ -161,7 +165,9 @@ class Backend:
             max_waiting_sources=config.indexing.waiting_sources_limit,
             max_waiting_bytes=config.indexing.waiting_bytes_limit,
             admitted=admitted,
+            exclusions=config.exclusions,
         )
+        self.overview = Overview(database)
         preparation = Preparation(
             self.ledger,
             parser,
@@ -188,7 +194,8 @@ class Backend:
             self._run(self.reembedding.keep_clean, "dropping embedding spaces")
             self._run(self.indexer.run, "indexing")
             self._run(lambda: keep_indexed(self.spaces, Tails(database), self.ledger), "indexing new vectors")
-            self._run(lambda: keep_swept(self.actions), "sweeping")
+            self._run(lambda: keep_swept(self.actions, self.overview), "sweeping")
+            self._run(lambda: keep_excluded(Excluded(database), config.exclusions), "excluding")
             self._run(lambda: keep_sampled(WordSample(database)), "sampling")
 
     async def _open_spaces(self, configured: Embedder, *, changing: bool) -> None:

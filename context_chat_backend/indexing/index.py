@@ -174,6 +174,7 @@ class Indexer:
             await self._embedding.vectors(prepared.texts, contents),
             prepared.content_digest,
             contents,
+            parser=prepared.parser,
             characters=prepared.characters,
             parse_ms=prepared.parse_ms,
             embed_ms=round(1000 * (time.perf_counter() - started)),

@@ -36,6 +36,7 @@ class Prepared:
     texts: Sequence[str]
     """What is embedded of each chunk."""
     content_digest: bytes
+    parser: str | None
     characters: int
     parse_ms: int
 
@@ -72,7 +73,7 @@ class Preparation:
             raise SourceRejected(Reason.EMPTY)
         texts = [embedded_text(source.title, chunk) for chunk in chunks]
         characters = sum(len(part.text) for part in document.parts)
-        return Prepared(source, chunks, texts, digest, characters, parse_ms)
+        return Prepared(source, chunks, texts, digest, document.parser, characters, parse_ms)
 
     async def _parse(self, source: ClaimedSource) -> tuple[Document, bytes, int]:
         """The document, the digest of its bytes, and how many milliseconds its parser took."""

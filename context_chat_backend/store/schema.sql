@@ -52,6 +52,10 @@ CREATE TABLE source (
     attempts integer NOT NULL DEFAULT 0,
     -- 1: somebody waits for it
     priority smallint NOT NULL DEFAULT 0,
+    -- among the sources of the same readers the highest is next: newer and smaller ones
+    precedence double precision NOT NULL DEFAULT 0,
+    -- to be indexed anew at the next delivery, whatever its time says
+    outdated boolean NOT NULL DEFAULT false,
     next_attempt_at timestamptz NOT NULL DEFAULT now(),
     leased_until timestamptz,
     -- of the version that answers now; NULL when none does
@@ -70,7 +74,8 @@ CREATE TABLE source (
     CHECK (state = 'gone' OR (ref IS NOT NULL AND access_set_id IS NOT NULL))
 );
 -- claim: what is due, most urgent first
-CREATE INDEX source_due ON source (priority DESC, next_attempt_at, id) WHERE state = 'waiting';
+CREATE INDEX source_urgent ON source (next_attempt_at) WHERE state = 'waiting' AND priority > 0;
+CREATE INDEX source_due ON source (access_set_id, precedence DESC, id) WHERE state = 'waiting';
 -- visible sources of a set, read from the index alone; also the check that a set is still in use
 CREATE INDEX source_by_access_set ON source (access_set_id, provider) INCLUDE (id, realm, chunk_count);
 CREATE INDEX source_by_provider ON source (realm, provider);

@@ -27,6 +27,7 @@ from context_chat_backend.domain import (
     SourceRef,
 )
 from context_chat_backend.errors import ModelUnavailable, SourceRejected, WaitingListFull
+from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.indexing.admission import Admissions
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.index import MAX_ATTEMPTS, Indexer
@@ -73,13 +74,21 @@ class BrokenEmbedder(HashingEmbedder):
 class Bench:
     """Ledger, admission and one indexing worker over one database."""
 
-    def __init__(self, database: Database, folder: Path, **limits: int) -> None:
+    def __init__(self, database: Database, folder: Path, exclusions: Exclusions | None = None, **limits: int) -> None:
         self.database, self.folder = database, folder
         self.ledger = Ledger(database)
         self.embedder = BrokenEmbedder(64)
         self.embedder.broken = False
         bounds = {"max_source_bytes": 1000, "max_waiting_sources": 100, "max_waiting_bytes": 10_000} | limits
-        self.admissions = Admissions(self.ledger, lambda kind, title: kind != "no", admitted=asyncio.Event(), **bounds)
+        self.admissions = Admissions(
+            self.ledger,
+            lambda kind, title: kind != "no",
+            max_source_bytes=bounds["max_source_bytes"],
+            max_waiting_sources=bounds["max_waiting_sources"],
+            max_waiting_bytes=bounds["max_waiting_bytes"],
+            admitted=asyncio.Event(),
+            exclusions=exclusions or Exclusions(),
+        )
 
     async def admit(self, text: str = "some words", item: str = "1", **changes: object) -> Admission:
         body = self.folder / "body"

@@ -2,13 +2,14 @@
 
 -- name: find
 -- A source that is being delivered again; nobody else changes it until this transaction ends.
-SELECT id, state::text, modified_at, title, access_set_id FROM source
+SELECT id, state::text, modified_at, title, access_set_id, outdated FROM source
 WHERE realm = %(realm)s AND ref = %(ref)s FOR UPDATE
 
 -- name: insert
 -- A source that is delivered for the first time.
-INSERT INTO source (realm, ref, provider, title, media_type, size, modified_at, access_set_id)
-VALUES (%(realm)s, %(ref)s, %(provider)s, %(title)s, %(media_type)s, %(size)s, %(modified_at)s, %(access_set_id)s)
+INSERT INTO source (realm, ref, provider, title, media_type, size, modified_at, access_set_id, precedence)
+VALUES (%(realm)s, %(ref)s, %(provider)s, %(title)s, %(media_type)s, %(size)s, %(modified_at)s, %(access_set_id)s,
+    %(precedence)s)
 ON CONFLICT (realm, ref) DO NOTHING
 RETURNING id
 
@@ -16,7 +17,7 @@ RETURNING id
 -- A newer version: it waits, the indexed one goes on answering.
 UPDATE source SET media_type = %(media_type)s, size = %(size)s, modified_at = %(modified_at)s,
     state = 'waiting', reason = NULL, version = version + 1, attempts = 0, next_attempt_at = now(),
-    leased_until = NULL, admitted_at = now(), settled_at = NULL
+    leased_until = NULL, admitted_at = now(), settled_at = NULL, precedence = %(precedence)s, outdated = false
 WHERE id = %(id)s
 RETURNING version
 
@@ -46,18 +47,34 @@ DELETE FROM spool WHERE source_id = %(id)s
 SELECT bytes FROM spool WHERE source_id = %(id)s AND version = %(version)s AND piece = %(piece)s
 
 -- name: claim
--- Lease what is due; with the lease it becomes due again.
-WITH due AS (
+-- Lease what is due; with the lease it becomes due again. First what somebody waits for. Then each access set in turn,
+-- beginning behind `after`, so that nobody's million files keep others waiting; of each set the newest and smallest.
+WITH RECURSIVE urgent AS (
     SELECT id FROM source
-    WHERE state = 'waiting' AND next_attempt_at <= now()
-    ORDER BY priority DESC, next_attempt_at, id
-    LIMIT %(limit)s
+    WHERE state = 'waiting' AND priority > 0 AND next_attempt_at <= now()
+    ORDER BY next_attempt_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
+), turns AS (
+    (SELECT access_set_id, 1 AS turn FROM source
+     WHERE state = 'waiting' AND access_set_id > %(after)s ORDER BY access_set_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT access_set_id FROM source
+            WHERE state = 'waiting' AND access_set_id > turns.access_set_id ORDER BY access_set_id LIMIT 1), turn + 1
+    FROM turns WHERE access_set_id IS NOT NULL AND turn < %(limit)s
+), in_turn AS (
+    SELECT next.id FROM turns CROSS JOIN LATERAL (
+        SELECT id FROM source
+        WHERE state = 'waiting' AND access_set_id = turns.access_set_id AND next_attempt_at <= now()
+        ORDER BY precedence DESC, id
+        LIMIT (SELECT 1 + %(limit)s / greatest(count(access_set_id), 1) FROM turns)
+        FOR UPDATE SKIP LOCKED) AS next
+), due AS (
+    SELECT id FROM urgent UNION (SELECT id FROM in_turn) LIMIT %(limit)s
 )
 UPDATE source SET attempts = attempts + 1, started_at = now(),
     leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
 FROM due WHERE source.id = due.id
-RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts
+RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts, access_set_id
 
 -- name: prolong
 -- A worker that is alive keeps its leases.
@@ -94,9 +111,8 @@ UPDATE source SET state = 'rejected', reason = %(reason)s, priority = 0, leased_
 WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
 
 -- name: drop_rejected
--- What a rejected source leaves behind.
-WITH rejected AS (SELECT id FROM source WHERE id = %(id)s AND state = 'rejected'),
-    spooled AS (DELETE FROM spool USING rejected WHERE source_id = rejected.id)
+-- What an older version leaves behind. The bytes are kept for a while, for another try (sql/overview.sql).
+WITH rejected AS (SELECT id FROM source WHERE id = %(id)s AND state = 'rejected')
 DELETE FROM chunk USING rejected WHERE source_id = rejected.id
 
 -- name: retry_later
