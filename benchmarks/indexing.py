@@ -1,69 +1,211 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Indexing rate over HTTP: `python -m benchmarks.indexing [--sources 200] [--embedding hashing] [--json]`.
+"""Indexing rate over HTTP: `python -m benchmarks.indexing --embedder instant|onnx|llama [--json]`.
 
-Pushes texts of 10 kB as Nextcloud does (25 in a request) to the real program and waits until all are indexed. With
-`--embedding hashing` the model costs nothing: what is left is the program. The reference indexed 33 such sources/s with
-an embedding that answered at once.
+Pushes texts of 10 kB as Nextcloud does (25 in a request) to the real program, waits until all are indexed, and asks for
+the last one. With `--embedder instant` the model costs nothing: what is left is the program. The reference indexed 33
+such sources/s with an embedding that answered at once. CPU time per source is printed by process and by step; the
+client that pushes shares the machine and is listed too.
+
+`--chunks 100000` fills the index before (benchmarks/corpus.py; with `instant` only); `--filled FOLDER` keeps the filled
+storage there for the next run. `--copies 3` pushes each text three times, under other names in other folders.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import random
 import shutil
+import sys
 import time
+from collections import defaultdict
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
+import psycopg
+
+from benchmarks.corpus import CHUNKS_PER_SOURCE, SPACE, Corpus
+from benchmarks.search import load
+from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.spaces import Spaces
 from tests.conftest import open_folder
 from tests.program import Program, part
 
 _REFERENCE_SOURCES_PER_SECOND = 33.0
 _BYTES = 10_000
+_CONFIGURATION = {"instant": "hashing", "onnx": "onnx", "llama": "llama"}
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sources", type=int, default=200)
-    parser.add_argument("--embedding", choices=("onnx", "hashing"), default="onnx")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--embedder", choices=tuple(_CONFIGURATION), default="instant")
+    parser.add_argument("--sources", type=int, default=2000)
+    parser.add_argument("--chunks", type=int, default=0)
+    parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--filled", type=Path)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if arguments.chunks and arguments.embedder != "instant":
+        parser.error("--chunks goes with --embedder instant: the vectors are made up")
     folder = open_folder()
-    (folder / "config.yaml").write_text(f"embedding:\n  {arguments.embedding}:\n", encoding="utf-8")
+    storage = folder / "storage"
     try:
-        with Program(folder) as program:
-            program.load([part("files__default: 0", b"warm the parsers and the model")])
-            program.wait_for_indexed(1)
-            result = measured(program, arguments.sources, arguments.embedding)
+        prepare(storage, arguments.chunks, arguments.filled)
+        (storage / "config.yaml").write_text(f"embedding:\n  {_CONFIGURATION[arguments.embedder]}:\n", encoding="utf-8")
+        bodies = [text() for _ in range(arguments.sources // arguments.copies)] * arguments.copies
+        result = run(storage, bodies, arguments.embedder, arguments.chunks)
     finally:
         shutil.rmtree(folder)
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        for name, value in result.items():
-            print(f"{name:>28}  {value}")
+    print(json.dumps(result) if arguments.json else table(result))
 
 
-def measured(program: Program, sources: int, embedding: str) -> dict[str, object]:
-    """Push `sources` texts, wait, and count."""
-    random.seed(7)
-    numbers = iter(range(1, sources + 1))
-    started = time.perf_counter()
-    while batch := list(islice(numbers, 25)):
-        program.load(part(f"files__default: {n}", text()) for n in batch).raise_for_status()
-    pushed = time.perf_counter() - started
-    program.wait_for_indexed(sources + 1, seconds=3600)
-    seconds = time.perf_counter() - started
+def prepare(storage: Path, chunks: int, filled: Path | None) -> None:
+    """A storage with so many chunks in its database, copied from `filled` where that is there."""
+    if filled is None or not filled.exists():
+        place = filled or storage
+        place.mkdir(mode=0o755)
+        if chunks:
+            asyncio.run(_fill(place, Corpus(chunks // CHUNKS_PER_SOURCE)))
+    if filled is not None:
+        shutil.copytree(filled, storage, symlinks=True, copy_function=_copy_with_owner)
+        for path in (filled, *filled.rglob("*")):
+            owner = path.lstat()
+            os.chown(storage / path.relative_to(filled), owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def _copy_with_owner(source: str, target: str) -> None:
+    shutil.copy2(source, target, follow_symlinks=False)
+
+
+async def _fill(storage: Path, corpus: Corpus) -> None:
+    server = EmbeddedPostgres(storage)
+    url = await server.start()
+    try:
+        await install_schema(url)
+        database = Database(url)
+        await database.open()
+        spaces = Spaces(database)
+        space = await spaces.ensure(SPACE)
+        await load(url, database, corpus, space)
+        async with database.transaction() as connection:  # ids were given, not drawn
+            await connection.execute("SELECT setval(pg_get_serial_sequence('source', 'id'), max(id)) FROM source")
+            await connection.execute("SELECT setval(pg_get_serial_sequence('chunk', 'id'), max(id)) FROM chunk")
+        await database.close()
+    finally:
+        await server.stop()
+
+
+def run(storage: Path, bodies: list[bytes], embedder: str, chunks: int) -> dict[str, Any]:
+    """Start the program, push, wait, search, stop; all figures."""
+    steps = storage / "steps.json"
+    command = ["-m", "benchmarks.service", *(["--instant"] if embedder == "instant" else []), str(steps)]
+    with Program(storage, command=command) as program:
+        program.load([part("files__warm: 0", b"warm the parsers and the model")])
+        program.wait_for_indexed(1 + chunks // CHUNKS_PER_SOURCE)
+        before = cpu_seconds(program)
+        result = measured(program, bodies, already=1 + chunks // CHUNKS_PER_SOURCE)
+        after = cpu_seconds(program)
+    per_source = {name: after[name] - before[name] for name in after}
+    known = {f"service: {name}": seconds for name, seconds in json.loads(steps.read_text(encoding="utf-8")).items()}
+    per_source["service: HTTP, spooling, the rest"] = per_source.pop("service") - sum(known.values())
+    milliseconds = {name: round(1000 * s / len(bodies), 2) for name, s in sorted((per_source | known).items())}
     return {
-        "embedding": embedding,
-        "sources": sources,
+        "embedder": embedder,
+        "chunks_before": chunks,
+        "sources": len(bodies),
+        **result,
+        "cpu_milliseconds_per_source": milliseconds | {"all": round(sum(milliseconds.values()), 2)},
+    }
+
+
+def measured(program: Program, bodies: list[bytes], already: int) -> dict[str, Any]:
+    """Push the texts, wait, and count."""
+    requests = []
+    numbers = iter(enumerate(bodies))
+    while batch := list(islice(numbers, 25)):
+        requests.append([part(f"files__new: {n}", body, title=f"files/{n}/{n}.txt") for n, body in batch])
+    started = time.perf_counter()
+    for request in requests:
+        program.load(request).raise_for_status()
+    pushed = time.perf_counter() - started
+    program.wait_for_indexed(already + len(bodies), seconds=3600)
+    seconds = time.perf_counter() - started
+    sentence = bodies[-1].decode().split("\n")[3]
+    found = program.search("alice", sentence, limit=20)
+    chunks = asyncio.run(count_chunks(program))
+    return {
         "seconds_until_acknowledged": round(pushed, 2),
         "seconds_until_indexed": round(seconds, 2),
-        "sources_per_second": round(sources / seconds, 1),
-        "kB_per_second": round(sources * _BYTES / seconds / 1000, 1),
-        "ratio_to_reference": round(sources / seconds / _REFERENCE_SOURCES_PER_SECOND, 2),
+        "sources_per_second": round(len(bodies) / seconds, 1),
+        "chunks_per_second": round(chunks / seconds, 1),
+        "searchable_at_once": f"files__new: {len(bodies) - 1}" in found,
+        "ratio_to_reference": round(len(bodies) / seconds / _REFERENCE_SOURCES_PER_SECOND, 2),
     }
+
+
+async def count_chunks(program: Program) -> int:
+    """How many chunks were made of what was pushed."""
+    server = EmbeddedPostgres(program.storage)
+    async with await psycopg.AsyncConnection.connect(await server.start()) as connection:
+        rows = await connection.execute("SELECT sum(chunk_count) FROM source WHERE provider = 'files__new'")
+        row = await rows.fetchone()
+    await server.stop()
+    return int(row[0]) if row else 0
+
+
+def cpu_seconds(program: Program) -> dict[str, float]:
+    """CPU time so far of the client, the service, its parser processes and the database."""
+    assert program.process is not None
+    stats = {int(path.name): _stat(path) for path in Path("/proc").glob("[0-9]*")}
+    service = program.process.pid
+    database = _postmaster(program.storage, stats)
+    seconds = defaultdict(float, client=time.process_time())
+    for pid, stat in stats.items():
+        if stat is None:
+            continue
+        parent, own, buried, title = stat
+        if pid == service:
+            seconds["service"] += own
+            seconds["parsers"] += buried  # those that were replaced
+        elif pid == database:
+            seconds["database, background"] += own + buried
+        elif parent == service:
+            seconds["parsers"] += own + buried
+        elif parent == database:
+            seconds["database, sessions" if "context_chat" in title else "database, background"] += own
+    return seconds
+
+
+def _stat(path: Path) -> tuple[int, float, float, str] | None:
+    """Parent, own CPU seconds, those of dead children, and command line of a process; None when it is gone."""
+    try:
+        fields = (path / "stat").read_text().rpartition(")")[2].split()
+        title = (path / "cmdline").read_text(errors="replace")
+    except OSError:
+        return None
+    own, buried = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
+    return int(fields[1]), own / _TICKS, buried / _TICKS, title
+
+
+def _postmaster(storage: Path, stats: dict[int, Any]) -> int:
+    """The server whose data lie in this storage."""
+    for pid, stat in stats.items():
+        if stat is not None and "postgres" in stat[3] and str(storage) in stat[3]:
+            return pid
+    sys.exit("the database server of the program was not found")
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures, one a line."""
+    lines = [f"{name:>40}  {value}" for name, value in result.items() if not isinstance(value, dict)]
+    lines += [f"{name:>40}  {value} ms" for name, value in result["cpu_milliseconds_per_source"].items()]
+    return "\n".join(lines)
 
 
 def text() -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from context_chat_backend import __version__
 from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, ModelChoice, read_yaml
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -102,6 +103,7 @@ class Config:
     llm: ModelChoice
     reranker: ModelChoice
     indexing: IndexingSettings
+    exclusions: Exclusions
     log_level: str
     warnings: tuple[str, ...] = ()
     """What was ignored or mapped, one sentence each."""
@@ -143,6 +145,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         llm=reader.model("llm"),
         reranker=reader.model("reranker"),
         indexing=_indexing(reader, cores),
+        exclusions=reader.exclusions(),
         log_level=reader.log_level(),
         warnings=reader.finish(),
     )

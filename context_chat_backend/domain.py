@@ -117,6 +117,7 @@ class Reason(StrEnum):
     PARSER_DIED = "its parser crashed"
     PARSER_TIMEOUT = "its parser took too long"
     TOO_MUCH_TEXT = "too much text"
+    EXCLUDED = "excluded"
     EMBEDDING_DOWN = "embedding not available"
     INTERNAL = "internal error"
 
@@ -126,6 +127,7 @@ class ClaimedSource:
     """A waiting source that a worker has leased."""
 
     id: int
+    realm: str
     ref: SourceRef
     version: int
     title: str
@@ -162,6 +164,8 @@ class Document:
     parts: tuple[Part, ...]
     title: str | None = None
     """The title the document gives itself, where it does."""
+    parser: str | None = None
+    """What read it, by the name of the format."""
 
 
 @dataclass(frozen=True, slots=True)

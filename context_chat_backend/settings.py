@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.exclusions import Exclusions, read_exclusions
 
 MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
     "vectordb": {"pgvector": {"connection": str}},
@@ -193,6 +194,10 @@ class KeyReader:
                 self._left.setdefault(new, max(value // units, NUMBERS[new][1]))
                 self.warn(f"{old} is called {new} here and is read as {self._left[new]}")
 
+    def exclusions(self) -> Exclusions:
+        """The rules below `exclude`."""
+        return read_exclusions(self._left.pop("exclude", None))
+
     def log_level(self) -> str:
         """`log_level`, else what `debug` says."""
         debug = self.switch("debug")
@@ -206,7 +211,7 @@ class KeyReader:
         for key in WITHOUT_EFFECT:
             if self._left.pop(key, None) is not None:
                 self.warn(f"{key} has no effect here")
-        known = (*MODELS, "disable_aaa", "debug", "log_level", *NUMBERS, *MAPPED, *WITHOUT_EFFECT)
+        known = (*MODELS, "exclude", "disable_aaa", "debug", "log_level", *NUMBERS, *MAPPED, *WITHOUT_EFFECT)
         for key in self._left:
             raise ConfigurationError(_unknown(str(key), str(key), known))
         return tuple(self._warnings)

@@ -15,9 +15,14 @@ from context_chat_backend.domain import Answer, EmbeddingSpace, FoundSource, Pas
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.admission import Admissions
+from context_chat_backend.indexing.embedding import Embedding
+from context_chat_backend.indexing.excluding import keep_excluded
 from context_chat_backend.indexing.index import Indexer
+from context_chat_backend.indexing.preparing import Preparation
 from context_chat_backend.indexing.reembedding import Reembedding
+from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.indexing.sweeping import keep_sampled, keep_swept
+from context_chat_backend.indexing.tails import keep_indexed
 from context_chat_backend.indexing.urgency import wait_for_scope
 from context_chat_backend.inference.embedding import build_embedder
 from context_chat_backend.inference.language import build_language_model
@@ -34,13 +39,16 @@ from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.database import Database, install_schema
 from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.excluded import Excluded
 from context_chat_backend.store.indexes import SearchIndexes
 from context_chat_backend.store.leases import Leases
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.neighbours import Neighbours
+from context_chat_backend.store.overview import Overview
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces, StoredSpace
 from context_chat_backend.store.switch import Switch
+from context_chat_backend.store.tails import Tails
 from context_chat_backend.store.words import WordSample
 
 _CANCEL_SECONDS = 1.0
@@ -56,6 +64,7 @@ class Backend:
     actions: Access
     admission: Admissions
     indexer: Indexer
+    overview: Overview
     switch: Switch
     spaces: SpacesInUse
     reembedding: Reembedding
@@ -156,15 +165,23 @@ class Backend:
             max_waiting_sources=config.indexing.waiting_sources_limit,
             max_waiting_bytes=config.indexing.waiting_bytes_limit,
             admitted=admitted,
+            exclusions=config.exclusions,
         )
-        self.indexer = Indexer(
+        self.overview = Overview(database)
+        preparation = Preparation(
             self.ledger,
-            Chunks(database),
             parser,
             self.spaces,
             folder=temporary,
             chunk_tokens=config.indexing.chunk_tokens,
             chunk_overlap_tokens=config.indexing.chunk_overlap_tokens,
+        )
+        chunks = Chunks(database)
+        self.indexer = Indexer(
+            self.ledger,
+            preparation,
+            Embedding(self.spaces, chunks),
+            Settling(chunks),
             workers=config.indexing.parser_processes + 2,
             admitted=admitted,
         )
@@ -176,7 +193,9 @@ class Backend:
             self._run(self.reembedding.run, "re-embedding")
             self._run(self.reembedding.keep_clean, "dropping embedding spaces")
             self._run(self.indexer.run, "indexing")
-            self._run(lambda: keep_swept(self.actions), "sweeping")
+            self._run(lambda: keep_indexed(self.spaces, Tails(database), self.ledger), "indexing new vectors")
+            self._run(lambda: keep_swept(self.actions, self.overview), "sweeping")
+            self._run(lambda: keep_excluded(Excluded(database), config.exclusions), "excluding")
             self._run(lambda: keep_sampled(WordSample(database)), "sampling")
 
     async def _open_spaces(self, configured: Embedder, *, changing: bool) -> None:

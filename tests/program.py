@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -50,8 +50,11 @@ def part(ref: str, body: bytes, users: str = "alice", **changes: str) -> bytes:
 class Program:
     """`main.py` in a process of its own, on a free port, with its own storage."""
 
-    def __init__(self, storage: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, storage: Path, environment: Mapping[str, str] | None = None, command: Sequence[str] = ("main.py",)
+    ) -> None:
         self.storage = storage
+        self._command = command
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
@@ -77,7 +80,7 @@ class Program:
         self.storage.mkdir(parents=True, exist_ok=True)
         with (self.storage / "output.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "main.py"], cwd=ROOT, env=self.environment, stdout=output, stderr=output
+                [sys.executable, *self._command], cwd=ROOT, env=self.environment, stdout=output, stderr=output
             )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

@@ -25,9 +25,10 @@ from context_chat_backend.cli import index as local_files
 from context_chat_backend.cli.evaluate import evaluate
 from context_chat_backend.cli.serve import serve as serve_until_stopped
 from context_chat_backend.cli.show import complaints, console, place, show_answer
+from context_chat_backend.cli.sources import show_sources
 from context_chat_backend.cli.start import ROOT, open_backend, read_configuration
 from context_chat_backend.cli.status import show_status
-from context_chat_backend.domain import Principal, Question, Realm
+from context_chat_backend.domain import Principal, Question, Realm, Reason
 from context_chat_backend.errors import ConfigurationError, ContextChatError, InvalidRequest, StartError
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.wiring import Backend
@@ -44,6 +45,8 @@ app.add_typer(indexes, name="indexes")
 app.command()(evaluate)
 
 User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]
+Source = Annotated[str | None, typer.Argument(help="A source by its id; all where it is missing.")]
+Provider = Annotated[str | None, typer.Option("--provider", help="Of this provider alone: app__provider.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -164,12 +167,49 @@ def search(
 
 
 @app.command()
-def status(as_json: Json = False) -> int:
-    """How many sources are in which state, and why some were rejected."""
+def status(
+    source: Annotated[str | None, typer.Argument(help="A source by its id, its title or a part of that.")] = None,
+    as_json: Json = False,
+) -> int:
+    """How many sources are in which state, how fast it goes, and why some were rejected; or all about one source."""
 
     async def work(backend: Backend) -> int:
+        if source is not None:
+            return 0 if await show_sources(backend, source, as_json=as_json) else NOT_WELL
         await show_status(backend, as_json=as_json)
         return 0
+
+    return _with_backend(work)
+
+
+@app.command()
+def retry(
+    source: Source = None,
+    provider: Provider = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Rejected, or failed, for this reason.")] = None,
+) -> int:
+    """Try rejected sources again, and at once those that wait after a failed attempt."""
+    if reason is not None and reason not in set(Reason):
+        raise InvalidRequest(f"--reason: there is no such reason; there are: {', '.join(sorted(Reason))}")
+
+    async def work(backend: Backend) -> int:
+        retried = await backend.overview.retry(ref=source, provider=provider, reason=reason)
+        console.print(f"{retried.due} are tried again; the service does it while it runs.")
+        if retried.to_be_delivered:
+            console.print(f"{retried.to_be_delivered} are tried when they are delivered again: their bytes are gone.")
+        return 0 if retried.due else NOT_WELL
+
+    return _with_backend(work)
+
+
+@app.command()
+def reindex(source: Source = None, provider: Provider = None) -> int:
+    """Index sources anew at their next delivery, though they have not changed; until then they go on answering."""
+
+    async def work(backend: Backend) -> int:
+        count = await backend.overview.reindex(ref=source, provider=provider)
+        console.print(f"{count} are indexed anew when they are delivered again.")
+        return 0 if count else NOT_WELL
 
     return _with_backend(work)
 

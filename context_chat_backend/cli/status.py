@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from context_chat_backend.cli.show import console
 from context_chat_backend.indexing.reembedding import Filling
+from context_chat_backend.indexing.status import IndexingStatus, indexing_status
 from context_chat_backend.wiring import Backend
 
 
@@ -16,19 +18,36 @@ async def show_status(backend: Backend, *, as_json: bool) -> None:
 
     Raises DatabaseUnavailable.
     """
-    states = await backend.ledger.count_states()
+    known = await indexing_status(backend.overview)
     rejected = await backend.ledger.rejected()
     embedding = await embedding_status(backend)
     if as_json:
         reasons = [{"source": r.ref, "title": r.title, "reason": r.reason} for r in rejected]
-        print(json.dumps({"states": states, "rejected": reasons, "embedding": asdict(embedding)}, ensure_ascii=False))
+        by_reason = {"rejected_by_reason": known.rejected}
+        told = asdict(known) | by_reason | {"rejected": reasons, "embedding": asdict(embedding)}
+        print(json.dumps(told, ensure_ascii=False))
         return
-    for state in ("indexed", "waiting", "rejected"):
-        console.print(f"{state:>9} {states.get(state, 0)}")
-    for line in embedding.lines:
-        console.print(f"embedding {line}", markup=False)
+    for line in (*_lines(known), *(f"embedding {line}" for line in embedding.lines)):
+        console.print(line, markup=False)
     for source in rejected:
         console.print(f"  {source.title or source.ref}: {source.reason}", markup=False)
+
+
+def _lines(known: IndexingStatus) -> Iterator[str]:
+    """What people read: states, providers where there are several, the pace, what fails and what is slow."""
+    for state in ("indexed", "waiting", "rejected"):
+        yield f"{state:>9} {known.states.get(state, 0)}"
+    if len(known.providers) > 1:
+        for provider, counts in known.providers.items():
+            yield f"  {provider}: {', '.join(f'{count} {state}' for state, count in counts.items())}"
+    if known.seconds_left is not None:
+        yield f"     pace {known.sources_per_second} a second, {_duration(known.seconds_left)} left"
+    for reason, count in known.failing.items():
+        yield f"  failing {count} are tried again: {reason}"
+    for reason, count in known.rejected.items():
+        yield f" rejected {count}: {reason}"
+    for source in known.slowest:
+        yield f"     slow {source.title or source.ref}: read {source.parse_ms} ms, embedded {source.embed_ms or 0} ms"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from context_chat_backend.domain import Admission, Delivery, Reason
 from context_chat_backend.errors import SourceRejected, WaitingListFull
+from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.store.ledger import Ledger, Waiting
+
+EVERYTHING_WANTED = Exclusions()
 
 _COUNT_SECONDS = 1.0
 """How long a count of the waiting list is trusted; between counts what is admitted here is added."""
@@ -28,6 +31,7 @@ class Admissions:
         max_waiting_sources: int,
         max_waiting_bytes: int,
         admitted: asyncio.Event,
+        exclusions: Exclusions = EVERYTHING_WANTED,
     ) -> None:
         """`accepts` says of media type and title whether there is a parser; `admitted` is set after each admission."""
         self._ledger = ledger
@@ -35,6 +39,7 @@ class Admissions:
         self._max_source_bytes = max_source_bytes
         self._max_waiting = Waiting(max_waiting_sources, max_waiting_bytes)
         self._admitted = admitted
+        self._exclusions = exclusions
         self._waiting = Waiting(0, 0)
         self._counted_at = float("-inf")
 
@@ -72,6 +77,15 @@ class Admissions:
             return Reason.EMPTY
         if size > self._max_source_bytes:
             return Reason.TOO_LARGE
+        if self._exclusions.leave_out(
+            path=delivery.title,
+            media_type=delivery.media_type,
+            provider=delivery.ref.provider,
+            size=size,
+            modified_at=delivery.modified_at,
+            now=delivery.received_at,
+        ):
+            return Reason.EXCLUDED
         return None if self._accepts(delivery.media_type, delivery.title) else Reason.UNSUPPORTED
 
     async def _has_room(self) -> bool:

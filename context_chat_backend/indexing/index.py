@@ -1,112 +1,82 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The way of a document: claim, read, parse, chunk, embed, put, verdict.
 
-Workers share nothing but the ledger, so any number of them, in any number of processes, may run at once.
+Sources go this way side by side, each at its own pace; the steps that are cheaper together (embed, put) join whatever
+is ready. Processes share nothing but the ledger, so any number of them may run at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
-import tempfile
-from collections.abc import Sequence
+import time
 from datetime import timedelta
-from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-
-from context_chat_backend.domain import Chunk, ClaimedSource, Document, Location, Reason
+from context_chat_backend.domain import ClaimedSource, Reason
 from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, SourceRejected
-from context_chat_backend.indexing.chunking import header, split
+from context_chat_backend.indexing.embedding import Embedding
+from context_chat_backend.indexing.preparing import Preparation, Prepared
+from context_chat_backend.indexing.room import Room
+from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.logs import get_logger
-from context_chat_backend.ports import Embedder, Vectors
-from context_chat_backend.spaces import SpacesInUse
-from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.chunks import IndexedSource, content_of
 from context_chat_backend.store.ledger import Ledger
-from context_chat_backend.store.spaces import StoredSpace
 
-LEASE = timedelta(minutes=10)
-"""Longer than any step between two prolongations may take; after it, work of a dead process is done again."""
+LEASE = timedelta(minutes=2)
+"""Leases of what is under way are prolonged long before; after it, work of a dead process is done again."""
 
 MAX_ATTEMPTS = 5
 """After this many attempts that ended without a verdict a source is rejected, with its reason, until delivered anew."""
 
-_EMBED_AT_ONCE = 64
+_MAX_UNDER_WAY = 64
+_CLAIM_WHEN_FREE = 16
+"""Sources are claimed several at a time; the others keep everybody busy until then."""
+_MAX_CHUNKS_UNDER_WAY = 4000
+"""Between parsing and verdict; with their vectors some 20 MB."""
 _IDLE_SECONDS = 2.0
+_SECONDS_WITHOUT_DATABASE = 2.0
+_STOP_SECONDS = 2.0
 _log = get_logger(__name__)
 
 
-class Parser(Protocol):
-    """What turns bytes into a document; parsing/sandbox.py in the product."""
-
-    async def parse(self, content: Path, media_type: str, title: str) -> Document:
-        """The document in the file `content`. Raises SourceRejected."""
-        ...
-
-
 class Indexer:
-    """Workers that settle what waits."""
+    """Settles what waits."""
 
     def __init__(
         self,
         ledger: Ledger,
-        chunks: Chunks,
-        parser: Parser,
-        spaces: SpacesInUse,
+        preparation: Preparation,
+        embedding: Embedding,
+        settling: Settling,
         *,
-        folder: Path,
-        chunk_tokens: int,
-        chunk_overlap_tokens: int,
         workers: int,
         admitted: asyncio.Event,
     ) -> None:
-        """`folder` takes bodies while they are parsed; `admitted` is set when there may be work.
-
-        `chunk_tokens` is how long a chunk with its header may be; what the model does not read is left out of it.
-        """
+        """`workers` sources are read, parsed and cut at once; `admitted` is set when there may be work."""
         self._ledger = ledger
-        self._chunks = chunks
-        self._parser = parser
-        self._spaces = spaces
-        self._folder = folder
-        self._chunk_tokens = chunk_tokens
-        self._chunk_overlap_tokens = chunk_overlap_tokens
-        self._workers = workers
+        self._preparation = preparation
+        self._embedding = embedding
+        self._settling = settling
+        self._preparing = asyncio.Semaphore(workers)
+        self._chunks_under_way = Room(_MAX_CHUNKS_UNDER_WAY)
         self._admitted = admitted
         self._settled = asyncio.Condition()
+        self._under_way: dict[int, ClaimedSource] = {}
 
     async def run(self) -> None:
-        """Index until cancelled. What a cancelled worker had claimed is due again when its lease ends."""
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(self._workers):
-                workers.create_task(self._work())
+        """Index until cancelled; what is under way then is due again at once."""
+        try:
+            async with asyncio.TaskGroup() as work:
+                work.create_task(self._keep_leases())
+                await self._claim(work)
+        finally:
+            await self._give_back()
 
     async def wait_for_verdict(self, timeout_seconds: float) -> None:
         """Return when some source was settled by this process, or after `timeout_seconds`."""
         try:
             async with asyncio.timeout(timeout_seconds), self._settled:
                 await self._settled.wait()
-        except TimeoutError:
-            return
-
-    async def _work(self) -> None:
-        while True:
-            try:
-                claimed = await self._ledger.claim(1, LEASE)
-                if claimed:
-                    await self.settle(claimed[0])
-                    continue
-            except DatabaseUnavailable as error:
-                _log.warning("indexing_waits_for_database", error=str(error))
-            await self._wait_for_work()
-
-    async def _wait_for_work(self) -> None:
-        self._admitted.clear()
-        try:
-            async with asyncio.timeout(_IDLE_SECONDS):
-                await self._admitted.wait()
         except TimeoutError:
             return
 
@@ -131,69 +101,84 @@ class Indexer:
             async with self._settled:
                 self._settled.notify_all()
 
-    async def _index(self, source: ClaimedSource) -> None:
-        with tempfile.NamedTemporaryFile(dir=self._folder, prefix="parse-") as content:
-            digest = hashlib.sha256()
-            async for piece in self._ledger.read(source):
-                content.write(piece)
-                digest.update(piece)
-            content.flush()
-            document = await self._parser.parse(Path(content.name), source.media_type, source.title)
-        chunks = await asyncio.to_thread(self._split, document, source.title)
-        if not chunks:
-            raise SourceRejected(Reason.EMPTY)
-        vectors = await self._embed(source, chunks)
-        if await self._chunks.put(source, chunks, vectors, content_digest=digest.digest()):
-            _log.info("source_indexed", source_id=source.id, version=source.version, chunks=len(chunks))
-
-    def _split(self, document: Document, title: str) -> Sequence[Chunk]:
-        """Chunks no live model would cut, measured in tokens of the one that is to answer in the long run."""
-        usable = [space.embedder for space in self._spaces.live if space.embedder is not None]
-        if not usable:
-            raise ModelUnavailable("the embedding model that answers cannot be used here")
-        return split(
-            document,
-            title,
-            usable[-1].token_starts,
-            max_tokens=min(self._chunk_tokens, *(embedder.max_tokens for embedder in usable)),
-            overlap_tokens=self._chunk_overlap_tokens,
-        )
-
-    async def _embed(self, source: ClaimedSource, chunks: Sequence[Chunk]) -> dict[StoredSpace, Vectors]:
-        """Vectors of the chunks in the live spaces; where the model of one is down it gets them later.
-
-        Raises ModelUnavailable when no model answers.
-        """
-        texts = [embedded_text(source.title, chunk) for chunk in chunks]
-        vectors: dict[StoredSpace, Vectors] = {}
-        down: ModelUnavailable | None = None
-        for space in self._spaces.live:
-            if space.embedder is None:
-                continue
+    async def _claim(self, work: asyncio.TaskGroup) -> None:
+        while True:
+            while (free := _MAX_UNDER_WAY - len(self._under_way)) < _CLAIM_WHEN_FREE:
+                await self.wait_for_verdict(_IDLE_SECONDS)
+            self._admitted.clear()
             try:
-                vectors[space.stored] = await self._embed_in(space.embedder, source, texts)
-            except ModelUnavailable as error:
-                down = error
-        if down is not None and not vectors:
-            raise down
-        return vectors
+                claimed = await self._ledger.claim(free, LEASE)
+            except DatabaseUnavailable as error:
+                _log.warning("indexing_waits_for_database", error=str(error))
+                claimed = []
+            for source in claimed:
+                self._under_way[source.id] = source
+                work.create_task(self._work(source))
+            if len(claimed) < free:
+                await self._wait_for_work()
 
-    async def _embed_in(self, embedder: Embedder, source: ClaimedSource, texts: Sequence[str]) -> Vectors:
-        """Vectors in one space; the lease is kept while a long document is embedded."""
-        vectors = []
-        for start in range(0, len(texts), _EMBED_AT_ONCE):
-            if start:
-                await self._ledger.prolong(source, LEASE)
-            vectors.append(await embedder.embed_passages(texts[start : start + _EMBED_AT_ONCE]))
-        return np.concatenate(vectors)
+    async def _wait_for_work(self) -> None:
+        try:
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await self._admitted.wait()
+        except TimeoutError:
+            return
 
+    async def _work(self, source: ClaimedSource) -> None:
+        """Settle a source. While the database is gone it is kept, and done again when it is back."""
+        while True:
+            try:
+                await self.settle(source)
+            except DatabaseUnavailable as error:
+                _log.warning("settling_waits_for_database", source_id=source.id, error=str(error))
+                await asyncio.sleep(_SECONDS_WITHOUT_DATABASE)
+                continue
+            del self._under_way[source.id]
+            return
 
-def embedded_text(title: str, chunk: Chunk) -> str:
-    """What is embedded of a chunk: the file name and the heading say what the text is about (ruling 9)."""
-    location = chunk.location
-    if location.heading is not None and location.heading in chunk.text:
-        location = Location()  # the first chunk below a heading begins with it
-    return "\n".join(text for text in (header(title, location), chunk.text) if text)
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / 4)
+            try:
+                await self._ledger.prolong(list(self._under_way.values()), LEASE)
+            except DatabaseUnavailable:
+                continue  # whoever takes them over meanwhile does the same work
+
+    async def _give_back(self) -> None:
+        """What was under way is due at once, without this attempt: the process stops, the source is not at fault."""
+        await self._embedding.close()
+        await self._settling.close()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._ledger.give_back(list(self._under_way.values()))
+        except (DatabaseUnavailable, TimeoutError):
+            return  # it is due when its lease ends
+
+    async def _index(self, source: ClaimedSource) -> None:
+        async with self._preparing:
+            prepared = await self._preparation.prepare(source)
+            await self._chunks_under_way.enter(len(prepared.chunks))
+        try:
+            if await self._settling.put(await self._embed(prepared)):
+                _log.info("source_indexed", source_id=source.id, version=source.version, chunks=len(prepared.chunks))
+        finally:
+            await self._chunks_under_way.leave(len(prepared.chunks))
+
+    async def _embed(self, prepared: Prepared) -> IndexedSource:
+        source = prepared.source
+        contents = [content_of(source.realm, text) for text in prepared.texts]
+        started = time.perf_counter()
+        return IndexedSource(
+            source,
+            prepared.chunks,
+            await self._embedding.vectors(prepared.texts, contents),
+            prepared.content_digest,
+            contents,
+            parser=prepared.parser,
+            characters=prepared.characters,
+            parse_ms=prepared.parse_ms,
+            embed_ms=round(1000 * (time.perf_counter() - started)),
+        )
 
 
 def _back_off(attempts: int) -> timedelta:

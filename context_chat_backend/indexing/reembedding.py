@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from context_chat_backend.domain import Chunk
 from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable
-from context_chat_backend.indexing.index import embedded_text
+from context_chat_backend.indexing.preparing import embedded_text
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Embedder, Vectors
 from context_chat_backend.spaces import SpaceInUse, SpacesInUse

@@ -12,6 +12,7 @@ import time
 from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.logs import get_logger
 from context_chat_backend.store.access import Access
+from context_chat_backend.store.overview import Overview
 from context_chat_backend.store.words import WordSample
 
 _SECONDS_BETWEEN = 5.0
@@ -20,7 +21,7 @@ _SECONDS_BETWEEN_SAMPLES = 30.0
 _log = get_logger(__name__)
 
 
-async def keep_swept(actions: Access) -> None:
+async def keep_swept(actions: Access, overview: Overview) -> None:
     """Sweep until cancelled."""
     sets_swept_at = float("-inf")
     while True:
@@ -28,6 +29,7 @@ async def keep_swept(actions: Access) -> None:
             swept = await actions.sweep_sources()
             if swept or time.monotonic() - sets_swept_at > _SECONDS_BETWEEN_SETS:
                 await actions.sweep_sets()
+                await overview.drop_kept()
                 sets_swept_at = time.monotonic()
         except DatabaseUnavailable as error:
             _log.warning("sweeping_waits_for_database", error=str(error))

@@ -31,7 +31,7 @@ def parse(content: Path, media_type: str) -> Document:
         raise SourceRejected(Reason.EMPTY)
     if sum(len(part.text) for part in parts) > MAX_CHARACTERS:
         raise SourceRejected(Reason.TOO_MUCH_TEXT)
-    return Document(tuple(parts), document.title)
+    return Document(tuple(parts), document.title, document.parser)
 
 
 def _clean(text: str) -> str:

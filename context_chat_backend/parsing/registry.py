@@ -11,6 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from context_chat_backend.domain import Document, Reason
 from context_chat_backend.errors import SourceRejected
@@ -117,7 +118,7 @@ def accepts(media_type: str, title: str) -> bool:
 def read(content: bytes, media_type: str) -> Document:
     """The document in `content`. Raises SourceRejected."""
     kind = sniff(content, _bare(media_type))
-    return _READERS[kind](content, kind)
+    return replace(_READERS[kind](content, kind), parser=kind)
 
 
 def sniff(content: bytes, declared: str) -> str:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Put: the chunks of one version of one source, their words and vectors, in the transaction that settles it."""
+"""Put: chunks of versions of sources, their words and vectors, in the transaction that settles them."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,55 +32,61 @@ class Embedded:
     """The largest id among them."""
 
 
+@dataclass(frozen=True, slots=True)
+class IndexedSource:
+    """What was made of one version of a source."""
+
+    source: ClaimedSource
+    chunks: Sequence[Chunk]
+    vectors: Mapping[StoredSpace, NDArray[np.float32]]
+    """For each space an array of shape (len(chunks), dimension), one vector of length 1 for each chunk."""
+    content_digest: bytes
+    """Of the bytes."""
+    contents: Sequence[UUID] | None = None
+    """Of what was embedded of each chunk: see `content_of`. None: not to be reused."""
+    parser: str | None = None
+    characters: int | None = None
+    parse_ms: int | None = None
+    embed_ms: int | None = None
+
+
+def content_of(realm: str, embedded: str) -> UUID:
+    """What is equal where the same text is embedded for sources of one realm: vectors cross no realm (ruling 9)."""
+    return UUID(bytes=hashlib.sha256(f"{realm}\x00{embedded}".encode()).digest()[:16])
+
+
 class Chunks:
     """The chunks of all sources."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def put(
-        self,
-        source: ClaimedSource,
-        chunks: Sequence[Chunk],
-        vectors: Mapping[StoredSpace, NDArray[np.float32]],
-        *,
-        content_digest: bytes,
-    ) -> bool:
-        """Replace what is indexed of `source` by `chunks`, drop its spooled bytes, settle it as indexed.
+    async def put(self, indexed: Sequence[IndexedSource]) -> set[int]:
+        """Replace what is indexed of these sources, drop their spooled bytes, settle them as indexed.
 
-        `vectors` has for each space an array of shape (len(chunks), dimension), one vector of length 1 for each chunk;
-        spaces that are not live are passed over, and in live ones without vectors the chunks are embedded later. The
-        old version answers until the commit. Returns False, and changes nothing, when the version was replaced or
-        deleted meanwhile. Raises DatabaseUnavailable.
+        Vectors in spaces that are not live are passed over; in live ones without vectors the chunks are embedded later.
+        The old versions answer until the commit. Returns the ids of the sources that were settled: a version that was
+        replaced or deleted meanwhile is none of them, and changes nothing. Raises DatabaseUnavailable.
         """
-        async with self._database.transaction() as connection:
+        for one in indexed:
+            _check(one)
+        async with self._database.transaction(lasting=False) as connection:
             live = await storing_vectors(connection)
-            version = {"id": source.id, "version": source.version}
-            settled = await (await connection.execute(statement("ledger", "settle"), version)).fetchone()
-            if settled is None:
-                return False
-            await connection.execute(statement("chunks", "delete"), {"source_id": source.id})
-            ids = await _insert_chunks(connection, source.id, chunks)
-            written = [
-                WrittenChunk(id_, chunk.language, chunk.location.heading, chunk.text)
-                for id_, chunk in zip(ids, chunks, strict=True)
-            ]
-            await put_words(connection, source.id, settled[0], written)  # the title may have changed since the claim
-            for space, rows in vectors.items():
-                if space.id in live:
-                    await _copy_vectors(connection, source.id, ids, rows, space)
-            for space_id in live - {space.id for space in vectors}:
-                await note_missing(connection, space_id)
-            await connection.execute(
-                statement("ledger", "indexed"),
-                {
-                    "id": source.id,
-                    "content_digest": content_digest,
-                    "chunk_count": len(chunks),
-                },
-            )
-            await connection.execute(statement("ledger", "empty_spool"), {"id": source.id})
-        return True
+            titles = await _wanted(connection, indexed)
+            indexed = [one for one in indexed if one.source.id in titles]
+            if indexed:
+                await _replace(connection, indexed, titles, live)
+        return set(titles)
+
+    async def known_vectors(self, contents: Sequence[UUID], space: StoredSpace) -> dict[UUID, NDArray[np.float32]]:
+        """Vectors in `space` of chunks that say the same; those that are not known are missing.
+
+        Raises DatabaseUnavailable.
+        """
+        query = sql.SQL(statement("chunks", "known_vectors")).format(embedding=space.table)
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(query, {"contents": list(contents)})
+            return {content: vector.to_numpy().astype(np.float32) for content, vector in await rows.fetchall()}
 
     async def embed_missing(self, space: StoredSpace, embed: Embed, *, after: int, limit: int) -> Embedded | None:
         """Give the next chunks without a vector in `space` one: up to `limit` of those with an id above `after`.
@@ -103,31 +112,101 @@ class Chunks:
         return Embedded(len(rows), ids[-1])
 
 
-async def _insert_chunks(connection: Connection, source_id: int, chunks: Sequence[Chunk]) -> list[int]:
-    rows = await connection.execute(
+def _check(one: IndexedSource) -> None:
+    count = len(one.chunks)
+    for vectors in one.vectors.values():
+        if len(vectors) != count:
+            raise ValueError(f"{count} chunks need as many vectors, not {len(vectors)}")
+
+
+async def _wanted(connection: Connection, indexed: Sequence[IndexedSource]) -> dict[int, str]:
+    """Titles, which may have changed since the claim, of those whose version is still the one that is wanted."""
+    versions = {
+        "ids": [one.source.id for one in indexed],
+        "versions": [one.source.version for one in indexed],
+    }
+    rows = await connection.execute(statement("ledger", "settle"), versions)
+    return dict(await rows.fetchall())
+
+
+async def _replace(
+    connection: Connection, indexed: Sequence[IndexedSource], titles: Mapping[int, str], live: frozenset[int]
+) -> None:
+    ids = await _draw_ids(connection, sum(len(one.chunks) for one in indexed))
+    await _replace_chunks(connection, indexed, ids)
+    await _put_words(connection, indexed, ids, titles)
+    for space in {space for one in indexed for space in one.vectors if space.id in live}:
+        await _copy_vectors(connection, indexed, ids, space)
+    for space_id in live:
+        if any(space_id not in {space.id for space in one.vectors} for one in indexed):
+            await note_missing(connection, space_id)
+    await _settle(connection, indexed)
+
+
+async def _draw_ids(connection: Connection, count: int) -> list[int]:
+    rows = await connection.execute(statement("chunks", "draw_ids"), {"count": count})
+    return [row[0] for row in await rows.fetchall()]
+
+
+async def _replace_chunks(connection: Connection, indexed: Sequence[IndexedSource], ids: list[int]) -> None:
+    chunks = [chunk for one in indexed for chunk in one.chunks]
+    await connection.execute(statement("chunks", "delete"), {"source_ids": [one.source.id for one in indexed]})
+    await connection.execute(
         statement("chunks", "insert"),
         {
-            "source_id": source_id,
+            "ids": ids,
+            "source_ids": [one.source.id for one in indexed for _ in one.chunks],
             "ordinals": [chunk.ordinal for chunk in chunks],
             "pages": [chunk.location.page for chunk in chunks],
             "sheets": [chunk.location.sheet for chunk in chunks],
             "slides": [chunk.location.slide for chunk in chunks],
             "headings": [chunk.location.heading for chunk in chunks],
+            "contents": [content for one in indexed for content in one.contents or repeat(None, len(one.chunks))],
         },
     )
-    by_ordinal = {ordinal: id_ for id_, ordinal in await rows.fetchall()}
-    ids = [by_ordinal[chunk.ordinal] for chunk in chunks]
     await connection.execute(
         statement("chunks", "insert_texts"), {"ids": ids, "texts": [chunk.text for chunk in chunks]}
     )
-    return ids
+
+
+async def _put_words(
+    connection: Connection, indexed: Sequence[IndexedSource], ids: list[int], titles: Mapping[int, str]
+) -> None:
+    numbers = iter(ids)
+    written = [
+        WrittenChunk(
+            next(numbers), one.source.id, titles[one.source.id], chunk.language, chunk.location.heading, chunk.text
+        )
+        for one in indexed
+        for chunk in one.chunks
+    ]
+    await put_words(connection, written)
 
 
 async def _copy_vectors(
-    connection: Connection, source_id: int, ids: list[int], vectors: NDArray[np.float32], space: StoredSpace
+    connection: Connection, indexed: Sequence[IndexedSource], ids: list[int], space: StoredSpace
 ) -> None:
-    copy = sql.SQL(statement("chunks", "copy_vectors")).format(embedding=space.table)
+    copy = sql.SQL(statement("chunks", "copy_vectors")).format(tail=space.tail)
+    numbers = iter(ids)
     async with connection.cursor() as cursor, cursor.copy(copy) as rows:
         rows.set_types(["int8", "int8", "halfvec"])
-        for id_, vector in zip(ids, vectors, strict=True):
-            await rows.write_row((id_, source_id, HalfVector(vector)))
+        for one in indexed:
+            own = [next(numbers) for _ in one.chunks]
+            for id_, vector in zip(own, one.vectors.get(space, ()), strict=False):  # none: this source gets them later
+                await rows.write_row((id_, one.source.id, HalfVector(vector)))
+
+
+async def _settle(connection: Connection, indexed: Sequence[IndexedSource]) -> None:
+    await connection.execute(
+        statement("ledger", "indexed"),
+        {
+            "ids": [one.source.id for one in indexed],
+            "content_digests": [one.content_digest for one in indexed],
+            "chunk_counts": [len(one.chunks) for one in indexed],
+            "parsers": [one.parser for one in indexed],
+            "characters": [one.characters for one in indexed],
+            "parse_ms": [one.parse_ms for one in indexed],
+            "embed_ms": [one.embed_ms for one in indexed],
+        },
+    )
+    await connection.execute(statement("ledger", "empty_spools"), {"ids": [one.source.id for one in indexed]})

@@ -31,6 +31,7 @@ _MIN_VECTOR = (0, 8)
 """Iterative index scans, without which a search within rights finds too little."""
 
 _MAINTENANCE = "SELECT set_config('context_chat.principals', '{0}', true)"
+_MAINTENANCE_NOT_LASTING = f"{_MAINTENANCE}, set_config('synchronous_commit', 'off', true)"
 _READER = """
 SELECT set_config('context_chat.principals', coalesce(array_agg(id)::text, ''), true)
 FROM principal WHERE realm = %s AND name = %s
@@ -112,14 +113,15 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, *, lasting: bool = True) -> AsyncIterator[Connection]:
         """A transaction of the program's own work, committed at the end and rolled back on an exception.
 
-        Raises DatabaseUnavailable when the server is not there.
+        What is not `lasting` may be undone, as a whole, by a crash of the server a moment after the commit: for work
+        that is then simply done again. Raises DatabaseUnavailable when the server is not there.
         """
         with _our_errors():
             async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute(_MAINTENANCE)
+                await connection.execute(_MAINTENANCE if lasting else _MAINTENANCE_NOT_LASTING)
                 yield connection
 
     @asynccontextmanager

@@ -8,7 +8,8 @@ or for a source that was deleted, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import math
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from context_chat_backend.store import access
 from context_chat_backend.store.database import Connection, Database, statement
 from context_chat_backend.store.words import retitle_words
 
+_SECONDS_A_DOUBLING = 12 * 3600
 _PIECE_BYTES = 1024 * 1024
 """Bodies go into the spool in pieces of this size, so that memory stays flat however large they are."""
 
@@ -54,10 +56,11 @@ class _Known:
     modified_at: datetime
     title: str
     access_set_id: int
+    outdated: bool
 
     def is_older_than(self, delivery: Delivery) -> bool:
         """Whether the delivery is to be indexed. A rejected version gets another chance when it is delivered again."""
-        return self.state is State.REJECTED or self.modified_at < delivery.modified_at
+        return self.state is State.REJECTED or self.outdated or self.modified_at < delivery.modified_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._turn = 0
 
     async def admit(self, delivery: Delivery, body: Path, size: int) -> Admission:
         """Write row, readers and bytes of a delivery in one transaction; `body` is a file of `size` bytes.
@@ -103,18 +107,40 @@ class Ledger:
                 await _reject(connection, {"id": entry.id, "version": entry.version}, reason)
 
     async def claim(self, limit: int, lease: timedelta) -> list[ClaimedSource]:
-        """Lease up to `limit` due sources, most urgent first; each is due again when the lease ends unsettled."""
-        async with self._database.transaction() as connection:
-            rows = await connection.execute(statement("ledger", "claim"), {"limit": limit, "lease": lease})
-            return [
-                ClaimedSource(id_, SourceRef.parse(ref), version, title, media_type, modified_at, attempts)
-                for id_, ref, version, title, media_type, modified_at, attempts in await rows.fetchall()
-            ]
+        """Lease up to `limit` due sources; each is due again when the lease ends unsettled.
 
-    async def prolong(self, source: ClaimedSource, lease: timedelta) -> None:
-        """Keep a lease for another while: the work is long, the worker alive."""
+        First come those somebody waits for, then those of all readers in turn, the newest and smallest of each. Where
+        the turn is, each process decides for itself.
+        """
+        claimed, last = await self._claim(limit, lease, self._turn)
+        if len(claimed) < limit and self._turn > 0:  # once round
+            more, last = await self._claim(limit - len(claimed), lease, 0)
+            claimed += more
+        self._turn = last
+        return claimed
+
+    async def _claim(self, limit: int, lease: timedelta, after: int) -> tuple[list[ClaimedSource], int]:
+        """What was claimed, and the last access set whose turn it was."""
+        parameters = {"limit": limit, "lease": lease, "after": after}
         async with self._database.transaction() as connection:
-            await connection.execute(statement("ledger", "prolong"), _version(source) | {"lease": lease})
+            rows = await (await connection.execute(statement("ledger", "claim"), parameters)).fetchall()
+        claimed = [
+            ClaimedSource(id_, realm, SourceRef.parse(ref), version, title, media_type, modified_at, attempts)
+            for id_, realm, ref, version, title, media_type, modified_at, attempts, _ in rows
+        ]
+        return claimed, max((row[-1] for row in rows), default=0)
+
+    async def prolong(self, sources: Collection[ClaimedSource], lease: timedelta) -> None:
+        """Keep leases for another while: the work is long, the worker alive."""
+        versions = {"ids": [one.id for one in sources], "versions": [one.version for one in sources]}
+        async with self._database.transaction(lasting=False) as connection:
+            await connection.execute(statement("ledger", "prolong"), versions | {"lease": lease})
+
+    async def give_back(self, sources: Collection[ClaimedSource]) -> None:
+        """Make claimed sources due at once, as if they had not been claimed: whoever had them stops."""
+        versions = {"ids": [one.id for one in sources], "versions": [one.version for one in sources]}
+        async with self._database.transaction() as connection:
+            await connection.execute(statement("ledger", "give_back"), versions)
 
     async def read(self, source: ClaimedSource) -> AsyncIterator[bytes]:
         """The spooled bytes of a claimed version, in pieces; nothing when the version was replaced meanwhile."""
@@ -126,6 +152,8 @@ class Ledger:
             if row is None:
                 return
             yield row[0]
+            if len(row[0]) < _PIECE_BYTES:
+                return
             piece += 1
 
     async def reject(self, source: ClaimedSource, reason: Reason) -> None:
@@ -179,8 +207,8 @@ async def _find(connection: Connection, delivery: Delivery) -> _Known | None:
     row = await rows.fetchone()
     if row is None:
         return None
-    id_, state, modified_at, title, access_set_id = row
-    return _Known(id_, State(state), modified_at, title, access_set_id)
+    id_, state, modified_at, title, access_set_id, outdated = row
+    return _Known(id_, State(state), modified_at, title, access_set_id, outdated)
 
 
 async def _enter(connection: Connection, delivery: Delivery, size: int) -> tuple[Admission, _Entry | None]:
@@ -255,7 +283,14 @@ def _columns(delivery: Delivery, size: int) -> dict[str, object]:
         "media_type": delivery.media_type,
         "size": size,
         "modified_at": delivery.modified_at,
+        "precedence": _precedence(delivery, size),
     }
+
+
+def _precedence(delivery: Delivery, size: int) -> float:
+    """Newer first, and twice the size counts as half a day older: a question about today's file finds it early."""
+    modified = min(delivery.modified_at, delivery.received_at).timestamp()
+    return modified - _SECONDS_A_DOUBLING * math.log2(1 + size)
 
 
 def _version(source: ClaimedSource) -> dict[str, object]:

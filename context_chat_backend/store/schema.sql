@@ -52,6 +52,10 @@ CREATE TABLE source (
     attempts integer NOT NULL DEFAULT 0,
     -- 1: somebody waits for it
     priority smallint NOT NULL DEFAULT 0,
+    -- among the sources of the same readers the highest is next: newer and smaller ones
+    precedence double precision NOT NULL DEFAULT 0,
+    -- to be indexed anew at the next delivery, whatever its time says
+    outdated boolean NOT NULL DEFAULT false,
     next_attempt_at timestamptz NOT NULL DEFAULT now(),
     leased_until timestamptz,
     -- of the version that answers now; NULL when none does
@@ -60,11 +64,18 @@ CREATE TABLE source (
     chunk_count integer NOT NULL DEFAULT 0,
     admitted_at timestamptz NOT NULL DEFAULT now(),
     settled_at timestamptz,
+    -- of the latest attempt: when it began, what read the bytes, how many characters it found, and how long it took
+    started_at timestamptz,
+    parser text,
+    characters integer,
+    parse_ms integer,
+    embed_ms integer,
     UNIQUE (realm, ref),
     CHECK (state = 'gone' OR (ref IS NOT NULL AND access_set_id IS NOT NULL))
 );
 -- claim: what is due, most urgent first
-CREATE INDEX source_due ON source (priority DESC, next_attempt_at, id) WHERE state = 'waiting';
+CREATE INDEX source_urgent ON source (next_attempt_at) WHERE state = 'waiting' AND priority > 0;
+CREATE INDEX source_due ON source (access_set_id, precedence DESC, id) WHERE state = 'waiting';
 -- visible sources of a set, read from the index alone; also the check that a set is still in use
 CREATE INDEX source_by_access_set ON source (access_set_id, provider) INCLUDE (id, realm, chunk_count);
 CREATE INDEX source_by_provider ON source (realm, provider);
@@ -88,8 +99,11 @@ CREATE TABLE chunk (
     sheet text,
     slide integer,
     heading text,
+    -- digest of the realm and of what is embedded: the same is embedded once
+    content uuid,
     UNIQUE (source_id, ordinal)
 );
+CREATE INDEX chunk_by_content ON chunk (content);
 
 CREATE TABLE chunk_text (
     chunk_id bigint PRIMARY KEY REFERENCES chunk ON DELETE CASCADE,
@@ -118,9 +132,9 @@ $$;
 CREATE FUNCTION word_impacts(language regconfig, written text, names text[]) RETURNS sparsevec
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT coalesce('{' || string_agg(term || ':' || round(
-            2.2 * frequency / (frequency + 1.2 * (0.25 + 0.75 * length / 80.0)), 3), ',') || '}/1000000000',
+            2200 * frequency / (frequency + 0.3 + 0.9 * length / 80)) / 1000, ',') || '}/1000000000',
         '{}/1000000000')::sparsevec
-    FROM (SELECT term, sum(frequency) AS frequency, count(*) OVER () AS length
+    FROM (SELECT term, sum(frequency)::float8 AS frequency, count(*) OVER () AS length
           FROM (SELECT term_id(lexeme) AS term, cardinality(positions) AS frequency
                 FROM unnest(to_tsvector(language, written))
                 UNION ALL

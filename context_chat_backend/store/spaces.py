@@ -51,6 +51,11 @@ class StoredSpace:
         return _table(self.id)
 
     @property
+    def tail(self) -> sql.Identifier:
+        """The table of those that came a moment ago and are not indexed yet (store/tails.py); a part of `table`."""
+        return _tail(self.id)
+
+    @property
     def index(self) -> str:
         """The name of the index that finds the nearest of them."""
         return f"embedding_{self.id}_by_meaning"
@@ -139,6 +144,7 @@ class Spaces:
                 await connection.execute(
                     statement("spaces", "remember_embedder"), {"id": stored.id, "embedder": _record(model)}
                 )
+            await _create_tail(connection, stored)
             await create_search(connection, stored)
         return stored
 
@@ -212,7 +218,9 @@ class Spaces:
                 await connection.execute(sql.SQL(statement("spaces", "lock_vectors")).format(embedding=_table(id_)))
                 drop = sql.SQL(statement("search", "drop_function")).format(function=_function(id_))
                 await connection.execute(drop)
-                await connection.execute(sql.SQL(statement("spaces", "drop")).format(embedding=_table(id_)))
+                await connection.execute(
+                    sql.SQL(statement("spaces", "drop")).format(embedding=_table(id_), tail=_tail(id_))
+                )
                 await connection.execute(statement("spaces", "forget"), {"id": id_})
         except DatabaseUnavailable as error:
             if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
@@ -286,8 +294,22 @@ async def _create_table(connection: Connection, stored: StoredSpace, *, indexed:
         await connection.execute(create.format(embedding=stored.table, by_meaning=sql.Identifier(stored.index)))
 
 
+async def _create_tail(connection: Connection, stored: StoredSpace) -> None:
+    await connection.execute(
+        sql.SQL(statement("spaces", "create_tail")).format(
+            embedding=stored.table,
+            tail=stored.tail,
+            tail_by_source=sql.Identifier(f"embedding_{stored.id}_tail_by_source"),
+        )
+    )
+
+
 def _table(id_: int) -> sql.Identifier:
     return sql.Identifier(f"embedding_{id_}")
+
+
+def _tail(id_: int) -> sql.Identifier:
+    return sql.Identifier(f"embedding_{id_}_tail")
 
 
 def _function(id_: int) -> sql.Identifier:

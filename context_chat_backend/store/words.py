@@ -25,31 +25,33 @@ class WrittenChunk:
     """A chunk as the word index sees it."""
 
     id: int
+    source_id: int
+    title: str
+    """Of its source."""
     language: str
     heading: str | None
     text: str
 
 
-async def put_words(connection: Connection, source_id: int, title: str, chunks: Sequence[WrittenChunk]) -> None:
+async def put_words(connection: Connection, chunks: Sequence[WrittenChunk]) -> None:
     """Index the words of title, heading and text of these chunks, in place of what was indexed of them."""
-    about = {language: words_of(title, language) for language in {chunk.language for chunk in chunks}}
+    titles = {
+        (title, language): words_of(title, language)
+        for title, language in {(chunk.title, chunk.language) for chunk in chunks}
+    }
+    about = [titles[chunk.title, chunk.language] for chunk in chunks]
     found = [words_of(f"{chunk.heading or ''}\n{chunk.text}", chunk.language) for chunk in chunks]
     await connection.execute(
-        statement("words", "insert_languages"), {"languages": [chunk.language for chunk in chunks]}
+        statement("words", "insert_languages"), {"languages": sorted({chunk.language for chunk in chunks})}
     )
     await connection.execute(
         statement("words", "put"),
         {
-            "source_id": source_id,
             "ids": [chunk.id for chunk in chunks],
+            "source_ids": [chunk.source_id for chunk in chunks],
             "languages": [chunk.language for chunk in chunks],
-            "written": [
-                f"{about[chunk.language].written}\n{words.written}" for chunk, words in zip(chunks, found, strict=True)
-            ],
-            "names": [
-                "\n".join((*about[chunk.language].names, *words.names))
-                for chunk, words in zip(chunks, found, strict=True)
-            ],
+            "written": [f"{title.written}\n{words.written}" for title, words in zip(about, found, strict=True)],
+            "names": ["\n".join((*title.names, *words.names)) for title, words in zip(about, found, strict=True)],
         },
     )
 
@@ -58,8 +60,7 @@ async def retitle_words(connection: Connection, source_id: int) -> None:
     """Index the words of a source's chunks once more, for its title has changed."""
     rows = await (await connection.execute(statement("words", "chunks_of"), {"source_id": source_id})).fetchall()
     if rows:
-        chunks = [WrittenChunk(id_, language, heading, text) for id_, _, language, heading, text in rows]
-        await put_words(connection, source_id, rows[0][1], chunks)
+        await put_words(connection, [WrittenChunk(row[0], source_id, *row[1:]) for row in rows])
 
 
 class WordSample:

@@ -7,7 +7,7 @@ import asyncio
 
 from fastapi import FastAPI
 
-from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api
+from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
 from context_chat_backend.web import errors
 from context_chat_backend.wiring import Backend
 
@@ -37,4 +37,5 @@ def build_app(
     for surface in (lifecycle.heartbeat_router, lifecycle.router, push_api.router, actions_api.router):
         app.include_router(surface)
     app.include_router(questions_api.router)
+    app.include_router(status_api.router)
     return app

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from context_chat_backend.domain import (
     Admission,
     Chunk,
+    ClaimedSource,
     Delivery,
     EmbeddingSpace,
     Principal,
@@ -24,7 +25,7 @@ from context_chat_backend.domain import (
     SourceRef,
 )
 from context_chat_backend.store.access import Access
-from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.chunks import Chunks, IndexedSource
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.search import Search, Weights
@@ -63,7 +64,11 @@ class House:
     async def index(self) -> None:
         for source in await self.ledger.claim(100, timedelta(minutes=5)):
             chunk = Chunk(0, "a common sentence", language="english")
-            await self.chunks.put(source, [chunk], {self.space: VECTOR[None, :]}, content_digest=b"")
+            await self.put(source, chunk)
+
+    async def put(self, source: ClaimedSource, chunk: Chunk) -> bool:
+        settled = await self.chunks.put([IndexedSource(source, [chunk], {self.space: VECTOR[None, :]}, b"")])
+        return source.id in settled
 
     async def sweep(self) -> None:
         await self.access.sweep_sources()
@@ -229,7 +234,7 @@ async def test_an_action_while_a_source_waits_outlives_its_indexing(house: House
     await house.deliver(REFS[0], {"alice", "bob"})
     (claimed,) = await house.ledger.claim(1, timedelta(minutes=5))
     await house.access.deny(NC, [REFS[0]], {user("bob")})
-    await house.chunks.put(claimed, [Chunk(0, "common")], {house.space: VECTOR[None, :]}, content_digest=b"")
+    await house.put(claimed, Chunk(0, "common"))
 
     assert await house.visible("alice") == {REFS[0]}
     assert await house.visible("bob") == set()
@@ -240,7 +245,7 @@ async def test_a_source_deleted_while_it_is_being_indexed_stays_deleted(house: H
     (claimed,) = await house.ledger.claim(1, timedelta(minutes=5))
     await house.access.delete_sources(NC, [REFS[0]])
 
-    assert not await house.chunks.put(claimed, [Chunk(0, "x")], {house.space: VECTOR[None, :]}, content_digest=b"")
+    assert not await house.put(claimed, Chunk(0, "x"))
     assert await house.visible("alice") == set()
 
 

@@ -27,11 +27,15 @@ from context_chat_backend.domain import (
     SourceRef,
 )
 from context_chat_backend.errors import ModelUnavailable, SourceRejected, WaitingListFull
+from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.indexing.admission import Admissions
+from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.index import MAX_ATTEMPTS, Indexer
+from context_chat_backend.indexing.preparing import Preparation
+from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.ports import Vectors
-from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.chunks import Chunks, IndexedSource
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.search import Search, Weights
@@ -70,13 +74,21 @@ class BrokenEmbedder(HashingEmbedder):
 class Bench:
     """Ledger, admission and one indexing worker over one database."""
 
-    def __init__(self, database: Database, folder: Path, **limits: int) -> None:
+    def __init__(self, database: Database, folder: Path, exclusions: Exclusions | None = None, **limits: int) -> None:
         self.database, self.folder = database, folder
         self.ledger = Ledger(database)
         self.embedder = BrokenEmbedder(64)
         self.embedder.broken = False
         bounds = {"max_source_bytes": 1000, "max_waiting_sources": 100, "max_waiting_bytes": 10_000} | limits
-        self.admissions = Admissions(self.ledger, lambda kind, title: kind != "no", admitted=asyncio.Event(), **bounds)
+        self.admissions = Admissions(
+            self.ledger,
+            lambda kind, title: kind != "no",
+            max_source_bytes=bounds["max_source_bytes"],
+            max_waiting_sources=bounds["max_waiting_sources"],
+            max_waiting_bytes=bounds["max_waiting_bytes"],
+            admitted=asyncio.Event(),
+            exclusions=exclusions or Exclusions(),
+        )
 
     async def admit(self, text: str = "some words", item: str = "1", **changes: object) -> Admission:
         body = self.folder / "body"
@@ -88,10 +100,13 @@ class Bench:
 
     async def settle_all(self) -> None:
         spaces = await spaces_of(self.database, self.embedder)
+        preparation = Preparation(
+            self.ledger, PlainParser(), spaces, folder=self.folder, chunk_tokens=200, chunk_overlap_tokens=20
+        )
+        chunks = Chunks(self.database)
         indexer = Indexer(
-            self.ledger, Chunks(self.database), PlainParser(), spaces, folder=self.folder,
-            chunk_tokens=200, chunk_overlap_tokens=20, workers=1, admitted=asyncio.Event(),
-        )  # fmt: skip
+            self.ledger, preparation, Embedding(spaces, chunks), Settling(chunks), workers=1, admitted=asyncio.Event()
+        )
         for source in await self.ledger.claim(100, LEASE):
             await indexer.settle(source)
 
@@ -180,7 +195,7 @@ async def test_a_lease_that_ends_makes_the_source_due_again(bench: Bench) -> Non
 async def test_a_prolonged_lease_holds(bench: Bench) -> None:
     await bench.admit()
     (source,) = await bench.ledger.claim(1, timedelta(seconds=0))
-    await bench.ledger.prolong(source, LEASE)
+    await bench.ledger.prolong([source], LEASE)
 
     assert await bench.ledger.claim(1, LEASE) == []
 
@@ -308,10 +323,9 @@ async def test_put_needs_one_vector_for_each_chunk(bench: Bench) -> None:
     await bench.admit()
     (source,) = await bench.ledger.claim(1, LEASE)
     space = await Spaces(bench.database).ensure(bench.embedder.space)
-    chunks = Chunks(bench.database)
+    one_vector = {space: np.ones((1, 64), np.float32)}
+    indexed = IndexedSource(source, [Chunk(0, "one"), Chunk(1, "two")], one_vector, b"")
 
-    with pytest.raises(ValueError, match="shorter"):
-        await chunks.put(
-            source, [Chunk(0, "one"), Chunk(1, "two")], {space: np.ones((1, 64), np.float32)}, content_digest=b""
-        )
-    assert await bench.states() == {"waiting": 1}  # rolled back as a whole
+    with pytest.raises(ValueError, match="2 chunks need as many vectors"):
+        await Chunks(bench.database).put([indexed])
+    assert await bench.states() == {"waiting": 1}

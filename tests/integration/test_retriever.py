@@ -28,7 +28,7 @@ from context_chat_backend.ports import Reranker, Vectors
 from context_chat_backend.retrieval.retrieve import Retriever, Shaping
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.access import Access
-from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.chunks import Chunks, IndexedSource
 from context_chat_backend.store.database import Database, statement
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.neighbours import Neighbours
@@ -61,7 +61,8 @@ class Library:
         chunks = [Chunk(n, text, Location(heading=heading or None), "english") for n, text in enumerate(texts)]
         spaces = self.spaces
         vectors = await self.embedder.embed_passages(texts)
-        await Chunks(self.database).put(source, chunks, {spaces.answering.stored: vectors}, content_digest=b"")
+        indexed = IndexedSource(source, chunks, {spaces.answering.stored: vectors}, b"")
+        await Chunks(self.database).put([indexed])
         return ref
 
     def retriever(self, reranker: Reranker | None = None, shaping: Shaping | None = None) -> Retriever:

@@ -31,7 +31,7 @@ from context_chat_backend.domain import (
 )
 from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.language import SIMPLE
-from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.chunks import Chunks, IndexedSource
 from context_chat_backend.store.database import Database, statement
 from context_chat_backend.store.indexes import SearchIndexes
 from context_chat_backend.store.ledger import Ledger
@@ -74,7 +74,7 @@ class Shelf:
         (claimed,) = await ledger.claim(1, timedelta(minutes=1))
         chunks = [Chunk(n, text, Location(page=n + 1), language) for n, text in enumerate(texts)]
         vectors = np.tile(EAST, (len(texts), 1))
-        await Chunks(self.database).put(claimed, chunks, {self.space: vectors}, content_digest=b"")
+        await Chunks(self.database).put([IndexedSource(claimed, chunks, {self.space: vectors}, b"")])
 
     async def find(
         self,

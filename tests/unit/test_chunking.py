@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from context_chat_backend.domain import Chunk, Document, Location, Part
 from context_chat_backend.indexing.chunking import header, split
-from context_chat_backend.indexing.index import embedded_text
+from context_chat_backend.indexing.preparing import embedded_text
 from context_chat_backend.inference.embedding import graph
 from context_chat_backend.inference.embedding.estimate import token_starts as estimated
 from context_chat_backend.inference.embedding.tokens import Tokens

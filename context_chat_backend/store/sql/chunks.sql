@@ -1,23 +1,33 @@
 -- SPDX-License-Identifier: AGPL-3.0-or-later
 
 -- name: delete
--- The version that answered until now; texts, words and vectors go with their chunks.
-DELETE FROM chunk WHERE source_id = %(source_id)s
+-- The versions that answered until now; texts, words and vectors go with their chunks.
+DELETE FROM chunk WHERE source_id = ANY (%(source_ids)s)
+
+-- name: draw_ids
+-- Numbers for so many chunks.
+SELECT nextval('chunk_id_seq') FROM generate_series(1, %(count)s)
 
 -- name: insert
--- The chunks of a new version.
-INSERT INTO chunk (source_id, ordinal, page, sheet, slide, heading)
-SELECT %(source_id)s, *
-FROM unnest(%(ordinals)s::int[], %(pages)s::int[], %(sheets)s::text[], %(slides)s::int[], %(headings)s::text[])
-RETURNING id, ordinal
+-- The chunks of new versions.
+INSERT INTO chunk (id, source_id, ordinal, page, sheet, slide, heading, content)
+SELECT * FROM unnest(%(ids)s::bigint[], %(source_ids)s::bigint[], %(ordinals)s::int[], %(pages)s::int[],
+    %(sheets)s::text[], %(slides)s::int[], %(headings)s::text[], %(contents)s::uuid[])
 
 -- name: insert_texts
 -- Their texts.
 INSERT INTO chunk_text (chunk_id, text) SELECT * FROM unnest(%(ids)s::bigint[], %(texts)s::text[])
 
 -- name: copy_vectors
--- Their vectors.
-COPY {embedding} (chunk_id, source_id, v) FROM STDIN WITH (FORMAT BINARY)
+-- Their vectors, where they are searched at once and indexed later.
+COPY {tail} (chunk_id, source_id, v) FROM STDIN WITH (FORMAT BINARY)
+
+-- name: known_vectors
+-- Vectors of chunks that say the same.
+SELECT DISTINCT ON (chunk.content) chunk.content, embedding.v
+FROM chunk JOIN {embedding} AS embedding ON embedding.chunk_id = chunk.id
+WHERE chunk.content = ANY (%(contents)s::uuid[])
+ORDER BY chunk.content, chunk.id
 
 -- name: without_vector
 -- Chunks that are to be embedded in a space, by id. The lower bound stands twice, so that neither side is read from its

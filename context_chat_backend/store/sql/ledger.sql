@@ -2,13 +2,14 @@
 
 -- name: find
 -- A source that is being delivered again; nobody else changes it until this transaction ends.
-SELECT id, state::text, modified_at, title, access_set_id FROM source
+SELECT id, state::text, modified_at, title, access_set_id, outdated FROM source
 WHERE realm = %(realm)s AND ref = %(ref)s FOR UPDATE
 
 -- name: insert
 -- A source that is delivered for the first time.
-INSERT INTO source (realm, ref, provider, title, media_type, size, modified_at, access_set_id)
-VALUES (%(realm)s, %(ref)s, %(provider)s, %(title)s, %(media_type)s, %(size)s, %(modified_at)s, %(access_set_id)s)
+INSERT INTO source (realm, ref, provider, title, media_type, size, modified_at, access_set_id, precedence)
+VALUES (%(realm)s, %(ref)s, %(provider)s, %(title)s, %(media_type)s, %(size)s, %(modified_at)s, %(access_set_id)s,
+    %(precedence)s)
 ON CONFLICT (realm, ref) DO NOTHING
 RETURNING id
 
@@ -16,7 +17,7 @@ RETURNING id
 -- A newer version: it waits, the indexed one goes on answering.
 UPDATE source SET media_type = %(media_type)s, size = %(size)s, modified_at = %(modified_at)s,
     state = 'waiting', reason = NULL, version = version + 1, attempts = 0, next_attempt_at = now(),
-    leased_until = NULL, admitted_at = now(), settled_at = NULL
+    leased_until = NULL, admitted_at = now(), settled_at = NULL, precedence = %(precedence)s, outdated = false
 WHERE id = %(id)s
 RETURNING version
 
@@ -33,6 +34,10 @@ SELECT principal_id FROM access_member WHERE access_set_id = %(access_set_id)s
 INSERT INTO spool (source_id, version, piece, bytes)
 VALUES (%(source_id)s, %(version)s, %(piece)s, %(bytes)b)
 
+-- name: empty_spools
+-- Bodies that were indexed.
+DELETE FROM spool WHERE source_id = ANY (%(ids)s)
+
 -- name: empty_spool
 -- Bodies of versions nobody will index.
 DELETE FROM spool WHERE source_id = %(id)s
@@ -42,33 +47,62 @@ DELETE FROM spool WHERE source_id = %(id)s
 SELECT bytes FROM spool WHERE source_id = %(id)s AND version = %(version)s AND piece = %(piece)s
 
 -- name: claim
--- Lease what is due; with the lease it becomes due again.
-WITH due AS (
+-- Lease what is due; with the lease it becomes due again. First what somebody waits for. Then each access set in turn,
+-- beginning behind `after`, so that nobody's million files keep others waiting; of each set the newest and smallest.
+WITH RECURSIVE urgent AS (
     SELECT id FROM source
-    WHERE state = 'waiting' AND next_attempt_at <= now()
-    ORDER BY priority DESC, next_attempt_at, id
-    LIMIT %(limit)s
+    WHERE state = 'waiting' AND priority > 0 AND next_attempt_at <= now()
+    ORDER BY next_attempt_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
+), turns AS (
+    (SELECT access_set_id, 1 AS turn FROM source
+     WHERE state = 'waiting' AND access_set_id > %(after)s ORDER BY access_set_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT access_set_id FROM source
+            WHERE state = 'waiting' AND access_set_id > turns.access_set_id ORDER BY access_set_id LIMIT 1), turn + 1
+    FROM turns WHERE access_set_id IS NOT NULL AND turn < %(limit)s
+), in_turn AS (
+    SELECT next.id FROM turns CROSS JOIN LATERAL (
+        SELECT id FROM source
+        WHERE state = 'waiting' AND access_set_id = turns.access_set_id AND next_attempt_at <= now()
+        ORDER BY precedence DESC, id
+        LIMIT (SELECT 1 + %(limit)s / greatest(count(access_set_id), 1) FROM turns)
+        FOR UPDATE SKIP LOCKED) AS next
+), due AS (
+    SELECT id FROM urgent UNION (SELECT id FROM in_turn) LIMIT %(limit)s
 )
-UPDATE source SET attempts = attempts + 1, leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
+UPDATE source SET attempts = attempts + 1, started_at = now(),
+    leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
 FROM due WHERE source.id = due.id
-RETURNING source.id, ref, version, title, media_type, modified_at, attempts
+RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts, access_set_id
 
 -- name: prolong
--- A worker that is alive keeps its lease.
+-- A worker that is alive keeps its leases.
 UPDATE source SET leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
-WHERE id = %(id)s AND version = %(version)s AND state = 'waiting' AND leased_until IS NOT NULL
+WHERE (id, version) IN (SELECT * FROM unnest(%(ids)s::bigint[], %(versions)s::integer[]))
+  AND state = 'waiting' AND leased_until IS NOT NULL
+
+-- name: give_back
+-- A worker that stops has done nothing to these.
+UPDATE source SET leased_until = NULL, next_attempt_at = now(), attempts = greatest(attempts - 1, 0)
+WHERE (id, version) IN (SELECT * FROM unnest(%(ids)s::bigint[], %(versions)s::integer[]))
+  AND state = 'waiting' AND leased_until IS NOT NULL
 
 -- name: settle
--- Is this version still the one that is wanted? If so nobody changes it until this transaction ends.
-SELECT title FROM source WHERE id = %(id)s AND version = %(version)s AND state = 'waiting' FOR UPDATE
+-- Which versions are still the ones that are wanted? Nobody changes these until this transaction ends.
+SELECT id, title FROM source
+WHERE (id, version) IN (SELECT * FROM unnest(%(ids)s::bigint[], %(versions)s::integer[])) AND state = 'waiting'
+ORDER BY id FOR UPDATE
 
 -- name: indexed
--- The version answers from this commit on.
+-- The versions answer from this commit on.
 UPDATE source SET state = 'indexed', reason = NULL, priority = 0, leased_until = NULL, settled_at = now(),
-    indexed_modified_at = modified_at, content_digest = %(content_digest)s,
-    chunk_count = %(chunk_count)s
-WHERE id = %(id)s
+    indexed_modified_at = modified_at, content_digest = made.content_digest, chunk_count = made.chunk_count,
+    parser = made.parser, characters = made.characters, parse_ms = made.parse_ms, embed_ms = made.embed_ms
+FROM unnest(%(ids)s::bigint[], %(content_digests)s::bytea[], %(chunk_counts)s::integer[], %(parsers)s::text[],
+    %(characters)s::integer[], %(parse_ms)s::integer[], %(embed_ms)s::integer[])
+    AS made (id, content_digest, chunk_count, parser, characters, parse_ms, embed_ms)
+WHERE source.id = made.id
 
 -- name: reject
 -- Final for this version.
@@ -77,9 +111,8 @@ UPDATE source SET state = 'rejected', reason = %(reason)s, priority = 0, leased_
 WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
 
 -- name: drop_rejected
--- What a rejected source leaves behind.
-WITH rejected AS (SELECT id FROM source WHERE id = %(id)s AND state = 'rejected'),
-    spooled AS (DELETE FROM spool USING rejected WHERE source_id = rejected.id)
+-- What an older version leaves behind. The bytes are kept for a while, for another try (sql/overview.sql).
+WITH rejected AS (SELECT id FROM source WHERE id = %(id)s AND state = 'rejected')
 DELETE FROM chunk USING rejected WHERE source_id = rejected.id
 
 -- name: retry_later

@@ -48,6 +48,15 @@ CREATE INDEX {by_source} ON {embedding} (source_id)
 -- Of an empty table at once. Of one that is filled first, afterwards: sql/indexes.sql.
 CREATE INDEX {by_meaning} ON {embedding} USING hnsw (v halfvec_ip_ops)
 
+-- name: create_tail
+-- Vectors that came a moment ago. Whoever reads the vectors of the space reads these too, one by one, since the index
+-- takes a vector ten times more slowly than a table does; they move to the index in the background (sql/tails.sql).
+CREATE TABLE IF NOT EXISTS {tail} (
+    PRIMARY KEY (chunk_id),
+    FOREIGN KEY (chunk_id) REFERENCES chunk ON DELETE CASCADE
+) INHERITS ({embedding}) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.2);
+CREATE INDEX IF NOT EXISTS {tail_by_source} ON {tail} (source_id)
+
 -- name: remember_embedder
 -- How its embedder is built.
 UPDATE embedding_space SET embedder = %(embedder)s WHERE id = %(id)s
@@ -101,7 +110,7 @@ LOCK TABLE {embedding} IN ACCESS EXCLUSIVE MODE NOWAIT
 
 -- name: drop
 -- A space nobody uses.
-DROP TABLE {embedding}
+DROP TABLE {tail}, {embedding}
 
 -- name: forget
 -- Its row.

@@ -2,14 +2,14 @@
 
 -- name: insert_languages
 -- So that questions are stemmed in these languages too.
-INSERT INTO word_language SELECT DISTINCT unnest(%(languages)s::text[])::regconfig ON CONFLICT DO NOTHING
+INSERT INTO word_language SELECT unnest(%(languages)s::text[])::regconfig ON CONFLICT DO NOTHING
 
 -- name: put
 -- The words of chunks; names are separated by line feeds.
 INSERT INTO words (chunk_id, source_id, language, impacts)
-SELECT id, %(source_id)s, language, word_impacts(language, written, string_to_array(names, E'\n'))
-FROM unnest(%(ids)s::bigint[], %(languages)s::regconfig[], %(written)s::text[], %(names)s::text[])
-    AS chunk (id, language, written, names)
+SELECT id, source_id, language, word_impacts(language, written, string_to_array(names, E'\n'))
+FROM unnest(%(ids)s::bigint[], %(source_ids)s::bigint[], %(languages)s::regconfig[], %(written)s::text[],
+    %(names)s::text[]) AS chunk (id, source_id, language, written, names)
 ON CONFLICT (chunk_id) DO UPDATE SET language = excluded.language, impacts = excluded.impacts
 
 -- name: chunks_of
