@@ -15,8 +15,11 @@ from structlog.testing import capture_logs
 from context_chat_backend.cli.status import EmbeddingStatus
 from context_chat_backend.domain import Delivery, Document, Part, Passage, Principal, Question, Realm, SourceRef
 from context_chat_backend.errors import ModelUnavailable
+from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.index import Indexer
+from context_chat_backend.indexing.preparing import Preparation
 from context_chat_backend.indexing.reembedding import Reembedding
+from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.inference.reranking.none import NoReranker
 from context_chat_backend.ports import Embedder, Vectors
@@ -83,10 +86,13 @@ class Process:
     def __init__(self, database: Database, folder: Path, spaces: SpacesInUse) -> None:
         self.database, self.folder, self.spaces = database, folder, spaces
         self.ledger, self.actions = Ledger(database), Access(database)
+        preparation = Preparation(
+            self.ledger, PlainParser(), spaces, folder=folder, chunk_tokens=200, chunk_overlap_tokens=20
+        )
+        chunks = Chunks(database)
         self.indexer = Indexer(
-            self.ledger, Chunks(database), PlainParser(), spaces, folder=folder,
-            chunk_tokens=200, chunk_overlap_tokens=20, workers=1, admitted=asyncio.Event(),
-        )  # fmt: skip
+            self.ledger, preparation, Embedding(spaces, chunks), Settling(chunks), workers=1, admitted=asyncio.Event()
+        )
         self.indexed_when_full: list[tuple[int, int]] = []
         self.reembedding = Reembedding(
             Spaces(database), spaces, Chunks(database), Leases(database), self.build_index, grace=timedelta(0)
@@ -100,7 +106,8 @@ class Process:
 
     async def build_index(self, stored: StoredSpace) -> None:
         progress = await Spaces(self.database).progress(stored)
-        assert progress is not None
+        if progress is None:  # given up a moment ago
+            return
         self.indexed_when_full.append((progress.embedded, progress.chunks))
         await SearchIndexes(self.database, stored).build(stored.index, memory=64_000_000, workers=0)
 

@@ -15,7 +15,7 @@ import pytest
 
 from context_chat_backend.domain import Chunk, Passage, Principal, Question, Realm, SourceRef
 from context_chat_backend.errors import DatabaseUnavailable
-from context_chat_backend.indexing.index import embedded_text
+from context_chat_backend.indexing.preparing import embedded_text
 from context_chat_backend.indexing.reembedding import Reembedding
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.store.chunks import Chunks
