@@ -178,7 +178,7 @@ def test_a_changed_model_comes_to_answer_while_people_search_and_the_program_is_
             books.until(lambda: askers.answered > answered + 20, seconds=30)
 
         assert askers.wrong == []
-        assert done <= books.embedded(new) | {min(done)}
+        assert len(done - books.embedded(new)) <= 1  # that of the source which was deleted
         books.until(lambda: books.embedded(new) == books.chunks())
         assert len(books.chunks()) == SOURCES + 4
         books.let_time_pass()
