@@ -9,6 +9,7 @@ an exclusive one; both end with their transaction.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -244,17 +245,25 @@ async def note_missing(connection: Connection, space_id: int) -> None:
 
 
 async def create_search(connection: Connection, stored: StoredSpace) -> None:
-    """Make the function that searches a space, in place of the one an earlier version of the program made."""
+    """Make the function that searches a space, in place of the one another version of the program made.
+
+    One that is the same is left alone: a search that is just calling it would fail.
+    """
+    create = sql.SQL(statement("search", "create_function")).format(
+        function=stored.function,
+        embedding=stored.table,
+        index=sql.Literal(stored.index),
+        within_scope=sql.SQL(statement("search", "within_scope")),
+    )
+    digest = hashlib.sha256(create.as_string(connection).encode()).hexdigest()
+    name = {"function": stored.function.as_string(connection)}
+    if await (await connection.execute(statement("search", "function_digest"), name)).fetchone() == (digest,):
+        return
     await connection.execute(sql.SQL(statement("search", "load_vector")))
     await connection.execute(sql.SQL(statement("search", "drop_function")).format(function=stored.function))
-    await connection.execute(
-        sql.SQL(statement("search", "create_function")).format(
-            function=stored.function,
-            embedding=stored.table,
-            index=sql.Literal(stored.index),
-            within_scope=sql.SQL(statement("search", "within_scope")),
-        )
-    )
+    await connection.execute(create)
+    note = sql.SQL(statement("search", "note_digest")).format(function=stored.function, digest=sql.Literal(digest))
+    await connection.execute(note)
 
 
 async def _all(connection: Connection) -> list[ListedSpace]:

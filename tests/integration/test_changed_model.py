@@ -104,12 +104,18 @@ class Askers:
         for number in cycle(range(1, SOURCES)):
             if self._stopped.is_set():
                 return
+            asked = {"query": f"the crew of ship{number}", "userId": user, "ctxLimit": 5}
             with suppress(httpx.TransportError):  # while the program is down
-                found = self._program.search(user, f"the crew of ship{number}")
-                self._judge(user, number, found)
+                answer = self._program.client.post("/docSearch", json=asked)
+                if answer.status_code != 503:  # nor while it starts
+                    self._judge(user, number, answer)
 
-    def _judge(self, user: str, number: int, found: list[str]) -> None:
+    def _judge(self, user: str, number: int, answer: httpx.Response) -> None:
         self.answered += 1
+        if answer.status_code != 200:
+            self.wrong.append(f"{answer.status_code}: {answer.text}")
+            return
+        found = [source["source_id"] for source in answer.json()]
         allowed = [item for item in found if user in readers(int(item.split(": ")[1]))]
         complete = not found if user == "nobody" else len(found) == 5
         hit = user not in readers(number) or ref(number) in found
@@ -169,10 +175,10 @@ def test_a_changed_model_comes_to_answer_while_people_search_and_the_program_is_
             books.until(lambda: books.spaces() == {"answering": new, "retired": old})
             program.wait_for_indexed(SOURCES + 4)
             answered = askers.answered
-            books.until(lambda: askers.answered > answered + 20)
+            books.until(lambda: askers.answered > answered + 20, seconds=30)
 
         assert askers.wrong == []
-        assert done <= books.embedded(new) | {min(done)}
+        assert len(done - books.embedded(new)) <= 1  # that of the source which was deleted
         books.until(lambda: books.embedded(new) == books.chunks())
         assert len(books.chunks()) == SOURCES + 4
         books.let_time_pass()
