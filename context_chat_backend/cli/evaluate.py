@@ -21,7 +21,7 @@ from context_chat_backend.evaluation.run import evaluate as run
 
 _CONFIGURATIONS = (
     "What is compared, may be given several times; the first is what the others are compared with. "
-    + "; ".join(f"{name}: {said}" for name, (_, said) in configurations.RANKINGS.items())
+    + "; ".join(f"{name}: {said}" for name, said in configurations.RANKINGS.items())
     + ". After a +, "
     + "; ".join(f"{name}: {said}" for name, said in configurations.CHANGES.items())
     + f". Without: {', '.join(configurations.DEFAULT)}."
@@ -37,11 +37,15 @@ def evaluate(
         list[str] | None, typer.Option("--asked-in", help="Of XQuAD: a language questions are asked in.")
     ] = None,
     configuration: Annotated[list[str] | None, typer.Option("--configuration", "-c", help=_CONFIGURATIONS)] = None,
+    storage: Annotated[
+        Path | None, typer.Option("--storage", help="Keep indexes in this folder, and use those that are there.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Measure on a data set how good the search is. Your own documents are not touched."""
     data = datasets.read(folder, documents=documents or (), asked_in=asked_in or ())
     compared = [configurations.parse(name) for name in dict.fromkeys(configuration or configurations.DEFAULT)]
+    settings = read_configuration(quiet=True)
     with Progress(console=complaints, transient=True) as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -50,7 +54,7 @@ def evaluate(
                 tasks[what] = progress.add_task(what)
             progress.update(tasks[what], total=whole, completed=done)
 
-        measured = asyncio.run(run(read_configuration(quiet=True), data, compared, told))
+        measured = asyncio.run(run(settings, data, compared, storage=storage, told=told))
     rows = report.rows(data, measured)
     if as_json:
         print(json.dumps(report.as_json(data, measured, rows), ensure_ascii=False))

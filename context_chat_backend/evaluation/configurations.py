@@ -1,31 +1,38 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What is compared: a way to rank, and what may be changed beside it, by names joined with `+` ('vectors+fp32')."""
+"""What is compared: a way to rank with its numbers (`scores:0.8`), and what is changed beside it, joined by `+`.
+
+Most changes are made with what the program takes anyway (its configuration, titles, questions), so that measuring needs
+no options in the product.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from context_chat_backend.errors import InvalidRequest
-from context_chat_backend.retrieval.retrieve import FOREIGN, NATIVE
 from context_chat_backend.store.search import Weights
 
-RANKINGS: Mapping[str, tuple[Weights | None, str]] = {
-    "hybrid": (None, "as the program searches: words and vectors, weighted by the language of the question"),
-    "words": (Weights(meaning=0.0), "words alone"),
-    "vectors": (Weights(words=0.0), "vectors alone"),
-    "native": (NATIVE, "hybrid with the weights for languages the model knows"),
-    "foreign": (FOREIGN, "hybrid with the weights for other languages"),
-    "ranks": (Weights(), "hybrid by reciprocal ranks, both lists alike"),
-    "scores": (Weights(by_score=True), "hybrid by normalised scores, both lists alike"),
+RANKINGS: Mapping[str, str] = {
+    "hybrid": "as the program searches",
+    "words": "words alone",
+    "vectors": "vectors alone",
+    "ranks:MEANING:K": "hybrid by reciprocal ranks; vectors count MEANING (1) where words count 1, K (10) as published",
+    "scores:MEANING": "hybrid by normalised scores; vectors count MEANING (1) where words count 1",
 }
-"""Ways to rank by name: the weights (None: the program chooses) and what they are."""
+"""Ways to rank, with their numbers, and what they are."""
 CHANGES: Mapping[str, str] = {
+    "untitled": "documents are called by numbers",
+    "uncompounded": "compound words are not taken apart",
+    "unquoted": "questions without their quotation marks",
+    "unranked": "without the re-ranker of the configuration",
     "int8": "the packaged model with 8-bit weights",
     "fp32": "the packaged model with its own weights",
-    "untitled": "documents without their titles",
+    "tokens:LENGTH:OVERLAP": "chunks of so many tokens",
 }
-DEFAULT = ("hybrid", "words", "vectors", "ranks", "scores")
+DEFAULT = ("hybrid", "words", "vectors")
+_MOST = 1000.0
+"""Larger numbers are typing errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +40,12 @@ class Index:
     """What differs already while documents are indexed: configurations that agree in it share an index."""
 
     titled: bool = True
+    compounds: bool = True
     quantised: bool | None = None
     """Of the packaged model; None: as configured."""
+    chunk_tokens: int | None = None
+    """None: as configured, like the overlap."""
+    chunk_overlap_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +54,75 @@ class Configuration:
 
     name: str
     weights: Weights | None
-    index: Index
+    """None: the program chooses."""
+    index: Index = Index()
+    quoted: bool = True
+    reranked: bool = True
 
 
 def parse(name: str) -> Configuration:
     """The configuration of that name. Raises InvalidRequest when it is none."""
     first, *changes = name.split("+")
-    unknown = [change for change in changes if change not in CHANGES]
-    if first not in RANKINGS or unknown or {"int8", "fp32"} <= set(changes):
+    try:
+        configuration = Configuration(name, _weights(first))
+        for change in changes:
+            configuration = _changed(configuration, change)
+    except ValueError:
         raise InvalidRequest(
             f"--configuration {name}: expected one of {', '.join(RANKINGS)}, and after a + one or more of "
-            f"{', '.join(CHANGES)} (not both precisions), for example 'vectors+fp32'"
-        )
-    precision = True if "int8" in changes else False if "fp32" in changes else None
-    return Configuration(name, RANKINGS[first][0], Index("untitled" not in changes, precision))
+            f"{', '.join(CHANGES)} (each once, not both precisions, numbers may be left out), for example "
+            "'vectors+fp32' or 'scores:0.8'"
+        ) from None
+    return configuration
+
+
+def _weights(ranking: str) -> Weights | None:
+    """The weights a way to rank means. Raises ValueError when it is none."""
+    kind, *texts = ranking.split(":")
+    numbers = [float(text) for text in texts]
+    if not all(0 <= number <= _MOST for number in numbers):
+        raise ValueError(ranking)
+    match kind, numbers:
+        case "hybrid", []:
+            return None
+        case "words", []:
+            return Weights(meaning=0.0)
+        case "vectors", []:
+            return Weights(words=0.0)
+        case "ranks", []:
+            return Weights(by_score=False)
+        case "ranks", [meaning]:
+            return Weights(meaning=meaning, by_score=False)
+        case "ranks", [meaning, k]:
+            return Weights(meaning=meaning, k=int(k), by_score=False)
+        case "scores", []:
+            return Weights(by_score=True)
+        case "scores", [meaning]:
+            return Weights(meaning=meaning, by_score=True)
+        case _:
+            raise ValueError(ranking)
+
+
+def _changed(configuration: Configuration, change: str) -> Configuration:
+    """The configuration with one change more. Raises ValueError when there is no such change, or it is made already."""
+    index = configuration.index
+    match change.split(":"):
+        case ["untitled"]:
+            changed = replace(configuration, index=replace(index, titled=False))
+        case ["uncompounded"]:
+            changed = replace(configuration, index=replace(index, compounds=False))
+        case ["unquoted"]:
+            changed = replace(configuration, quoted=False)
+        case ["unranked"]:
+            changed = replace(configuration, reranked=False)
+        case ["int8" | "fp32"] if index.quantised is None:
+            changed = replace(configuration, index=replace(index, quantised=change == "int8"))
+        case ["tokens", length, overlap] if index.chunk_tokens is None and 32 <= int(length) >= 2 * int(overlap) >= 0:
+            changed = replace(
+                configuration, index=replace(index, chunk_tokens=int(length), chunk_overlap_tokens=int(overlap))
+            )
+        case _:
+            raise ValueError(change)
+    if changed == configuration:
+        raise ValueError(change)
+    return changed

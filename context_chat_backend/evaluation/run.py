@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Index a data set with the real program in a folder of its own, ask all its questions, and keep the rankings.
 
-Nothing of the user's is touched: the database is the bundled one, in a new folder that is removed afterwards.
+Nothing of the user's is touched: the database is the bundled one, in a folder of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from context_chat_backend import __version__, words
 from context_chat_backend.config import Config
 from context_chat_backend.domain import Delivery, Principal, Question, Realm, SourceRef, clean_title
 from context_chat_backend.errors import InvalidRequest, SourceRejected
@@ -22,14 +25,14 @@ from context_chat_backend.evaluation.configurations import Configuration, Index
 from context_chat_backend.evaluation.datasets import DataSet, Document
 from context_chat_backend.evaluation.measures import DEPTH
 from context_chat_backend.settings import ModelChoice
-from context_chat_backend.store.search import Weights
 from context_chat_backend.wiring import Backend
 
 READER = Principal(Realm.LOCAL, "evaluation")
-_AS_CONFIGURED = Index()
 _PROVIDER = "local__evaluation"
 _AT_ONCE = 4
 _ROOM_SECONDS = 600.0
+_NOTE = "indexed.json"
+_WITHOUT_QUOTATION_MARKS = str.maketrans(dict.fromkeys('"“”„«»「」'))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,46 +59,47 @@ async def evaluate(
     config: Config,
     data: DataSet,
     configurations: Sequence[Configuration],
+    *,
+    storage: Path | None = None,
     told: Callable[[str, int, int], None] = lambda _what, _done, _all: None,
 ) -> list[Measured]:
     """Run `data` through the program as `config` describes it, once for each configuration, in their order.
 
-    `told` is called with what is done, how much of it, and of how much. Raises InvalidRequest when a configuration
-    cannot be, and whatever starting the program raises.
+    In `storage` indexes are kept, and used again for the same documents and configuration. `told` is called with what
+    is done, how much of it, and of how much. Raises InvalidRequest when a configuration cannot be, and whatever
+    starting the program raises.
     """
-    for configuration in configurations:
-        if configuration.index.quantised is not None and config.embedding.name != "onnx":
-            raise InvalidRequest(
-                f"--configuration {configuration.name}: precisions are of the packaged model, and embedding in "
-                f"config.yaml is '{config.embedding.name}': leave +int8 and +fp32 out"
-            )
+    _check(config, configurations)
     measured: dict[str, Measured] = {}
-    for index in dict.fromkeys(configuration.index for configuration in configurations):
-        async with temporary_program(config, index) as backend:
-            told_documents = _counting(told, "indexing")
-            keys = await fill(backend, data.documents, titled=index.titled, told=told_documents)
-            for configuration in configurations:
-                if configuration.index == index:
-                    told_questions = _counting(told, configuration.name)
-                    rankings = await ask(backend, data, keys, configuration.weights, told_questions)
-                    rejected = len(data.documents) - len(keys)
-                    measured[configuration.name] = Measured(configuration, rankings, rejected)
-    return [measured[configuration.name] for configuration in configurations]
+    for index, reranked in dict.fromkeys((each.index, each.reranked) for each in configurations):
+        indexed = _indexed_as(config, index)
+        running = indexed if reranked else replace(indexed, reranker=ModelChoice("none"))
+        with nullcontext() if index.compounds else _compounds_left_whole():
+            folder = None if storage is None else storage / _digest(data, index, indexed)
+            async with program(running, folder) as backend:
+                keys = await _kept_or_filled(backend, data, index, folder, _counting(told, "indexing"))
+                for each in configurations:
+                    if (each.index, each.reranked) == (index, reranked):
+                        told_questions = _counting(told, each.name)
+                        rankings = await ask(backend, data, keys, each, told_questions)
+                        measured[each.name] = Measured(each, rankings, len(data.documents) - len(keys))
+    return [measured[each.name] for each in configurations]
 
 
 @asynccontextmanager
-async def temporary_program(config: Config, index: Index = _AS_CONFIGURED) -> AsyncIterator[Backend]:
-    """The program, running on an empty database of its own, which is removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="context-chat-evaluation-"))
+async def program(config: Config, folder: Path | None = None) -> AsyncIterator[Backend]:
+    """The program, running on the database in `folder`; without, on an empty one, which is removed at the end."""
+    place = Path(tempfile.mkdtemp(prefix="context-chat-evaluation-")) if folder is None else folder
     try:
-        backend = Backend(_temporary(config, index, folder))
+        backend = Backend(_apart(config, place))
         await backend.start()
         try:
             yield backend
         finally:
             await backend.close()
     finally:
-        await asyncio.to_thread(_remove, folder)
+        if folder is None:
+            await asyncio.to_thread(_remove, place)
 
 
 async def fill(
@@ -137,32 +141,113 @@ async def fill(
 async def ask(
     backend: Backend,
     data: DataSet,
-    keys: dict[SourceRef, str],
-    weights: Weights | None,
+    keys: Mapping[SourceRef, str],
+    configuration: Configuration,
     told: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> list[Ranking]:
     """The ranking for each question, as a search for sources gives it."""
     rankings: list[Ranking] = []
     for start in range(0, len(data.questions), _AT_ONCE):
         told(start, len(data.questions))
-        questions = [Question(asked.text, READER, limit=DEPTH) for asked in data.questions[start : start + _AT_ONCE]]
-        for found in await asyncio.gather(*(backend.find_sources(question, weights) for question in questions)):
+        texts = [asked.text for asked in data.questions[start : start + _AT_ONCE]]
+        if not configuration.quoted:
+            texts = [text.translate(_WITHOUT_QUOTATION_MARKS) for text in texts]
+        questions = [Question(text, READER, limit=DEPTH) for text in texts]
+        searches = (backend.find_sources(question, configuration.weights) for question in questions)
+        for found in await asyncio.gather(*searches):
             similarity = max((source.similarity for source in found), default=-1.0)
             rankings.append(Ranking(tuple(keys[source.ref] for source in found), similarity))
     return rankings
 
 
-def _temporary(config: Config, index: Index, folder: Path) -> Config:
-    """The user's configuration of models and chunks, with nothing of the user's data in reach."""
-    embedding = config.embedding
+async def _kept_or_filled(
+    backend: Backend, data: DataSet, index: Index, folder: Path | None, told: Callable[[int, int], None]
+) -> dict[SourceRef, str]:
+    """What is indexed, by source; a note in a kept folder tells it, once all of it is."""
+    note = None if folder is None else folder / _NOTE
+    if note is not None and note.exists():
+        return {SourceRef.parse(ref): key for ref, key in json.loads(note.read_text(encoding="utf-8")).items()}
+    keys = await fill(backend, data.documents, titled=index.titled, told=told)
+    if note is not None:
+        note.write_text(json.dumps({str(ref): key for ref, key in keys.items()}), encoding="utf-8")
+    return keys
+
+
+def _check(config: Config, configurations: Sequence[Configuration]) -> None:
+    for each in configurations:
+        if each.index.quantised is not None and (
+            config.embedding.name != "onnx" or config.embedding.options.get("model")
+        ):
+            raise InvalidRequest(
+                f"--configuration {each.name}: precisions are of the packaged model, and config.yaml chooses another: "
+                "leave +int8 and +fp32 out"
+            )
+        if not each.reranked and config.reranker.name == "none":
+            raise InvalidRequest(
+                f"--configuration {each.name}: config.yaml chooses no re-ranker: leave +unranked out, or choose one"
+            )
+
+
+def _indexed_as(config: Config, index: Index) -> Config:
+    """The user's configuration with what `index` changes of it."""
+    embedding, indexing = config.embedding, config.indexing
     if index.quantised is not None:
         embedding = ModelChoice(embedding.name, {**embedding.options, "quantised": index.quantised})
-    reranker = config.reranker
-    if (model := reranker.options.get("model")) and (config.storage / "models" / str(model)).exists():
-        absolute = str((config.storage / "models" / str(model)).absolute())
-        reranker = ModelChoice(reranker.name, {**reranker.options, "model": absolute})
-    app = replace(config.app, nextcloud_url=None)
-    return replace(config, app=app, storage=folder, database_url=None, embedding=embedding, reranker=reranker)
+    if index.chunk_tokens is not None and index.chunk_overlap_tokens is not None:
+        indexing = replace(indexing, chunk_tokens=index.chunk_tokens, chunk_overlap_tokens=index.chunk_overlap_tokens)
+    return replace(config, embedding=embedding, indexing=indexing)
+
+
+def _apart(config: Config, folder: Path) -> Config:
+    """The configuration with nothing of the user's data in reach; models are read from where they lie."""
+    models = config.storage / "models"
+    return replace(
+        config,
+        app=replace(config.app, nextcloud_url=None),
+        storage=folder,
+        database_url=None,
+        embedding=_read_from(config.embedding, models),
+        reranker=_read_from(config.reranker, models),
+    )
+
+
+def _read_from(model: ModelChoice, models: Path) -> ModelChoice:
+    name = model.options.get("model")
+    if not name or not (models / str(name)).exists():
+        return model
+    return ModelChoice(model.name, {**model.options, "model": str((models / str(name)).absolute())})
+
+
+def _digest(data: DataSet, index: Index, config: Config) -> str:
+    """The name of the folder for an index: other documents or another way to index them give another."""
+    indexing = config.indexing
+    parts: list[object] = [
+        __version__,
+        index.titled,
+        index.compounds,
+        config.embedding.name,
+        sorted((name, str(value)) for name, value in config.embedding.options.items()),
+        (indexing.chunk_tokens, indexing.chunk_overlap_tokens),
+    ]
+    for document in data.documents:
+        file = None if document.path is None else document.path.stat()
+        parts.append((document.key, document.title, document.text, file and (file.st_size, file.st_mtime_ns)))
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr(part).encode())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _compounds_left_whole() -> Iterator[None]:
+    """No word is taken apart, at indexing and at asking: the one lever the program takes as no parameter anywhere."""
+    namespace = vars(words)
+    parts = namespace["parts"]
+    namespace["parts"] = lambda _word, _language: ()
+    try:
+        yield
+    finally:
+        namespace["parts"] = parts
 
 
 def _remove(folder: Path) -> None:
