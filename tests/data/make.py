@@ -114,7 +114,7 @@ class Make {
         try (OutputStream target = new FileOutputStream(names[0])) {
             if (names.length > 1) {
                 HWPFDocument text = new HWPFDocument(new FileInputStream(names[1]));
-                text.getRange().replaceText("84,500 euros", "84,500 euros (\u20ac)");
+                text.getRange().replaceText("84,500", "84,600");
                 text.write(target);
                 return;
             }
@@ -276,6 +276,8 @@ def odf_table(name: str, rows: list[list[Any]]) -> Any:
     from odf import table, text
 
     made = table.Table(name=name)
+    if rows:
+        made.addElement(table.TableColumn(numbercolumnsrepeated=len(rows[0])))
     for row in rows:
         line = table.TableRow()
         for cell in row:
