@@ -15,7 +15,19 @@ from dataclasses import replace
 
 from context_chat_backend.domain import Document, Reason
 from context_chat_backend.errors import SourceRejected
-from context_chat_backend.parsing.formats import csv, epub, html, mail, odp, office, pdf, text, word, xml
+from context_chat_backend.parsing.formats import (
+    csv,
+    epub,
+    html,
+    mail,
+    office,
+    opendocument,
+    pdf,
+    slides,
+    text,
+    word,
+    xml,
+)
 
 Reader = Callable[[bytes, str], Document]
 """From bytes and the name of the format to a document; raises SourceRejected."""
@@ -28,13 +40,13 @@ _READERS: dict[str, Reader] = {
     "epub": epub.read,
     "html": html.read,
     "msg": mail.read_outlook,
-    "odp": odp.read,
-    "ods": office.read_sheets,
-    "odt": office.read_text,
+    "odp": opendocument.read_slides,
+    "ods": opendocument.read_sheets,
+    "odt": opendocument.read_text,
     "pdf": pdf.read,
     "ppt": office.read,
-    "pptx": office.read_slides,
-    "rtf": office.read,
+    "pptx": slides.read,
+    "rtf": office.read_text,
     "text": text.read,
     "xls": office.read_sheets,
     "xlsx": office.read_sheets,

@@ -46,7 +46,7 @@ def reason(folder: Path, content: bytes, media_type: str = "text/plain") -> Reas
         ("bob/auftraege.txt", "Aufträge des Hausmeisters", Location()),
         ("bob/key-list.rtf", "second meter box", Location()),
         ("bob/works-diary.odt", "70,000 euros", Location(heading="Roof repair")),
-        ("shared/annual-meeting.pptx", "laundry room", Location(slide=1)),
+        ("shared/annual-meeting.pptx", "laundry room", Location(slide=1, heading="Annual meeting 2026")),
         ("shared/contacts.xlsx", "0421 555 0142", Location(sheet="Contacts")),
         ("shared/energy-use.csv", "month: 2026-01; electricity in kWh: 2305", Location()),
         ("shared/fire-safety.pdf", "October 2027", Location(page=2)),
@@ -127,7 +127,10 @@ def test_a_presentation_is_read_slide_by_slide(tmp_path: Path) -> None:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.presentation")
-        archive.writestr("content.xml", f'<a xmlns:d="{draw}" xmlns:t="{text}">{slides}</a>')
+        archive.writestr(
+            "content.xml",
+            f'<a xmlns:d="{draw}" xmlns:t="{text}"><body><presentation>{slides}</presentation></body></a>',
+        )
 
     parts = read(tmp_path, target.getvalue(), "").parts
 

@@ -1,53 +1,170 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Word documents. kreuzberg drops their entities ("R&amp;D" becomes "RD"): they pass through it in disguise."""
+"""Word documents (docx), heading by heading, tables row by row, with notes, comments and text boxes."""
 
 from __future__ import annotations
 
-import html
-import io
 import re
-import zipfile
-import zlib
+from collections.abc import Iterable, Iterator
+from xml.etree import ElementTree
 
-from context_chat_backend.domain import Document, Location, Part, Reason
-from context_chat_backend.errors import SourceRejected
-from context_chat_backend.parsing.formats import office
+from context_chat_backend.domain import Document
+from context_chat_backend.parsing.formats.outline import Outline, document
+from context_chat_backend.parsing.formats.package import Package, attribute, local, opened
 
-_MAX_BYTES = 256 * 1024 * 1024
-_ENTITY = re.compile(rb"&(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6});")
-_DISGUISES = {"&": "\ue010", "<": "\ue011", ">": "\ue012", '"': "\ue013", "'": "\ue014"}
-"""Characters for private use stand for those that XML cannot hold as they are."""
-_UNMASK = {ord(mask): character for character, mask in _DISGUISES.items()}
+_HEADING_STYLE = re.compile(r"(heading [1-9]|title)", re.IGNORECASE)
+_BODY_LEVEL = 9
+_UNSEEN = frozenset(
+    {"del", "moveFrom", "Fallback", "instrText", "delText", "delInstrText", "rPr", "pPr", "tblPr", "sectPr"}
+)
+"""Deleted text, codes of fields, properties, and what stands in for newer drawings in older programs."""
+_SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes", "commentReference": "comments"}
+_MAX_SPAN = 64
 
 
 def read(content: bytes, kind: str) -> Document:
-    """The document in a docx file, heading by heading. Raises SourceRejected."""
-    document = office.read_text(_disguised(content), kind)
-    return Document(tuple(_unmasked(part) for part in document.parts), document.title)
+    """The document in a docx file. Raises SourceRejected."""
+    del kind
+    with opened(content) as package:
+        main = next(iter(package.related("", "officeDocument")), "word/document.xml")
+        body = next(node for node in package.tree(main) if local(node) == "body")
+        outline = Outline()
+        reader = _Reader(package, main)
+        reader.fill(outline, body)
+        for running in reader.running():
+            outline.paragraph(running)
+        core = next(iter(package.related("", "core-properties")), None)
+        properties = package.tree(core) if core else ()
+        return document(outline.parts(), next((node.text for node in properties if local(node) == "title"), None))
 
 
-def _disguised(content: bytes) -> bytes:
-    target = io.BytesIO()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(target, "w") as copy:
-            if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
-                raise SourceRejected(Reason.TOO_MUCH_TEXT)
-            for entry in archive.infolist():
-                data = archive.read(entry)
-                if entry.filename.startswith("word/") and entry.filename.endswith(".xml"):
-                    data = _ENTITY.sub(_character, data)
-                copy.writestr(entry.filename, data)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
-        raise SourceRejected(Reason.DAMAGED) from error
-    return target.getvalue()
+class _Reader:
+    """Reads blocks of one document, which point to styles and notes beside it."""
+
+    def __init__(self, package: Package, main: str) -> None:
+        self._package = package
+        self._main = main
+        self._headings = set(self._heading_styles())
+        self._notes = {
+            kind: {attribute(note, "id"): note for name in package.related(main, kind) for note in package.tree(name)}
+            for kind in _NOTES.values()
+        }
+
+    def fill(self, outline: Outline, blocks: Iterable[ElementTree.Element]) -> None:
+        """Add blocks to the outline, in reading order."""
+        for block in blocks:
+            name = local(block)
+            if name == "p":
+                aside: list[ElementTree.Element] = []
+                said = self._inline(block, aside)
+                if self._is_heading(block):
+                    outline.heading(said)
+                else:
+                    outline.paragraph(said)
+                for hanging in aside:
+                    self.fill(outline, hanging)
+            elif name == "tbl":
+                outline.table(self._rows(block))
+            elif name not in _UNSEEN:
+                self.fill(outline, block)
+
+    def running(self) -> Iterator[str]:
+        """Headers and footers of the pages, each once."""
+        seen = set()
+        for kind in ("header", "footer"):
+            for name in self._package.related(self._main, kind):
+                said = "\n".join(self._lines(self._package.tree(name))).strip()
+                if said not in seen and any(character.isalpha() for character in said):  # no lone page number
+                    seen.add(said)
+                    yield said
+
+    def _heading_styles(self) -> Iterator[str]:
+        """Ids of the styles of headings: by name, or by the level in the outline, which they inherit."""
+        styles: dict[str, tuple[str | None, bool]] = {}
+        for name in self._package.related(self._main, "styles"):
+            for style in self._package.tree(name):
+                values = {local(node): attribute(node, "val") or "" for node in style.iter()}
+                is_heading = _HEADING_STYLE.fullmatch(values.get("name", "")) is not None
+                if level := values.get("outlineLvl"):
+                    is_heading = level.isdigit() and int(level) < _BODY_LEVEL
+                    values.pop("basedOn", None)
+                styles[attribute(style, "styleId") or ""] = (values.get("basedOn"), is_heading)
+        for style_id in styles:
+            current: str | None = style_id
+            for _ in styles:  # at most once around
+                based_on, is_heading = styles.get(current or "", (None, False))
+                if is_heading:
+                    yield style_id
+                if is_heading or based_on is None:
+                    break
+                current = based_on
+
+    def _is_heading(self, paragraph: ElementTree.Element) -> bool:
+        properties = next((node for node in paragraph if local(node) == "pPr"), None)
+        for node in properties if properties is not None else ():
+            if local(node) == "outlineLvl":
+                level = attribute(node, "val") or ""
+                return level.isdigit() and int(level) < _BODY_LEVEL
+        return any(
+            local(node) == "pStyle" and attribute(node, "val") in self._headings
+            for node in (properties if properties is not None else ())
+        )
+
+    def _inline(self, node: ElementTree.Element, aside: list[ElementTree.Element]) -> str:
+        """The text of a paragraph; what hangs on it (notes, comments, text boxes) is added to `aside`."""
+        said = []
+        for child in node:
+            name = local(child)
+            if name == "t":
+                said.append(child.text or "")
+            elif name in _SIGNS:
+                said.append(_SIGNS[name])
+            elif name == "sym":
+                said.append(_symbol(attribute(child, "char")))
+            elif name in _NOTES:
+                note = self._notes[_NOTES[name]].get(attribute(child, "id"))
+                if note is not None:
+                    aside.append(note)
+            elif name == "txbxContent":
+                aside.append(child)
+            elif name not in _UNSEEN:
+                said.append(self._inline(child, aside))
+        return "".join(said)
+
+    def _lines(self, blocks: Iterable[ElementTree.Element]) -> Iterator[str]:
+        for block in blocks:
+            name = local(block)
+            if name == "p":
+                aside: list[ElementTree.Element] = []
+                yield self._inline(block, aside)
+                for hanging in aside:
+                    yield from self._lines(hanging)
+            elif name == "tbl":
+                for row in self._rows(block):
+                    yield " | ".join(row)
+            elif name not in _UNSEEN:
+                yield from self._lines(block)
+
+    def _rows(self, table: ElementTree.Element) -> Iterator[list[str]]:
+        for row in table:
+            if local(row) == "tr":
+                yield [said for cell in row for said in self._cells(cell)]
+            elif local(row) not in _UNSEEN:
+                yield from self._rows(row)
+
+    def _cells(self, cell: ElementTree.Element) -> Iterator[str]:
+        """The text of a cell and blanks for the columns it spans."""
+        if local(cell) == "tc":
+            yield " ".join(line for line in self._lines(cell) if line.strip())
+            spans = [attribute(node, "val") or "" for node in cell.iter() if local(node) == "gridSpan"]
+            if spans and spans[0].isdigit():
+                yield from [""] * (min(int(spans[0]), _MAX_SPAN) - 1)
+        elif local(cell) not in _UNSEEN:
+            for inner in cell:
+                yield from self._cells(inner)
 
 
-def _character(entity: re.Match[bytes]) -> bytes:
-    character = html.unescape(entity[0].decode("ascii"))
-    return _DISGUISES.get(character, character).encode("utf-8", "replace")
-
-
-def _unmasked(part: Part) -> Part:
-    heading = part.location.heading
-    location = Location(heading=heading and heading.translate(_UNMASK))
-    return Part(part.text.translate(_UNMASK), location, part.rows)
+def _symbol(code: str | None) -> str:
+    """A sign of a symbol font. Its code is for private use and would show nothing."""
+    number = int(code or "0", 16)
+    return "•" if 0xE000 <= number <= 0xF8FF else chr(number)

@@ -1,0 +1,7 @@
+#!/bin/bash
+# shuts the tap
+shut_tap() {
+  echo shut
+}
+
+shut_tap

@@ -1,0 +1,2 @@
+def drain(:
+  return 84,500 )) 'euros
