@@ -104,6 +104,8 @@ class State(StrEnum):
     INDEXED = "indexed"
     REJECTED = "rejected"
     """Final for this version; `reason` says why. An older indexed version, if any, is gone."""
+    QUARANTINED = "quarantined"
+    """As rejected, because it killed its parser twice; not tried when the same version is delivered again."""
 
 
 class Reason(StrEnum):
@@ -116,7 +118,12 @@ class Reason(StrEnum):
     DAMAGED = "damaged or not of the declared format"
     PARSER_DIED = "its parser crashed"
     PARSER_TIMEOUT = "its parser took too long"
+    PARSER_MEMORY = "its parser needed too much memory"
     TOO_MUCH_TEXT = "too much text"
+    TOO_MANY_PARTS = "too many pages, entries or attachments"
+    TOO_DEEP = "nested too deeply"
+    EXPANDS = "expands to far more than its size"
+    ENTITIES = "declares entities that name files or each other"
     EXCLUDED = "excluded"
     EMBEDDING_DOWN = "embedding not available"
     INTERNAL = "internal error"

@@ -11,6 +11,7 @@
     │   ├── SpaceGone
     │   └── WaitingListFull
     └── SourceRejected        this version of this source cannot be indexed; carries a Reason
+        └── ParserKilled      its parser died or had to be stopped: tried once more, then quarantined
 
 `retry` says whether the same call may succeed later. `public` says whether the text may be shown to the
 caller; the text of all others goes to the log only. No text holds users' content or secrets.
@@ -80,3 +81,7 @@ class SourceRejected(ContextChatError):
     def __init__(self, reason: Reason) -> None:
         super().__init__(str(reason))
         self.reason = reason
+
+
+class ParserKilled(SourceRejected):
+    """The process that read this source died or had to be stopped. The machine may be to blame: once is no verdict."""

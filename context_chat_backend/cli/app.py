@@ -188,7 +188,10 @@ def retry(
     provider: Provider = None,
     reason: Annotated[str | None, typer.Option("--reason", help="Rejected, or failed, for this reason.")] = None,
 ) -> int:
-    """Try rejected sources again, and at once those that wait after a failed attempt."""
+    """Try rejected sources again, and at once those that wait after a failed attempt.
+
+    Quarantined ones, which killed their parser twice, must be named, or their reason.
+    """
     if reason is not None and reason not in set(Reason):
         raise InvalidRequest(f"--reason: there is no such reason; there are: {', '.join(sorted(Reason))}")
 

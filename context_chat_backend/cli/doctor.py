@@ -39,6 +39,7 @@ async def examine(backend: Backend) -> AsyncIterator[Finding]:
     yield await _model(backend)
     yield await _spaces(backend)
     yield await _reranker(backend)
+    yield await _jail(backend)
     yield _disk(backend)
     yield await _nextcloud(backend)
     states = await backend.ledger.count_states()
@@ -103,6 +104,18 @@ async def _reranker(backend: Backend) -> Finding:
     except ContextChatError as error:
         return Finding("re-ranker", False, f"{name}: {error}; meanwhile passages stay in the order of the search")
     return Finding("re-ranker", True, name)
+
+
+async def _jail(backend: Backend) -> Finding:
+    try:
+        missing = await backend.open_walls()
+    except OSError as error:
+        return Finding("parsers", False, f"{error}: nothing can be indexed; is there memory to start one?")
+    if not missing:
+        said = "read files without network, without writing, and without reading anything else"
+        return Finding("parsers", True, said)
+    cure = "a kernel from 5.13 on x86_64 or aarch64 offers this, and the container must allow seccomp and landlock"
+    return Finding("parsers", False, f"not kept from: {'; '.join(missing)}; {cure}")
 
 
 def _disk(backend: Backend) -> Finding:

@@ -22,7 +22,7 @@ async def show_status(backend: Backend, *, as_json: bool) -> None:
     rejected = await backend.ledger.rejected()
     embedding = await embedding_status(backend)
     if as_json:
-        reasons = [{"source": r.ref, "title": r.title, "reason": r.reason} for r in rejected]
+        reasons = [{"source": r.ref, "title": r.title, "state": r.state, "reason": r.reason} for r in rejected]
         by_reason = {"rejected_by_reason": known.rejected}
         told = asdict(known) | by_reason | {"rejected": reasons, "embedding": asdict(embedding)}
         print(json.dumps(told, ensure_ascii=False))
@@ -30,13 +30,14 @@ async def show_status(backend: Backend, *, as_json: bool) -> None:
     for line in (*_lines(known), *(f"embedding {line}" for line in embedding.lines)):
         console.print(line, markup=False)
     for source in rejected:
-        console.print(f"  {source.title or source.ref}: {source.reason}", markup=False)
+        cure = f"; quarantined, let out by: retry '{source.ref}'" if source.state == "quarantined" else ""
+        console.print(f"  {source.title or source.ref}: {source.reason}{cure}", markup=False)
 
 
 def _lines(known: IndexingStatus) -> Iterator[str]:
     """What people read: states, providers where there are several, the pace, what fails and what is slow."""
-    for state in ("indexed", "waiting", "rejected"):
-        yield f"{state:>9} {known.states.get(state, 0)}"
+    for state in ("indexed", "waiting", "rejected", "quarantined"):
+        yield f"{state:>11} {known.states.get(state, 0)}"
     if len(known.providers) > 1:
         for provider, counts in known.providers.items():
             yield f"  {provider}: {', '.join(f'{count} {state}' for state, count in counts.items())}"

@@ -13,7 +13,7 @@ import time
 from datetime import timedelta
 
 from context_chat_backend.domain import ClaimedSource, Reason
-from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, SourceRejected
+from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, ParserKilled, SourceRejected
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.preparing import Preparation, Prepared
 from context_chat_backend.indexing.room import Room
@@ -86,6 +86,11 @@ class Indexer:
             if source.attempts > MAX_ATTEMPTS:
                 raise SourceRejected(Reason.INTERNAL)
             await self._index(source)
+        except ParserKilled as killed:
+            delay = _back_off(source.attempts)
+            is_quarantined = await self._ledger.killed_its_parser(source, killed.reason, delay)
+            event = "source_quarantined" if is_quarantined else "parser_killed"
+            _log.warning(event, source_id=source.id, version=source.version, reason=str(killed.reason))
         except SourceRejected as rejection:
             await self._ledger.reject(source, rejection.reason)
             _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(rejection.reason))

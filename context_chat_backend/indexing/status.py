@@ -39,7 +39,7 @@ async def indexing_status(overview: Overview) -> IndexingStatus:
         states[count.state] += count.sources
         providers[count.provider][count.state] += count.sources
         if count.reason is not None:
-            (rejected if count.state == "rejected" else failing)[count.reason] += count.sources
+            (rejected if count.state in ("rejected", "quarantined") else failing)[count.reason] += count.sources
     pace = await overview.sources_per_second()
     waiting = states["waiting"]
     return IndexingStatus(

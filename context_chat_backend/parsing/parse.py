@@ -3,35 +3,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import replace
-from pathlib import Path
 
 from context_chat_backend.domain import Document, Reason
 from context_chat_backend.errors import SourceRejected
-
-MAX_CHARACTERS = 20_000_000
-"""More text than this is a dump, not a document."""
+from context_chat_backend.parsing import limits
 
 _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ufeff\ufffe\uffff\ud800-\udfff]")
 
+_SMALLEST_PDF = (
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj "
+    b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
+)
 
-def parse(content: Path, media_type: str) -> Document:
-    """The document in the file `content`, without NUL and control characters and without blank parts.
+
+def parse(content: bytes, media_type: str) -> Document:
+    """The document in the bytes of a file, without NUL and control characters and without blank parts.
 
     Raises SourceRejected.
     """
     from context_chat_backend.parsing import registry
 
-    document = registry.read(content.read_bytes(), media_type)
+    document = registry.read(content, media_type)
     parts = [replace(part, text=_clean(part.text)) for part in document.parts]
     parts = [part for part in parts if part.text.strip()]
     if not parts:
         raise SourceRejected(Reason.EMPTY)
-    if sum(len(part.text) for part in parts) > MAX_CHARACTERS:
-        raise SourceRejected(Reason.TOO_MUCH_TEXT)
-    return Document(tuple(parts), document.title, document.parser)
+    cleaned = replace(document, parts=tuple(parts))
+    limits.check_document(cleaned)
+    return cleaned
+
+
+def prepare() -> None:
+    """Load what loads only when it is first used, and writes to a disk as it does so: the library behind PDF."""
+    from context_chat_backend.parsing import registry
+
+    with contextlib.suppress(SourceRejected):
+        registry.read(_SMALLEST_PDF, "application/pdf")
 
 
 def _clean(text: str) -> str:

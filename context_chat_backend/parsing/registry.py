@@ -11,10 +11,12 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import replace
 
 from context_chat_backend.domain import Document, Reason
 from context_chat_backend.errors import SourceRejected
+from context_chat_backend.parsing import limits
 from context_chat_backend.parsing.formats import (
     csv,
     epub,
@@ -108,6 +110,7 @@ _NO_DOCUMENTS = (
     b"Rar!", b"ID3", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3", b"SQLite format 3",
 )  # fmt: skip
 _SMALL = 256
+_depth: ContextVar[int] = ContextVar("depth", default=0)
 _MAX_MANIFEST = 1024 * 1024
 _TAG = re.compile(r"<[a-zA-Z!/][^<>]*>")
 _MAIL_HEAD = re.compile(r"(From |[A-Za-z][A-Za-z0-9-]*:)")
@@ -128,9 +131,20 @@ def accepts(media_type: str, title: str) -> bool:
 
 
 def read(content: bytes, media_type: str) -> Document:
-    """The document in `content`. Raises SourceRejected."""
+    """The document in `content`. Raises SourceRejected.
+
+    Readers of formats that hold other files come back here for those.
+    """
+    depth = _depth.get()
+    if depth >= limits.MAX_NESTED_FILES:
+        raise SourceRejected(Reason.TOO_DEEP)
     kind = sniff(content, _bare(media_type))
-    return replace(_READERS[kind](content, kind), parser=kind)
+    limits.check(content, kind)
+    token = _depth.set(depth + 1)
+    try:
+        return replace(_READERS[kind](content, kind), parser=kind)
+    finally:
+        _depth.reset(token)
 
 
 def sniff(content: bytes, declared: str) -> str:
@@ -173,6 +187,7 @@ def _written(beginning: str, declared: str) -> str:
 def _zipped(content: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            limits.check_archive(archive, len(content))
             names = archive.namelist()
             if any(entry.flag_bits & 1 for entry in archive.infolist()) or _is_locked(archive, names):
                 raise SourceRejected(Reason.ENCRYPTED)

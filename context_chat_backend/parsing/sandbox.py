@@ -1,31 +1,48 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Parsing in processes that may die: a file that crashes or stalls its parser is rejected alone."""
+"""Parsing in processes that may die: a file that crashes or stalls its parser is rejected alone.
+
+The processes are kept from everything but the file they read (confinement.py). Their number, the time a file may take
+and the memory of all of them together are limited here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import multiprocessing
+import json
 import os
-import resource
-import signal
+import shutil
+import socket
+import sys
+import tempfile
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as ParserTimeout
 from pathlib import Path
+from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
-
-from context_chat_backend.domain import Document, Reason
-from context_chat_backend.errors import SourceRejected
+from context_chat_backend.domain import Document, Location, Part, Reason
+from context_chat_backend.errors import ParserKilled, SourceRejected
+from context_chat_backend.logs import get_logger
+from context_chat_backend.parsing import limits
+from context_chat_backend.parsing.confinement import Wall
 from context_chat_backend.parsing.parse import parse
+from context_chat_backend.parsing.worker import FRAME
 
-_TASKS_PER_PROCESS = 200
+_FILES_PER_PROCESS = 200
 """After so many files a process is replaced: what a parser leaks goes with it."""
-_SET_PARENT_DEATH_SIGNAL = 1
-_STOP_SECONDS = 5.0
-_ARENA_MAX = -8
-"""mallopt's name for the number of heaps: one for each thread, as is usual, fills the address space on many cores."""
+_KEPT_BYTES = 160 * 1024**2
+"""A process that holds more than this after a file is replaced."""
+_MAX_FRAME_BYTES = 5 * limits.MAX_CHARACTERS
+_WATCH_SECONDS = 0.05
+_START_SECONDS = 30.0
+_ENVIRONMENT = {"LANG": "C.UTF-8", "HOME": "/nonexistent", "MALLOC_ARENA_MAX": "2"}
+"""All a parser process is told: nothing of the program's environment, which holds secrets."""
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from context_chat_backend.parsing import worker; "
+    "worker.serve(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])"
+)
+_ROOT = Path(__file__).resolve().parents[2]
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_log = get_logger(__name__)
 
 
 class Sandbox:
@@ -34,89 +51,223 @@ class Sandbox:
     def __init__(
         self,
         processes: int,
+        folder: Path,
         *,
         timeout_seconds: float = 120.0,
-        memory_bytes: int = 2 * 1024**3,
-        reader: Callable[[Path, str], Document] = parse,
+        memory_bytes: int = 1024**3,
+        total_memory_bytes: int = 900 * 1024**2,
+        reader: Callable[[bytes, str], Document] = parse,
     ) -> None:
         """At most `processes` files are parsed at once, each within the given time and address space.
 
-        `reader` is what the processes run: a function at module level.
+        `folder` takes what libraries unpack of themselves before they are confined; nobody else may write there.
+
+        When all processes together use more than `total_memory_bytes`, the largest is stopped. `reader` is what they
+        run: a function at module level.
         """
-        self._processes = processes
+        self._folder = folder
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
-        self._reader = reader
-        self._pool: ProcessPool | None = None
+        self._total_memory_bytes = total_memory_bytes
+        self._reader = f"{reader.__module__}:{reader.__qualname__}"
+        self._free = asyncio.Semaphore(processes)
+        self._idle: list[_Process] = []
+        self._all: set[_Process] = set()
+        self._watch: asyncio.Task[None] | None = None
+        self._busy = asyncio.Event()
 
     async def start(self) -> None:
-        """Make the pool; its processes start with the first file."""
-        self._pool = ProcessPool(
-            max_workers=self._processes,
-            max_tasks=_TASKS_PER_PROCESS,
-            initializer=_confine,
-            initargs=(self._memory_bytes, os.getpid()),
-            context=multiprocessing.get_context("spawn"),
-        )
+        """Begin to watch the processes; each starts with the first file for which none is free."""
+        self._unpacked = await asyncio.to_thread(tempfile.mkdtemp, dir=self._folder, prefix="parsers-")
+        self._watch = asyncio.create_task(self._watch_memory())
 
     async def parse(self, content: Path, media_type: str, title: str) -> Document:
-        """The document in the file `content`. Raises SourceRejected."""
+        """The document in the file `content`.
+
+        Raises SourceRejected; ParserKilled when the process died of it or had to be stopped.
+        """
         del title
-        assert self._pool is not None, "start() comes first"
-        future = self._pool.schedule(_outcome, args=(self._reader, content, media_type), timeout=self._timeout_seconds)
-        try:
-            outcome: Document | Reason = await asyncio.wrap_future(future)
-        except (ParserTimeout, TimeoutError):
-            raise SourceRejected(Reason.PARSER_TIMEOUT) from None
-        except (ProcessExpired, MemoryError):
-            raise SourceRejected(Reason.PARSER_DIED) from None
-        if isinstance(outcome, Reason):
-            raise SourceRejected(outcome)
-        return outcome
+        assert self._watch is not None, "start() comes first"
+        with await asyncio.to_thread(content.open, "rb") as file:
+            async with self._free:
+                return await self._parse(file.fileno(), media_type)
+
+    async def missing_walls(self) -> frozenset[Wall]:
+        """What parsers are not kept from on this machine, for `doctor`."""
+        async with self._free:
+            process = await self._take()
+            self._idle.append(process)
+            return frozenset(Wall) - process.walls
 
     async def close(self) -> None:
         """Stop the processes, whatever they are doing."""
-        if self._pool is not None:
-            self._pool.stop()
-            with contextlib.suppress(TimeoutError):  # what does not stop in time dies with this process
-                await asyncio.to_thread(self._pool.join, _STOP_SECONDS)
+        if self._watch is not None:
+            self._watch.cancel()
+        await asyncio.gather(*(process.stop() for process in self._all))
+        self._all.clear()
+        if self._watch is not None:
+            await asyncio.to_thread(shutil.rmtree, self._unpacked, ignore_errors=True)
+
+    async def _parse(self, file: int, media_type: str) -> Document:
+        process = await self._take()
+        self._busy.set()
+        is_fit = False
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                document = await process.parse(file, media_type)
+            is_fit = True
+            return document
+        except TimeoutError:
+            raise ParserKilled(Reason.PARSER_TIMEOUT) from None
+        except SourceRejected as rejection:
+            is_fit = not isinstance(rejection, ParserKilled)
+            raise
+        finally:
+            if is_fit and process.files < _FILES_PER_PROCESS and process.resident_bytes() < _KEPT_BYTES:
+                self._idle.append(process)
+            else:
+                self._all.discard(process)
+                await asyncio.shield(process.stop())
+
+    async def _take(self) -> _Process:
+        if self._idle:
+            return self._idle.pop()
+        process = _Process(self._memory_bytes, self._reader, self._unpacked)
+        self._all.add(process)
+        try:
+            await process.start()
+        except BaseException:
+            self._all.discard(process)
+            await process.stop()
+            raise
+        if missing := set(Wall) - process.walls:
+            _log.warning("parser_not_confined", open=sorted(missing))
+        return process
+
+    async def _watch_memory(self) -> None:
+        """Stop the largest process while all together use too much."""
+        while True:
+            await self._busy.wait()
+            sizes = {process: process.resident_bytes() for process in self._all}
+            if sum(sizes.values()) > self._total_memory_bytes:
+                max(sizes, key=lambda process: sizes[process]).kill_for_memory()
+            if len(self._idle) == len(self._all):
+                self._busy.clear()
+            await asyncio.sleep(_WATCH_SECONDS)
 
 
-def _outcome(reader: Callable[[Path, str], Document], content: Path, media_type: str) -> Document | Reason:
-    """What one file gave. Any fault of a parser means that the file cannot be read; others go on.
+class _Process:
+    """One parser process and the connection to it."""
 
-    A fault of the machine (OSError) is no verdict on the file: it passes.
-    """
-    try:
-        return reader(content, media_type)
-    except SourceRejected as rejection:
-        return rejection.reason
-    except MemoryError:
-        return Reason.PARSER_DIED
-    except OSError:
-        raise
-    except Exception:
-        return Reason.DAMAGED
-    except BaseException:  # a panic of the library, which is written in Rust; it cannot be sent as it is
-        return Reason.PARSER_DIED
+    def __init__(self, memory_bytes: int, reader: str, folder: str) -> None:
+        self.files = 0
+        self.walls: frozenset[Wall] = frozenset()
+        self._memory_bytes = memory_bytes
+        self._reader = reader
+        self._folder = folder
+        self._needs_too_much = False
+
+    async def start(self) -> None:
+        """Start it and wait until it is confined. Raises OSError when that cannot be."""
+        self._link, theirs = socket.socketpair()
+        with theirs:
+            arguments = (_ROOT, theirs.fileno(), os.getpid(), self._memory_bytes, self._reader)
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-B", "-c", _START, *map(str, arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,  # what a library prints about a file may quote it
+                stderr=asyncio.subprocess.DEVNULL,
+                env=_ENVIRONMENT | {"TMPDIR": self._folder}, pass_fds=(theirs.fileno(),),
+                start_new_session=True, cwd="/",
+            )  # fmt: skip
+        self._replies, self._writer = await asyncio.open_connection(sock=self._link)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                self.walls = frozenset(map(Wall, (await self._receive())["walls"]))
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, KeyError, ValueError) as error:
+            raise OSError("a parser process does not start") from error
+
+    async def parse(self, file: int, media_type: str) -> Document:
+        """The document in an open file. Raises SourceRejected; OSError for a fault of the machine."""
+        self.files += 1
+        try:
+            socket.send_fds(self._link, [media_type[:1000].encode() or b" "], [file])
+            return await self._document()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            reason = Reason.PARSER_MEMORY if self._needs_too_much else Reason.PARSER_DIED
+            raise ParserKilled(reason) from None
+        except (KeyError, TypeError, ValueError):  # it is no longer what it was started as
+            raise ParserKilled(Reason.PARSER_DIED) from None
+
+    def resident_bytes(self) -> int:
+        """Its memory; none when it has ended."""
+        try:
+            statistics = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()
+        except (OSError, AttributeError):
+            return 0
+        return (int(statistics[1]) - int(statistics[2])) * _PAGE_BYTES
+
+    def kill_for_memory(self) -> None:
+        """Stop it because it, or all together, use too much memory."""
+        self._needs_too_much = True
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def stop(self) -> None:
+        """Stop it, whatever it is doing, and wait until it is gone."""
+        if hasattr(self, "_writer"):
+            self._writer.close()
+        if hasattr(self, "_process"):
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    async def _document(self) -> Document:
+        parts: list[Part] = []
+        characters = 0
+        while True:
+            reply = await self._receive()
+            if "parts" in reply:
+                parts += map(_part, reply["parts"])
+                characters += sum(len(part.text) for part in parts[len(parts) - len(reply["parts"]) :])
+                if characters > limits.MAX_CHARACTERS or len(parts) > limits.MAX_PARTS:
+                    raise ValueError("more than a reader may send")
+            elif "rejected" in reply:
+                raise SourceRejected(Reason(reply["rejected"]))
+            elif "fault" in reply:
+                raise OSError(int(reply["fault"]), os.strerror(int(reply["fault"])))
+            elif "died" in reply:
+                raise ParserKilled(Reason.PARSER_DIED)
+            else:
+                return Document(tuple(parts), _text(reply["title"]), _text(reply["parser"]))
+
+    async def _receive(self) -> dict[str, Any]:
+        (length,) = FRAME.unpack(await self._replies.readexactly(FRAME.size))
+        if length > _MAX_FRAME_BYTES:
+            raise ValueError("a message is too long")
+        message = json.loads(await self._replies.readexactly(length))
+        if not isinstance(message, dict):
+            raise TypeError("a message is no object")
+        return message
 
 
-def _confine(memory_bytes: int, parent: int) -> None:
-    """Limit this process, detach it from the terminal, silence it, and let it die with the program.
+def _part(told: dict[str, Any]) -> Part:
+    """A part as a process tells it. Raises KeyError, TypeError, ValueError for what is none."""
+    location = told["location"]
+    page, slide, sheet, heading = (location[name] for name in ("page", "slide", "sheet", "heading"))
+    if not isinstance(told["text"], str):
+        raise TypeError("text is no string")
+    return Part(
+        told["text"],
+        Location(
+            page=None if page is None else int(page),
+            sheet=_text(sheet),
+            slide=None if slide is None else int(slide),
+            heading=_text(heading),
+        ),
+        bool(told["rows"]),
+    )
 
-    What a library prints about a file may quote it, and users' content is never logged.
-    """
-    with contextlib.suppress(OSError):
-        os.setsid()
-    c_library = ctypes.CDLL(None)
-    c_library.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    c_library.mallopt(_ARENA_MAX, 2)
-    if os.getppid() != parent:
-        os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(5)
+
+def _text(told: object) -> str | None:
+    return None if told is None else str(told)

@@ -24,6 +24,7 @@ from context_chat_backend.domain import (
 )
 from context_chat_backend.store import access
 from context_chat_backend.store.database import Connection, Database, statement
+from context_chat_backend.store.quarantine import record_killed
 from context_chat_backend.store.words import retitle_words
 
 _SECONDS_A_DOUBLING = 12 * 3600
@@ -45,6 +46,8 @@ class RejectedSource:
 
     ref: str
     title: str
+    state: str
+    """'rejected' or 'quarantined'."""
     reason: str
     settled_at: datetime
 
@@ -167,6 +170,14 @@ class Ledger:
             await connection.execute(
                 statement("ledger", "retry_later"), _version(source) | {"reason": str(reason), "delay": delay}
             )
+
+    async def killed_its_parser(self, source: ClaimedSource, reason: Reason, delay: timedelta) -> bool:
+        """Record that the process that read this version died or had to be stopped; returns whether it is quarantined.
+
+        The first time it is due again after `delay`. What was indexed of an older version goes with a quarantined one.
+        """
+        async with self._database.transaction() as connection:
+            return await record_killed(connection, source, reason, delay)
 
     async def waiting(self) -> Waiting:
         """How many sources and bytes wait to be indexed."""

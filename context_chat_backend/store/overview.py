@@ -113,9 +113,13 @@ class Overview:
             return [SourceReport(*row) for row in await rows.fetchall()]
 
     async def retry(self, *, ref: str | None = None, provider: str | None = None, reason: str | None = None) -> Retried:
-        """Make rejected sources, and those that wait after a failed attempt, due now; None means any."""
+        """Make rejected sources, and those that wait after a failed attempt, due now; None means any.
+
+        Quarantined ones are let out only when the source or the reason is named.
+        """
         wanted = {"ref": ref, "provider": provider, "reason": reason}
         async with self._database.transaction() as connection:
+            await connection.execute(statement("overview", "let_out"), wanted)
             row = await (await connection.execute(statement("overview", "out_of_reach"), wanted)).fetchone()
             assert row is not None
             due = (await connection.execute(statement("overview", "retry"), wanted)).rowcount

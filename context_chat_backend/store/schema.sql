@@ -6,6 +6,7 @@ CREATE TYPE source_state AS ENUM (
     'waiting',   -- admitted, its bytes are in the spool; also while a worker holds its lease
     'indexed',   -- the version that was delivered last is what answers
     'rejected',  -- that version cannot be indexed: `reason` says why
+    'quarantined', -- that version killed its parser twice: `reason` says how; its bytes stay in the spool
     'gone'       -- deleted: invisible at once, swept in batches
 );
 

@@ -26,7 +26,7 @@ from context_chat_backend.domain import (
     Reason,
     SourceRef,
 )
-from context_chat_backend.errors import ModelUnavailable, SourceRejected, WaitingListFull
+from context_chat_backend.errors import ModelUnavailable, ParserKilled, SourceRejected, WaitingListFull
 from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.indexing.admission import Admissions
 from context_chat_backend.indexing.embedding import Embedding
@@ -55,6 +55,8 @@ class PlainParser:
         text = content.read_text(encoding="utf-8")
         if text == "crash":
             raise SourceRejected(Reason.PARSER_DIED)
+        if text == "kill":
+            raise ParserKilled(Reason.PARSER_DIED)
         if text == "fault":
             raise RuntimeError("a fault of ours")
         return Document((Part(text),))
@@ -105,7 +107,12 @@ class Bench:
         )
         chunks = Chunks(self.database)
         indexer = Indexer(
-            self.ledger, preparation, Embedding(spaces, chunks), Settling(chunks), workers=1, admitted=asyncio.Event()
+            self.ledger,
+            preparation,
+            Embedding(spaces, chunks),
+            Settling(chunks),
+            workers=1,
+            admitted=asyncio.Event(),
         )
         for source in await self.ledger.claim(100, LEASE):
             await indexer.settle(source)

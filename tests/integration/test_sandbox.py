@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,57 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from context_chat_backend.domain import Document, Part, Reason
 from context_chat_backend.errors import SourceRejected
 from context_chat_backend.parsing.sandbox import Sandbox
+from tests.readers import imported_modules, read_as_told, say_something
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Panic(BaseException):
-    """As a library in Rust raises it: no Exception, and it cannot be pickled."""
-
-    def __reduce__(self) -> str:
-        raise TypeError("cannot be pickled")
-
-
-def say_something(_content: Path, _media_type: str) -> Document:
-    """Print as a library may that quotes the file it cannot read."""
-    os.write(1, b"a secret of the file")
-    os.write(2, b"a secret of the file")
-    return Document((Part("read"),))
-
-
-def read_as_told(content: Path, media_type: str) -> Document:
-    """A format whose files say what happens to their parser. Runs in the parser processes."""
-    match content.read_text():
-        case "segfault":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        case "loop":
-            while True:
-                pass
-        case "memory":
-            _ = bytearray(8 * 1024**3)
-        case "panic":
-            raise Panic
-        case "fault":
-            raise KeyError("a fault of the parser")
-        case "empty":
-            raise SourceRejected(Reason.EMPTY)
-    return Document((Part("read"),))
-
-
-def imported_modules(_content: Path, _media_type: str) -> Document:
-    """What a process has imported before its first file. Its own module, which is a test, brings pytest only."""
-    return Document((Part(" ".join(sys.modules)),))
-
-
 @pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    made = Sandbox(2, timeout_seconds=3, memory_bytes=1024**3, reader=read_as_told)
+async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    made = Sandbox(2, tmp_path, timeout_seconds=3, memory_bytes=1024**3, reader=read_as_told)
     await made.start()
     yield made
     await made.close()
+
+
+def a_file(folder: Path) -> Path:
+    file = folder / "file"
+    file.write_text("content")
+    return file
 
 
 async def outcome(sandbox: Sandbox, folder: Path, content: str) -> str:
@@ -79,14 +46,27 @@ async def outcome(sandbox: Sandbox, folder: Path, content: str) -> str:
 async def test_each_bad_file_is_rejected_with_its_reason_and_good_ones_beside_it_are_read(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    told = ["good 1", "segfault", "good 2", "loop", "good 3", "memory", "fault", "panic", "empty", *map(str, range(20))]
+    told = [
+        "good 1",
+        "segfault",
+        "good 2",
+        "loop",
+        "good 3",
+        "memory",
+        "fault",
+        "exit",
+        "panic",
+        "empty",
+        *map(str, range(20)),
+    ]
 
     outcomes = await asyncio.gather(*(outcome(sandbox, tmp_path, content) for content in told))
 
     assert dict(zip(told, outcomes, strict=True)) == dict.fromkeys(told, "read") | {
         "segfault": "its parser crashed",
         "loop": "its parser took too long",
-        "memory": "its parser crashed",
+        "memory": "its parser needed too much memory",
+        "exit": "its parser crashed",
         "panic": "its parser crashed",
         "fault": "damaged or not of the declared format",
         "empty": "empty",
@@ -99,18 +79,18 @@ async def test_a_fault_of_the_machine_is_no_verdict_on_the_file(sandbox: Sandbox
 
 
 async def test_what_a_parser_prints_is_not_seen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    made = Sandbox(1, reader=say_something)
+    made = Sandbox(1, tmp_path, reader=say_something)
     await made.start()
-    assert (await made.parse(tmp_path, "", "")).parts[0].text == "read"
+    assert (await made.parse(a_file(tmp_path), "", "")).parts[0].text == "read"
     await made.close()
 
     assert "secret" not in "".join(capfd.readouterr())
 
 
 async def test_a_parser_imports_nothing_but_the_parsing(tmp_path: Path) -> None:
-    made = Sandbox(1, reader=imported_modules)
+    made = Sandbox(1, tmp_path, reader=imported_modules)
     await made.start()
-    modules = set((await made.parse(tmp_path, "", "")).parts[0].text.split())
+    modules = set((await made.parse(a_file(tmp_path), "", "")).parts[0].text.split())
     await made.close()
 
     rooms = {name.split(".")[1] for name in modules if name.startswith("context_chat_backend.")}
@@ -123,9 +103,9 @@ def test_parsers_die_with_the_program(tmp_path: Path) -> None:
     program = (
         "import asyncio, pathlib\n"
         "from context_chat_backend.parsing.sandbox import Sandbox\n"
-        "from tests.integration.test_sandbox import read_as_told\n"
+        "from tests.readers import read_as_told\n"
         "async def main():\n"
-        "    sandbox = Sandbox(1, reader=read_as_told); await sandbox.start()\n"
+        f"    sandbox = Sandbox(1, pathlib.Path({str(tmp_path)!r}), reader=read_as_told); await sandbox.start()\n"
         f"    await sandbox.parse(pathlib.Path({str(tmp_path / 'loop')!r}), '', '')\n"
         "if __name__ == '__main__':\n    asyncio.run(main())\n"
     )

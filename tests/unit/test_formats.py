@@ -15,7 +15,7 @@ from pypdf import PdfWriter
 
 from context_chat_backend.domain import Document, Location, Reason
 from context_chat_backend.errors import SourceRejected
-from context_chat_backend.parsing.parse import parse
+from tests.readers import parse
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "documents"
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -306,14 +306,14 @@ def test_xml_gives_the_text_of_its_elements(tmp_path: Path, content: str, text: 
     assert text_of(read(tmp_path, content.encode("latin-1"), "application/xml")) == text
 
 
-def test_entities_of_xml_are_not_expanded(tmp_path: Path) -> None:
+def test_xml_that_names_files_is_rejected(tmp_path: Path) -> None:
     content = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>'
 
-    assert "root:" not in text_of(read(tmp_path, content, "application/xml"))
+    assert reason(tmp_path, content, "application/xml") is Reason.ENTITIES
 
 
 def test_a_text_beyond_all_measure_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("context_chat_backend.parsing.parse.MAX_CHARACTERS", 10)
+    monkeypatch.setattr("context_chat_backend.parsing.limits.MAX_CHARACTERS", 10)
 
     assert reason(tmp_path, b"eleven chars") is Reason.TOO_MUCH_TEXT
 

@@ -141,4 +141,5 @@ SELECT state::text, count(*) FROM source WHERE state <> 'gone' GROUP BY state
 
 -- name: rejected
 -- What was rejected last, for the administrator.
-SELECT ref, title, reason, settled_at FROM source WHERE state = 'rejected' ORDER BY settled_at DESC LIMIT %(limit)s
+SELECT ref, title, state::text, reason, settled_at FROM source WHERE state IN ('rejected', 'quarantined')
+ORDER BY settled_at DESC LIMIT %(limit)s

@@ -29,6 +29,13 @@ WHERE state <> 'gone' AND (ref = %(wanted)s OR title = %(wanted)s OR (
     AND strpos(lower(title), lower(%(wanted)s)) > 0))
 ORDER BY admitted_at DESC LIMIT %(limit)s
 
+-- name: let_out
+-- Quarantined sources are tried again when they, or the reason, are named; from here on they are as all rejected ones.
+UPDATE source SET state = 'rejected'
+WHERE state = 'quarantined' AND (%(ref)s::text IS NOT NULL OR %(reason)s::text IS NOT NULL)
+  AND (%(ref)s::text IS NULL OR ref = %(ref)s) AND (%(provider)s::text IS NULL OR provider = %(provider)s)
+  AND (%(reason)s::text IS NULL OR reason = %(reason)s)
+
 -- name: retry
 -- Rejected sources whose bytes were kept, and those that wait after a failed attempt, are due now.
 UPDATE source SET state = 'waiting', reason = NULL, attempts = 0, next_attempt_at = now(), leased_until = NULL,
@@ -57,7 +64,8 @@ WHERE state = 'indexed'
 -- Bytes of rejected sources, kept for another try: not for ever, and not more than so many.
 WITH kept AS (
     SELECT id, settled_at, sum(size) OVER (ORDER BY settled_at DESC, id) AS so_far
-    FROM source WHERE state = 'rejected' AND EXISTS (SELECT FROM spool WHERE spool.source_id = source.id)
+    FROM source WHERE state IN ('rejected', 'quarantined')
+        AND EXISTS (SELECT FROM spool WHERE spool.source_id = source.id)
 )
 DELETE FROM spool USING kept
 WHERE source_id = kept.id AND (kept.so_far > %(bytes)s OR kept.settled_at < now() - %(time)s)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The real program is sent files made to harm it, among honest ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests import hostile
+from tests.memory import Watch
+from tests.program import ROOT, Program, part
+
+GOOD = 100
+MOST_BYTES = 1536 * 1024**2
+
+
+def command(storage: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": "/", "APP_PERSISTENT_STORAGE": str(storage)}
+    line = [sys.executable, "main.py", *arguments]
+    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def status(storage: Path) -> dict[str, Any]:
+    printed = command(storage, "status", "--json")
+    assert printed.returncode == 0, printed.stderr
+    found: dict[str, Any] = json.loads(printed.stdout)
+    return found
+
+
+def test_each_is_rejected_alone_within_the_memory_of_the_service(storage: Path) -> None:
+    storage.joinpath("config.yaml").write_text("embedding:\n  hashing: {}\nparser_processes: 2\n")
+    good = [
+        part(f"files__default: {number}", f"The boiler of flat {number} was serviced in May.".encode())
+        for number in range(1, GOOD + 1)
+    ]
+    bad = {
+        f"files__default: {number}": (name, *made)
+        for number, (name, made) in enumerate(
+            (hostile.REJECTED | {"loop": (hostile.looping_pdf, "application/pdf", "its parser crashed")}).items(), 1001
+        )
+    }
+    parts = [part(ref, make(), type=kind, title=f"files/{name}") for ref, (name, make, kind, _) in bad.items()]
+
+    with Program(storage) as program:
+        assert program.process is not None
+        with Watch(program.process.pid) as watch:
+            sent = [*parts[:5], *good[: GOOD // 2], *parts[5:], *good[GOOD // 2 :]]
+            assert program.load(sent).status_code == 200
+            deadline = time.monotonic() + 120
+            while (found := status(storage))["states"].get("waiting") and time.monotonic() < deadline:
+                time.sleep(0.5)
+
+        assert found["states"] == {"indexed": GOOD, "rejected": len(bad) - 1, "quarantined": 1}
+        assert {one["source"]: one["reason"] for one in found["rejected"]} == {
+            ref: reason for ref, (_, _, _, reason) in bad.items()
+        }
+        assert program.search("alice", "boiler of flat 77")[0] == "files__default: 77"
+        assert watch.most < MOST_BYTES
+
+        (quarantined,) = (one["source"] for one in found["rejected"] if one["state"] == "quarantined")
+        assert "let out" in command(storage, "status").stdout
+        assert command(storage, "retry").returncode == 1
+        assert command(storage, "retry", quarantined).returncode == 0
+        print(f"at most {watch.most >> 20} MiB")
