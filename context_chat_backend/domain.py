@@ -118,6 +118,7 @@ class Reason(StrEnum):
     PARSER_TIMEOUT = "its parser took too long"
     TOO_MUCH_TEXT = "too much text"
     EMBEDDING_DOWN = "embedding not available"
+    EMBEDDING_REFUSED = "refused by the embedding model"
     INTERNAL = "internal error"
 
 
