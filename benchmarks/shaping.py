@@ -54,6 +54,15 @@ class Remembering:
         self._embedder = embedder
         self._known: dict[str, Vectors] = {}
 
+    async def open(self) -> None:
+        """See ports.Embedder."""
+        await self._embedder.open()
+
+    @property
+    def device(self) -> str:
+        """See ports.Embedder."""
+        return self._embedder.device
+
     @property
     def space(self) -> EmbeddingSpace:
         """See ports.Embedder."""

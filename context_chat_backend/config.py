@@ -33,16 +33,16 @@ VARIABLES = {
     "COMPUTE_DEVICE": "CPU, CUDA or ROCM: which configuration is copied at the first start",
     "CCB_DB_URL": "URL of an external PostgreSQL",
     "EXTERNAL_DB": "URL of an external PostgreSQL, as the reference calls it",
+    "CC_EM_BASE_URL": "URL of a remote embedding server; it wins over config.yaml",
+    "CC_EM_MODEL_NAME": "name of the model there",
+    "CC_EM_APIKEY": "its key",
+    "CC_EM_USERNAME": "or a user name there",
+    "CC_EM_PASSWORD": "and the password",
+    "CC_DOWNLOAD_MODELS_FROM_HF": "false: no model is ever downloaded",
     "HP_SHARED_KEY": "set by HaRP: listen on a unix socket",
     "HP_EXAPP_SOCK": "that unix socket",
 }
 """Every environment variable the program reads, and what for."""
-
-VARIABLES_OF_THE_REFERENCE = (
-    "CC_EM_BASE_URL", "CC_EM_MODEL_NAME", "CC_EM_APIKEY", "CC_EM_USERNAME", "CC_EM_PASSWORD",
-    "CC_DOWNLOAD_MODELS_FROM_HF",
-)  # fmt: skip
-"""Variables that choose a remote embedding server there; they warn, since we have no such embedder."""
 
 
 class Secret:
@@ -105,6 +105,8 @@ class Config:
     indexing: IndexingSettings
     exclusions: Exclusions
     log_level: str
+    download_models: bool = True
+    """Whether models may be fetched from the network."""
     warnings: tuple[str, ...] = ()
     """What was ignored or mapped, one sentence each."""
 
@@ -134,19 +136,17 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     """
     storage = storage_of(environment)
     reader = KeyReader(read_yaml(storage / "config.yaml"))
-    for name in VARIABLES_OF_THE_REFERENCE:
-        if environment.get(name):
-            reader.warn(f"{name} has no effect here: embeddings are computed by this program")
     return Config(
         app=_app(environment, reader),
         storage=storage,
         database_url=_database_url(reader.model("vectordb"), environment),
-        embedding=reader.model("embedding"),
+        embedding=_embedding(reader.model("embedding"), environment, reader),
         llm=reader.model("llm"),
         reranker=reader.model("reranker"),
         indexing=_indexing(reader, cores),
         exclusions=reader.exclusions(),
         log_level=reader.log_level(),
+        download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
         warnings=reader.finish(),
     )
 
@@ -231,6 +231,48 @@ def _database_url(vectordb: ModelChoice, environment: Mapping[str, str]) -> Secr
                 raise ConfigurationError(f"{name}: expected a URL postgresql://user:password@host/database")
             return Secret(f"postgresql://{rest}")
     return None
+
+
+def _embedding(chosen: ModelChoice, environment: Mapping[str, str], reader: KeyReader) -> ModelChoice:
+    """The model of the file, or the server of CC_EM_BASE_URL, whose other options the file may set."""
+    login = {
+        option: environment[name]
+        for name, option in (
+            ("CC_EM_APIKEY", "api_key"), ("CC_EM_USERNAME", "username"), ("CC_EM_PASSWORD", "password"),
+        )
+        if environment.get(name)
+    }  # fmt: skip
+    url = environment.get("CC_EM_BASE_URL")
+    if not url:
+        if login and chosen.name != "openai":
+            reader.warn("CC_EM_APIKEY, CC_EM_USERNAME, CC_EM_PASSWORD: without effect, CC_EM_BASE_URL is not set")
+        return chosen if chosen.name != "openai" else _server(ModelChoice("openai", login | dict(chosen.options)))
+    kept = dict(chosen.options) if chosen.name == "openai" else {}
+    model = environment.get("CC_EM_MODEL_NAME")
+    options = kept | login | {"base_url": url} | ({"model_name": model} if model else {})
+    if chosen.name != "openai":
+        reader.warn(f"CC_EM_BASE_URL is set: the embedding model of config.yaml, '{chosen.name}', is not used")
+    return _server(ModelChoice("openai", options))
+
+
+def _server(chosen: ModelChoice) -> ModelChoice:
+    url = chosen.options.get("base_url")
+    if not url or not url.startswith(("http://", "https://")):
+        raise ConfigurationError("embedding.openai.base_url (CC_EM_BASE_URL): expected a URL http://… or https://…")
+    if ("username" in chosen.options) != ("password" in chosen.options):
+        raise ConfigurationError(
+            "embedding.openai.auth (CC_EM_USERNAME, CC_EM_PASSWORD): username and password belong together"
+        )
+    return chosen
+
+
+def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    told = environment.get(name, "").strip().lower()
+    if told in ("", "1", "true", "yes", "on"):
+        return default if not told else True
+    if told in ("0", "false", "no", "off"):
+        return False
+    raise ConfigurationError(f"{name}: expected true or false, found {told!r}")
 
 
 def _indexing(reader: KeyReader, cores: int) -> IndexingSettings:

@@ -126,6 +126,7 @@ class Reason(StrEnum):
     ENTITIES = "declares entities that name files or each other"
     EXCLUDED = "excluded"
     EMBEDDING_DOWN = "embedding not available"
+    EMBEDDING_REFUSED = "refused by the embedding model"
     INTERNAL = "internal error"
 
 

@@ -10,6 +10,7 @@
     │   ├── ModelUnavailable
     │   ├── SpaceGone
     │   └── WaitingListFull
+    ├── TextRefused           the model takes this text in no length, now or later
     └── SourceRejected        this version of this source cannot be indexed; carries a Reason
         └── ParserKilled      its parser died or had to be stopped: tried once more, then quarantined
 
@@ -73,6 +74,10 @@ class SpaceGone(Unavailable):
 
 class WaitingListFull(Unavailable):
     """The waiting list holds as many sources or bytes as it may."""
+
+
+class TextRefused(ContextChatError):
+    """A model takes this text in no length, now or later."""
 
 
 class SourceRejected(ContextChatError):

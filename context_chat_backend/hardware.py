@@ -46,6 +46,16 @@ def usable_cores(root: Path = Path("/")) -> int:
         return cores
 
 
+def cpu_features(root: Path = Path("/")) -> frozenset[str]:
+    """What this processor can do, in the kernel's words: 'avx2', 'avx512_bf16', 'amx_bf16', …; empty when not told."""
+    try:
+        lines = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    told = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return frozenset(told.partition(":")[2].split())
+
+
 def usable_memory(root: Path = Path("/")) -> int:
     """Bytes of memory this process may use: the machine's, or less where its control group has a limit."""
     try:

@@ -17,6 +17,15 @@ Vectors = NDArray[np.float32]
 class Embedder(Protocol):
     """Turns text into vectors of one embedding space."""
 
+    async def open(self) -> None:
+        """Learn what `space` says; comes first. Raises ConfigurationError, ModelUnavailable."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """What computes: 'cpu', 'cuda', 'remote', …; as far as it is known yet."""
+        ...
+
     @property
     def space(self) -> EmbeddingSpace:
         """Model, dimension and prefixes. Vectors of two embedders may be compared only when this is equal."""

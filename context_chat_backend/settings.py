@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ import yaml
 
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions, read_exclusions
+
+
+class Layers(int):
+    """A number of layers: 0 is none, -1 all there are."""
+
 
 MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
     "vectordb": {"pgvector": {"connection": str}},
@@ -27,6 +33,15 @@ MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
             "max_tokens": int,
         },
         "hashing": {"dimension": int},
+        "openai": {
+            "base_url": str, "model_name": str, "api_key": str, "username": str, "password": str, "batch_size": int,
+            "request_timeout": int, "dimension": int, "max_tokens": int, "question_prefix": str, "passage_prefix": str,
+        },
+        "llama": {
+            "model": str, "n_ctx": int, "n_batch": int, "n_threads": int, "n_gpu_layers": Layers, "use_mlock": bool,
+            "question_prefix": str, "passage_prefix": str,
+        },
+        "sentence_transformers": {"model": str, "device": str, "question_prefix": str, "passage_prefix": str},
     },
     "llm": {
         "extractive": {},
@@ -43,23 +58,42 @@ MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
     },
 }  # fmt: skip
 """What each section may name (the first is the default), with its options and their types."""
+NEEDS = {"llama": ("llama_cpp", "llama"), "sentence_transformers": ("sentence_transformers", "transformers")}
+"""Models that are there only when a package is installed, with the package and our extra that brings it."""
 MODELS_OF_THE_REFERENCE = {
     "vectordb": ("chroma", "weaviate"),
-    "embedding": ("llama", "hugging_face", "instructor", "openai"),
+    "embedding": ("hugging_face", "instructor"),
     "llm": ("nc_texttotext", "llama", "hugging_face", "ctransformer"),
 }
-EMBEDDING_OPTIONS = (
+BESIDE_EMBEDDING = (
     "base_url", "protocol", "host", "port", "workers", "request_timeout", "batch_size", "remote_service", "model_name",
     "model", "auth", "offload_after_mins",
 )  # fmt: skip
-"""Options of the reference that stand beside the model in `embedding`; they belong to its own model server."""
-LANGCHAIN_NAMES = {"model_name": "model", "openai_api_key": "api_key", "openai_api_base": "base_url"}
-"""Other names of options of `llm.openai`."""
-LANGCHAIN_OPTIONS = (
-    "template", "no_ctx_template", "end_separator", "model_kwargs", "timeout", "request_timeout", "max_retries",
-    "streaming", "top_p", "seed", "frequency_penalty", "presence_penalty",
-)  # fmt: skip
-"""Options of `llm.openai` in the reference that have no effect here."""
+"""Options of the reference that stand beside the model in `embedding`: they speak of a server."""
+OF_A_REMOTE_SERVER = ("base_url", "model_name", "model", "auth", "batch_size", "request_timeout")
+"""Those of them that mean something here, where the server is a remote one."""
+LANGCHAIN_NAMES: Mapping[str, Mapping[str, str]] = {
+    "llm.openai": {"model_name": "model", "openai_api_key": "api_key", "openai_api_base": "base_url"},
+    "embedding.openai": {
+        "model": "model_name", "apikey": "api_key", "openai_api_key": "api_key", "openai_api_base": "base_url",
+        "chunk_size": "batch_size", "dimensions": "dimension",
+    },
+    "embedding.llama": {"model_path": "model"},
+    "embedding.sentence_transformers": {"model_name": "model"},
+}  # fmt: skip
+"""Other names of options of a model."""
+LANGCHAIN_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "llm.openai": (
+        "template", "no_ctx_template", "end_separator", "model_kwargs", "timeout", "request_timeout", "max_retries",
+        "streaming", "top_p", "seed", "frequency_penalty", "presence_penalty",
+    ),
+    "embedding.openai": ("remote_service", "workers", "max_retries", "model_kwargs"),
+    "embedding.llama": (
+        "n_parts", "seed", "f16_kv", "logits_all", "vocab_only", "verbose", "device", "model_alias", "embedding",
+        "model_kwargs",
+    ),
+}  # fmt: skip
+"""Options of LangChain or of the reference that have no effect here."""
 WITHOUT_EFFECT = (
     "uvicorn_log_level", "verify_ssl", "httpx_verify_ssl", "use_colors", "uvicorn_workers", "doc_indexing_batch_size",
     "actions_batch_size", "concurrent_file_fetches", "model_offload_timeout", "disable_custom_model_download",
@@ -90,6 +124,7 @@ _TYPES = {
     bool: "true or false",
     int: "a whole number of at least 1",
     float: "a number",
+    Layers: "a number of layers, -1 for all",
 }
 
 
@@ -152,11 +187,12 @@ class KeyReader:
         known = MODELS[section]
         default = next(iter(known))
         configured = bool(given)
-        if section == "embedding":
-            idle = [option for option in EMBEDDING_OPTIONS if given.pop(option, None) is not None]
-            if idle:
-                self.warn(f"embedding: {', '.join(idle)}: without effect, no model of this version is a server")
+        if section == "embedding" and (remote := self._remote(given)) is not None:
+            return remote
         for name, options in given.items():
+            if name in NEEDS and find_spec(NEEDS[name][0]) is None:
+                self.warn(f"{section}.{name} is passed over: it needs pip install '.[{NEEDS[name][1]}]'")
+                continue
             if name in known:
                 return ModelChoice(str(name), self._options(section, str(name), options))
             if name not in MODELS_OF_THE_REFERENCE.get(section, ()):
@@ -224,6 +260,38 @@ class KeyReader:
             raise ConfigurationError(f"{name}: expected a section with the name of a model below it")
         return dict(value)
 
+    def _remote(self, given: dict[str, Any]) -> ModelChoice | None:
+        """The remote server described beside the models of `embedding`, as the reference does it; takes its keys out.
+
+        It is meant where `remote_service` is true, or where an address is given and no model.
+        """
+        beside = {key: given.pop(key) for key in BESIDE_EMBEDDING if key in given}
+        beside = {key: value for key, value in beside.items() if value is not None}
+        remote = beside.pop("remote_service", False)
+        meant = remote is True or ("base_url" in beside and not given)
+        idle = [key for key in beside if not meant or key not in OF_A_REMOTE_SERVER]
+        if idle:
+            self.warn(f"embedding: {', '.join(idle)}: without effect, the model runs without a server")
+        if not meant:
+            return None
+        options = {key: value for key, value in beside.items() if key in OF_A_REMOTE_SERVER}
+        return ModelChoice("openai", self._options("embedding", "openai", options))
+
+    def _login(self, path: str, given: Any) -> dict[str, Any]:
+        """`apikey`, or `username` and `password`; 'from_env' leaves both to CC_EM_APIKEY, CC_EM_USERNAME, …"""
+        if given is None or given == "from_env":
+            return {}
+        if not isinstance(given, dict):
+            raise ConfigurationError(f"{path}: expected apikey, or username and password, or 'from_env'")
+        names = {"apikey": "api_key", "api_key": "api_key", "username": "username", "password": "password"}
+        options: dict[str, Any] = {}
+        for key, value in given.items():
+            if key not in names:
+                raise ConfigurationError(_unknown(f"{path}.{key}", str(key), names))
+            if value is not None:
+                options[names[key]] = _typed(f"{path}.{key}", value, str)
+        return options
+
     def _options(self, section: str, model: str, given: Any) -> dict[str, Any]:
         path = f"{section}.{model}"
         if given is not None and not isinstance(given, dict):
@@ -231,11 +299,13 @@ class KeyReader:
         types = MODELS[section][model]
         options: dict[str, Any] = {}
         for key, value in (given or {}).items():
-            name = LANGCHAIN_NAMES.get(str(key), str(key)) if path == "llm.openai" else str(key)
-            if name in types:
+            name = LANGCHAIN_NAMES.get(path, {}).get(str(key), str(key))
+            if path == "embedding.openai" and name == "auth":
+                options |= self._login(f"{path}.auth", value)
+            elif name in types:
                 if value is not None:
                     options[name] = _typed(f"{path}.{key}", value, types[name])
-            elif path == "llm.openai" and name in LANGCHAIN_OPTIONS:
+            elif name in LANGCHAIN_OPTIONS.get(path, ()):
                 self.warn(f"{path}.{name} has no effect here")
             else:
                 raise ConfigurationError(_unknown(f"{path}.{key}", name, types))
@@ -244,6 +314,8 @@ class KeyReader:
 
 def _typed(path: str, value: Any, kind: type) -> Any:
     """`value` when it is of that type. The error does not quote it: it may be a password."""
+    if kind is Layers and type(value) is int and value >= -1:
+        return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind or (type(value) is int and value < 1):

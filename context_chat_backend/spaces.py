@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from context_chat_backend.errors import DatabaseUnavailable
+from context_chat_backend.errors import ContextChatError, DatabaseUnavailable
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Embedder
 from context_chat_backend.settings import ModelChoice
@@ -65,7 +65,7 @@ class SpacesInUse:
         """Look at the database again. Raises DatabaseUnavailable."""
         async with self._refreshing:
             listed = await self._spaces.all()
-            live = [self._in_use(space) for space in listed if space.state is not SpaceState.RETIRED]
+            live = [await self._in_use(space) for space in listed if space.state is not SpaceState.RETIRED]
             self._live = tuple(live)
             # Questions that began in a retired space end in it: its embedder is closed when the space is dropped.
             for id_ in self._built.keys() - {space.stored.id for space in listed}:
@@ -85,20 +85,20 @@ class SpacesInUse:
         while self._built:
             await _close(self._built.popitem()[1])
 
-    def _in_use(self, listed: ListedSpace) -> SpaceInUse:
-        embedder = self._embedder(listed)
+    async def _in_use(self, listed: ListedSpace) -> SpaceInUse:
+        embedder = await self._embedder(listed)
         stored = listed.stored if embedder is None else StoredSpace(listed.stored.id, embedder.space)
         return SpaceInUse(stored, embedder, listed.state is SpaceState.ANSWERING, listed.complete)
 
-    def _embedder(self, listed: ListedSpace) -> Embedder | None:
+    async def _embedder(self, listed: ListedSpace) -> Embedder | None:
         if _same(self._configured, listed.stored):
             return self._configured
         id_ = listed.stored.id
         if id_ not in self._built:
-            self._built[id_] = self._try_to_build(listed)
+            self._built[id_] = await self._try_to_build(listed)
         return self._built[id_]
 
-    def _try_to_build(self, listed: ListedSpace) -> Embedder | None:
+    async def _try_to_build(self, listed: ListedSpace) -> Embedder | None:
         model = listed.stored.space.model
         if listed.model is None:
             _log.warning("embedder_not_known", model=model)
@@ -108,8 +108,15 @@ class SpacesInUse:
         except Exception as error:  # whatever a library says to files that are gone: the program runs without
             _log.warning("embedder_cannot_be_built", model=model, error=type(error).__name__)
             return None
+        try:
+            await embedder.open()
+        except ContextChatError as error:
+            _log.warning("embedder_cannot_be_opened", model=model, error=str(error))
+            await embedder.close()
+            return None
         if not _same(embedder, listed.stored):
             _log.warning("embedder_makes_other_vectors", model=model, now=embedder.space.model)
+            await embedder.close()
             return None
         return embedder
 

@@ -144,12 +144,13 @@ class Backend:
         stack.push_async_callback(database.close)
         embedder = self._embedder = self._build_embedder(config.embedding)
         stack.push_async_callback(embedder.close)
+        await embedder.open()
         model = build_language_model(config.llm.name, config.llm.options)
         stack.push_async_callback(model.close)
         reranker = self._reranker = build_reranker(
             config.reranker.name,
             config.reranker.options,
-            models=_folder(config.storage / "models"),
+            models=_folder(config.storage / "model_files"),
             threads=config.indexing.embedding_threads,
         )
         stack.push_async_callback(reranker.close)
@@ -223,8 +224,9 @@ class Backend:
         return build_embedder(
             choice.name,
             choice.options,
-            models=_folder(self.config.storage / "models"),
+            models=_folder(self.config.storage / "model_files"),
             threads=self.config.indexing.embedding_threads,
+            download=self.config.download_models,
         )
 
     async def _build_vector_index(self, stored: StoredSpace) -> None:

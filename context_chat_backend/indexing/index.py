@@ -13,7 +13,7 @@ import time
 from datetime import timedelta
 
 from context_chat_backend.domain import ClaimedSource, Reason
-from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, ParserKilled, SourceRejected
+from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, ParserKilled, SourceRejected, TextRefused
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.preparing import Preparation, Prepared
 from context_chat_backend.indexing.room import Room
@@ -36,6 +36,8 @@ _MAX_CHUNKS_UNDER_WAY = 4000
 _IDLE_SECONDS = 2.0
 _SECONDS_WITHOUT_DATABASE = 2.0
 _STOP_SECONDS = 2.0
+_MODEL_DOWN = 3
+"""While the model is down each source waits as after so many attempts."""
 _log = get_logger(__name__)
 
 
@@ -96,7 +98,11 @@ class Indexer:
             _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(rejection.reason))
         except ModelUnavailable as error:
             _log.warning("embedding_unavailable", source_id=source.id, error=str(error))
-            await self._ledger.retry_later(source, Reason.EMBEDDING_DOWN, _back_off(source.attempts))
+            # Not an attempt: however long the model is down, no source is rejected for it.
+            await self._ledger.wait_for_model(source, _back_off(_MODEL_DOWN))
+        except TextRefused as error:
+            await self._ledger.reject(source, Reason.EMBEDDING_REFUSED)
+            _log.warning("embedding_refused", source_id=source.id, version=source.version, error=str(error))
         except DatabaseUnavailable:
             raise
         except Exception as error:  # a fault of ours must not stop the other sources; the type says where to look

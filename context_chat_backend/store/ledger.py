@@ -179,6 +179,14 @@ class Ledger:
         async with self._database.transaction() as connection:
             return await record_killed(connection, source, reason, delay)
 
+    async def wait_for_model(self, source: ClaimedSource, delay: timedelta) -> None:
+        """Make the source due again after `delay`, as if it had not been claimed: nothing is wrong with it."""
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                statement("ledger", "wait_for_model"),
+                _version(source) | {"reason": str(Reason.EMBEDDING_DOWN), "delay": delay},
+            )
+
     async def waiting(self) -> Waiting:
         """How many sources and bytes wait to be indexed."""
         async with self._database.transaction() as connection:

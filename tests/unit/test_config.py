@@ -101,8 +101,79 @@ def test_options_have_their_names_in_langchain_too(tmp_path: Path) -> None:
     assert loaded.warnings == ("llm.openai.template has no effect here",)
 
 
-def test_variables_of_the_reference_without_effect_warn(tmp_path: Path) -> None:
-    assert any("CC_EM_BASE_URL" in warning for warning in read(tmp_path, CC_EM_BASE_URL="http://x").warnings)
+def test_a_remote_embedding_server_is_described_as_in_the_reference(tmp_path: Path) -> None:
+    text = (
+        "embedding:\n  base_url: http://x/v1\n  remote_service: true\n  model_name: m\n  workers: 0\n  batch_size: 9\n"
+        "  auth:\n    apikey: k\n  llama:\n    model: x.gguf\n"
+    )
+    loaded = read(tmp_path, text)
+
+    assert loaded.embedding.name == "openai"
+    assert loaded.embedding.options == {"base_url": "http://x/v1", "model_name": "m", "batch_size": 9, "api_key": "k"}
+    assert loaded.warnings == ("embedding: workers: without effect, the model runs without a server",)
+
+
+def test_an_address_without_a_model_is_a_remote_server(tmp_path: Path) -> None:
+    text = "embedding:\n  base_url: http://x/v1\n  auth:\n    username: u\n    password: p\n"
+
+    assert read(tmp_path, text).embedding.options == {"base_url": "http://x/v1", "username": "u", "password": "p"}
+
+
+def test_variables_name_a_remote_embedding_server_and_win(tmp_path: Path) -> None:
+    key = read(tmp_path, CC_EM_BASE_URL="http://x/v1", CC_EM_MODEL_NAME="m", CC_EM_APIKEY="k")
+    text = "embedding:\n  openai:\n    base_url: http://y/v1\n    auth: from_env\n    request_timeout: 7\n"
+    login = read(tmp_path, text, CC_EM_BASE_URL="http://x/v1", CC_EM_USERNAME="u", CC_EM_PASSWORD="p")
+    file = read(tmp_path, text, CC_EM_APIKEY="k")
+
+    assert key.embedding.options == {"base_url": "http://x/v1", "model_name": "m", "api_key": "k"}
+    assert any("'onnx', is not used" in warning for warning in key.warnings)
+    assert login.embedding.options == {
+        "base_url": "http://x/v1", "request_timeout": 7, "username": "u", "password": "p",
+    }  # fmt: skip
+    assert file.embedding.options == {"base_url": "http://y/v1", "request_timeout": 7, "api_key": "k"}
+    assert "http://x" not in repr(key.embedding)
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "said"),
+    [
+        ("embedding:\n  openai:\n", {}, "embedding.openai.base_url"),
+        ("embedding:\n  openai:\n    base_url: localhost\n", {}, "expected a URL"),
+        ("", {"CC_EM_BASE_URL": "localhost:5000"}, "expected a URL"),
+        ("", {"CC_EM_BASE_URL": "http://x", "CC_EM_USERNAME": "u"}, "username and password belong together"),
+        ("embedding:\n  openai:\n    base_url: http://x\n    auth: key\n", {}, "expected apikey, or username"),
+        ("embedding:\n  openai:\n    base_url: http://x\n    auth:\n      apikee: k\n", {}, "did you mean 'apikey'"),
+        ("", {"CC_DOWNLOAD_MODELS_FROM_HF": "maybe"}, "CC_DOWNLOAD_MODELS_FROM_HF: expected true or false"),
+    ],
+)
+def test_a_wrong_remote_server_is_refused_with_the_cure(
+    tmp_path: Path, text: str, variables: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        read(tmp_path, text, **variables)
+
+
+def test_a_login_without_a_server_warns(tmp_path: Path) -> None:
+    assert any("CC_EM_BASE_URL is not set" in warning for warning in read(tmp_path, CC_EM_APIKEY="k").warnings)
+
+
+def test_models_may_be_downloaded_unless_it_is_forbidden(tmp_path: Path) -> None:
+    assert read(tmp_path).download_models
+    assert read(tmp_path, CC_DOWNLOAD_MODELS_FROM_HF="true").download_models
+    assert not read(tmp_path, CC_DOWNLOAD_MODELS_FROM_HF="False").download_models
+
+
+def test_a_model_whose_library_is_not_installed_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "embedding:\n  llama:\n    model_path: x.gguf\n    n_gpu_layers: -1\n    n_ctx: 8192\n    seed: 3\n"
+    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+    without = read(tmp_path, text)
+    monkeypatch.setattr(settings, "find_spec", lambda name: object())
+    with_ = read(tmp_path, text)
+
+    assert without.embedding.name == "onnx"
+    assert any("pip install '.[llama]'" in warning for warning in without.warnings)
+    assert with_.embedding.options == {"model": "x.gguf", "n_gpu_layers": -1, "n_ctx": 8192}
+    assert with_.warnings == ("embedding.llama.seed has no effect here",)
 
 
 def test_keys_of_the_reference_are_mapped_or_passed_over_with_a_warning(tmp_path: Path) -> None:
@@ -271,7 +342,7 @@ def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
         for option in options or ("",)
     }
     named = {*models, *settings.NUMBERS, *settings.WITHOUT_EFFECT, *settings.MAPPED, *settings.LANGCHAIN_NAMES}
-    for name in {*config.VARIABLES, *config.VARIABLES_OF_THE_REFERENCE, *named, "disable_aaa", "log_level", "debug"}:
+    for name in {*config.VARIABLES, *named, "disable_aaa", "log_level", "debug"}:
         assert f"`{name}`" in page, f"docs/configuration.md lacks {name}"
 
 

@@ -19,6 +19,7 @@ from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.inference.embedding.local_model import packaged
 from context_chat_backend.inference.embedding.onnx import OnnxEmbedder
 from context_chat_backend.ports import Embedder
+from tests.embedding_server import DIMENSION, embedding_server
 
 TEXTS = ["The cat sat on the mat.", "", "Ein Satz mit Ümlauten.", "汉字和😀", "word " * 5000, "\t\n", "[CLS] [SEP]"]
 
@@ -28,11 +29,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-@pytest.fixture(params=["onnx", "hashing"])
+@pytest.fixture(params=["onnx", "hashing", "openai"])
 async def embedder(request: pytest.FixtureRequest, models: Path) -> AsyncIterator[Embedder]:
-    made = build_embedder(request.param, {}, models=models, threads=1)
-    yield made
-    await made.close()
+    with embedding_server() as server:
+        options = {"base_url": server.url, "dimension": DIMENSION} if request.param == "openai" else {}
+        made = build_embedder(request.param, options, models=models, threads=1)
+        yield made
+        await made.close()
 
 
 @pytest.fixture
@@ -126,7 +129,7 @@ async def test_a_broken_graph_in_the_cache_is_built_again(tmp_path: Path) -> Non
 
 
 def test_an_unknown_embedder_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="'onnx' or 'hashing'"):
+    with pytest.raises(ConfigurationError, match="'openai' or 'hashing'"):
         build_embedder("magic", {}, models=tmp_path, threads=1)
 
 

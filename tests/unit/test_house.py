@@ -149,7 +149,9 @@ def test_text_leaves_the_store_only_for_a_named_reader() -> None:
         callers = [
             str(path.relative_to(PACKAGE))
             for path in PACKAGE.rglob("*.py")
-            if re.search(rf'statement\("{door}", "(?!create|load|drop|within|function|note)', path.read_text(encoding="utf-8"))
+            if re.search(
+                rf'statement\("{door}", "(?!create|load|drop|within|function|note)', path.read_text(encoding="utf-8")
+            )
         ]
         assert callers == [f"store/{door}.py"]
         assert opened in (PACKAGE / "store" / f"{door}.py").read_text(encoding="utf-8")

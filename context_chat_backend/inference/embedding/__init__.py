@@ -4,17 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.hardware import cpu_features
+from context_chat_backend.inference.embedding.families import Family, family_of
 from context_chat_backend.ports import Embedder
 
+LOCAL = frozenset({"onnx", "llama", "sentence_transformers"})
+"""Those that run a model on this machine."""
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Features of processors that compute in bfloat16 faster than in float32."""
 
-def build_embedder(name: str, options: Mapping[str, Any], *, models: Path, threads: int) -> Embedder:
-    """The embedder of that name. Raises ConfigurationError.
 
-    `models` is a folder for what it keeps, in which a model's relative path begins.
+def build_embedder(
+    name: str, options: Mapping[str, Any], *, models: Path, threads: int, download: bool = False
+) -> Embedder:
+    """The embedder of that name, in this process; those with an `open()` want it called before anything else.
+
+    `models` is a folder for what it keeps, in which relative paths begin; `threads` how many cores it may use; with
+    `download` a model may be fetched by its name. Raises ConfigurationError.
     """
     match name:
         case "onnx":
@@ -27,9 +38,59 @@ def build_embedder(name: str, options: Mapping[str, Any], *, models: Path, threa
                 else packaged(models, quantised=bool(options.get("quantised", True)))
             )
             return OnnxEmbedder(model, threads=threads)
+        case "llama":
+            from context_chat_backend.inference.embedding.llama import LlamaEmbedder
+
+            file = models / _needed("llama", options, "model", "multilingual-e5-large-instruct-q6_k.gguf")
+            return LlamaEmbedder(file, options, family=_family(file.stem, options), threads=threads)
+        case "sentence_transformers":
+            from context_chat_backend.inference.embedding.sentence_transformers import SentenceTransformersEmbedder
+
+            named = options.get("model")
+            path = str(models / named) if named and (models / named).is_dir() else named
+            return SentenceTransformersEmbedder(
+                path,
+                _family(named or "all-MiniLM-L6-v2", options),
+                device=options.get("device"),
+                threads=threads,
+                half=not BFLOAT16.isdisjoint(cpu_features()),
+                download=download,
+            )
+        case "openai":
+            from context_chat_backend.inference.embedding.openai import Login, OpenAIEmbedder
+
+            model_name = options.get("model_name")
+            return OpenAIEmbedder(
+                _needed("openai", options, "base_url", "http://localhost:8080/v1"),
+                model=model_name,
+                login=Login(options.get("api_key"), options.get("username"), options.get("password")),
+                batch_size=options.get("batch_size", 32),
+                timeout_seconds=options.get("request_timeout", 1800),
+                dimension=options.get("dimension"),
+                max_tokens=options.get("max_tokens", 512),
+                family=_family(model_name or "", options),
+            )
         case "hashing":
             from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 
             return HashingEmbedder(int(options.get("dimension", 384)))
         case _:
-            raise ConfigurationError(f"embedding: there is no '{name}'; use 'onnx' or 'hashing'")
+            raise ConfigurationError(
+                f"embedding: there is no '{name}'; use 'onnx', 'llama', 'sentence_transformers', 'openai' or 'hashing'"
+            )
+
+
+def _family(name: str, options: Mapping[str, Any]) -> Family:
+    """What is known of a model of that name, where the options do not say otherwise."""
+    family = family_of(name)
+    return replace(
+        family,
+        question_prefix=str(options.get("question_prefix", family.question_prefix)),
+        passage_prefix=str(options.get("passage_prefix", family.passage_prefix)),
+    )
+
+
+def _needed(name: str, options: Mapping[str, Any], option: str, example: str) -> str:
+    if not options.get(option):
+        raise ConfigurationError(f"embedding.{name}.{option}: it is missing; for example {option}: {example}")
+    return str(options[option])

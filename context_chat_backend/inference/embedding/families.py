@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from context_chat_backend.domain import EmbeddingSpace
+
 _TASK = "Given a web search query, retrieve relevant passages that answer the query"
 _REPRESENT = "Represent this sentence for searching relevant passages: "
 _ENGLISH = ("english",)
@@ -24,6 +26,10 @@ class Family:
     """Where the model's folder does not say it."""
     languages: tuple[str, ...] = ()
     """Text search configurations they were trained for; empty when they are multilingual."""
+
+    def space(self, name: str, dimension: int) -> EmbeddingSpace:
+        """The space of the model of that name."""
+        return EmbeddingSpace(name, dimension, self.question_prefix, self.passage_prefix, self.languages)
 
 
 _FAMILIES: tuple[tuple[str, Family], ...] = (
@@ -56,7 +62,8 @@ _FAMILIES: tuple[tuple[str, Family], ...] = (
     (r"qwen3-embedding", Family(f"Instruct: {_TASK}\nQuery:", pooling="lasttoken")),
     (r"embeddinggemma", Family("task: search result | query: ", "title: none | text: ")),
 )
-_UNKNOWN = Family()
+UNKNOWN = Family()
+"""A family of which nothing is known."""
 
 
 def family_of(name: str) -> Family:
@@ -70,4 +77,4 @@ def family_of(name: str) -> Family:
         for pattern, family in _FAMILIES:
             if re.search(rf"(?<![a-z0-9]){pattern}(?![a-z0-9])", segment):
                 return family
-    return _UNKNOWN
+    return UNKNOWN

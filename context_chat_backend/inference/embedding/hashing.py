@@ -30,6 +30,14 @@ class HashingEmbedder:
         """`dimension` is the length of the vectors."""
         self._dimension = dimension
 
+    async def open(self) -> None:
+        """There is nothing to load."""
+
+    @property
+    def device(self) -> str:
+        """See ports.Embedder."""
+        return "cpu"
+
     @property
     def space(self) -> EmbeddingSpace:
         """One space for each dimension."""

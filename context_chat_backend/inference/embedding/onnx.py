@@ -46,6 +46,14 @@ class OnnxEmbedder:
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="embedding")
         self._passages = asyncio.Lock()
 
+    async def open(self) -> None:
+        """All is known from the model's files."""
+
+    @property
+    def device(self) -> str:
+        """See ports.Embedder."""
+        return "cpu"
+
     @property
     def space(self) -> EmbeddingSpace:
         """See ports.Embedder."""

@@ -120,6 +120,12 @@ DELETE FROM chunk USING rejected WHERE source_id = rejected.id
 UPDATE source SET reason = %(reason)s, leased_until = NULL, next_attempt_at = now() + %(delay)s
 WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
 
+-- name: wait_for_model
+-- Not now, and the attempt does not count.
+UPDATE source SET reason = %(reason)s, leased_until = NULL, next_attempt_at = now() + %(delay)s,
+    attempts = greatest(attempts - 1, 0)
+WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
+
 -- name: waiting
 -- How full the waiting list is.
 SELECT count(*), coalesce(sum(size), 0)::bigint FROM source WHERE state = 'waiting'
