@@ -13,7 +13,13 @@ import time
 from datetime import timedelta
 
 from context_chat_backend.domain import ClaimedSource, Reason
-from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, SourceRejected
+from context_chat_backend.errors import (
+    DatabaseUnavailable,
+    FileUnreadable,
+    ModelUnavailable,
+    NextcloudUnavailable,
+    SourceRejected,
+)
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.preparing import Preparation, Prepared
 from context_chat_backend.indexing.room import Room
@@ -35,6 +41,7 @@ _MAX_CHUNKS_UNDER_WAY = 4000
 """Between parsing and verdict; with their vectors some 20 MB."""
 _IDLE_SECONDS = 2.0
 _SECONDS_WITHOUT_DATABASE = 2.0
+_SECONDS_WITHOUT_SERVICE = 10.0
 _STOP_SECONDS = 2.0
 _log = get_logger(__name__)
 
@@ -84,14 +91,20 @@ class Indexer:
         """Index a claimed source and record the verdict. Raises DatabaseUnavailable."""
         try:
             if source.attempts > MAX_ATTEMPTS:
-                raise SourceRejected(Reason.INTERNAL)
+                raise SourceRejected(Reason.UNREADABLE if source.remote else Reason.INTERNAL)
             await self._index(source)
         except SourceRejected as rejection:
             await self._ledger.reject(source, rejection.reason)
             _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(rejection.reason))
         except ModelUnavailable as error:
             _log.warning("embedding_unavailable", source_id=source.id, error=str(error))
-            await self._ledger.retry_later(source, Reason.EMBEDDING_DOWN, _back_off(source.attempts))
+            await self._ledger.postpone(source, Reason.EMBEDDING_DOWN, _while_down())
+        except NextcloudUnavailable as error:
+            _log.warning("download_unavailable", source_id=source.id, error=str(error))
+            await self._ledger.postpone(source, Reason.NEXTCLOUD_DOWN, _while_down())
+        except FileUnreadable as error:
+            _log.warning("file_unreadable", source_id=source.id, error=str(error), attempts=source.attempts)
+            await self._ledger.retry_later(source, Reason.UNREADABLE, _back_off(source.attempts))
         except DatabaseUnavailable:
             raise
         except Exception as error:  # a fault of ours must not stop the other sources; the type says where to look
@@ -179,6 +192,11 @@ class Indexer:
             parse_ms=prepared.parse_ms,
             embed_ms=round(1000 * (time.perf_counter() - started)),
         )
+
+
+def _while_down() -> timedelta:
+    """Soon, and not all at once, when something is back that all wait for."""
+    return timedelta(seconds=random.uniform(0.5, 1.0) * _SECONDS_WITHOUT_SERVICE)  # noqa: S311
 
 
 def _back_off(attempts: int) -> timedelta:

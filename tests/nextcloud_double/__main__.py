@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`python -m tests.nextcloud_double [port]`: a Nextcloud to try things with; see docs/operations.md."""
+"""`python -m tests.nextcloud_double [port]`: a Nextcloud to try things with; see docs/nextcloud.md."""
 
 from __future__ import annotations
 

@@ -170,6 +170,12 @@ class World:
             self.items[ref] = new
         return row is not None
 
+    def change_item(self, ref: str, op: str, users: list[str]) -> None:
+        """An app lets users read an item of its ('allow'), or takes it from them ('deny')."""
+        readers = self.items[ref].readers
+        self.items[ref].readers = readers | set(users) if op == "allow" else readers - set(users)
+        self._access(ref, op, users)
+
     def share_provider(self, provider: str, op: str, users: list[str]) -> None:
         """Let users read everything of a provider ('allow'), or take it from them ('deny')."""
         for thing in self._things_of(provider):
