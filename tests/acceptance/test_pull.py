@@ -36,7 +36,8 @@ def put(nextcloud: Nextcloud, name: str, readers: list[str], text: str = "the ga
 
 
 def quiet(nextcloud: Nextcloud, program: Program, seconds: float = 60) -> None:
-    """Until the queues are empty and everybody finds what is his."""
+    """Until the queues are empty and everybody finds what is his; a trigger saves the pause between two looks."""
+    program.client.post("/trigger")
     nextcloud.wait(lambda: nextcloud.queues_are_empty() and agree(nextcloud, program, USERS), seconds)
 
 
