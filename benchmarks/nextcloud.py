@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Work with Nextcloud, the double beside the real program: a backlog of actions, and searches from trigger to result."""
+"""Work with Nextcloud, the double beside the real program: a backlog of actions, searches from trigger to result."""
 
 from __future__ import annotations
 
