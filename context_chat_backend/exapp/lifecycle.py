@@ -126,17 +126,15 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
 
 async def _report_ready(backend: Backend) -> None:
     """Report progress, and 100 once ready until Nextcloud takes it; before it answers it calls us (appapi 5)."""
-    app = backend.config.app
-    if app.nextcloud_url is None or app.secret is None:
-        _log.warning("progress_not_reported", cause="NEXTCLOUD_URL or APP_SECRET is not set")
-        return
     told = 0
     while not await backend.health.wait_until_ready(_PROGRESS_SECONDS):
         nextcloud = getattr(backend, "nextcloud", None)  # it is there once the start has come so far
         if nextcloud is not None and backend.health.percent > told:
             told = backend.health.percent
             await nextcloud.client.report_progress(told)
-    assert backend.nextcloud is not None
+    if backend.nextcloud is None:
+        _log.warning("progress_not_reported", cause="NEXTCLOUD_URL or APP_SECRET is not set")
+        return
     for attempt in range(_PROGRESS_ATTEMPTS):
         if await backend.nextcloud.client.report_progress(100):
             return

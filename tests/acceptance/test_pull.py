@@ -77,10 +77,11 @@ def test_actions_take_effect_in_their_order_and_wrong_ones_hold_up_no_other(
 
 def test_each_document_is_judged_on_its_own(nextcloud: Nextcloud, program: Program) -> None:
     good = put(nextcloud, "good", ["alice"])
-    for wrong in (
+    wrongs: list[dict[str, object]] = [
         {"userIds": []}, {"reference": "files__default: x"}, {"modified": "soon"}, {"provider": "mail__messages"},
         {"type": None}, {"title": 7}, {"size": 200_000_000}, {"type": "image/png"},
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for wrong in wrongs:
         right = {
             "userIds": ["alice"], "reference": "files__default: 9", "title": "files/a.txt", "content": None,
             "modified": 1718000000, "type": "text/plain", "provider": "files__default", "size": 10,

@@ -79,7 +79,7 @@ def test_scopes_of_providers_files_and_folders_are_kept(nextcloud: Nextcloud, pr
     empty = nextcloud.do("add_folder", path="Nothing")
 
     def found(kind: str, *scope: str) -> list[str]:
-        asked = {"scopeType": kind, "scopeList": list(scope)}
+        asked: dict[str, Any] = {"scopeType": kind, "scopeList": list(scope)}
         return sorted(ids(nextcloud.ended(nextcloud.schedule(SEARCH, "alice", "garden", **asked))))
 
     mine = nextcloud.do("readable_by", user="alice")
@@ -87,7 +87,7 @@ def test_scopes_of_providers_files_and_folders_are_kept(nextcloud: Nextcloud, pr
     assert found("source", f"files__default: {folder}") == mine[1:]
     assert found("source", mine[1]) == [mine[1]]
     assert found("source", f"files__default: {empty}") == []
-    chat = {"scopeType": "source", "scopeList": [f"files__default: {empty}"]}
+    chat: dict[str, Any] = {"scopeType": "source", "scopeList": [f"files__default: {empty}"]}
     answer = nextcloud.ended(nextcloud.schedule(CHAT, "alice", "What about the garden?", **chat))
     assert answer["output"] == {"output": "I found nothing about this in the documents you can read.", "sources": []}
 

@@ -35,9 +35,10 @@ def envelope(version: int, data: Any, status: int = 200, message: str = "") -> R
 
 def unauthenticated(version: int) -> Response:
     """HTTP 401 in both versions."""
-    body = {"ocs": {"meta": {"status": "failure", "statuscode": 997, "message": "AppAPI authentication failed"}}}
-    body["ocs"]["data"] = []  # type: ignore[assignment]
-    return Response(php_json(body), 401, media_type=_JSON)
+    meta: dict[str, Any] = {"status": "failure", "statuscode": 997, "message": "AppAPI authentication failed"}
+    if version == 1:
+        meta |= {"totalitems": "", "itemsperpage": ""}
+    return Response(php_json({"ocs": {"meta": meta, "data": []}}), 401, media_type=_JSON)
 
 
 def refused(message: str) -> Response:

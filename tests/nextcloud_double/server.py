@@ -91,7 +91,8 @@ class _Routes:
         self.state = state
 
     def add(self, methods: str, path: str, kind: str, route: Route) -> None:
-        """`kind`: 'appapi' (401 when unauthenticated), 'exapp' (412), 'user' (a user is needed), 'state', 'status'."""
+        """`kind`: 'appapi' (401 when unauthenticated), 'exapp' (412), 'user' (a user is needed), 'state', 'status',
+        'admin' (a password is needed)."""
 
         async def answer(request: Request) -> Response:
             call = await self._admitted(request, kind)
@@ -108,6 +109,9 @@ class _Routes:
         self._note(request, parameters, user)
         if request.headers.get("ocs-apirequest") != "true":
             return ocs.refused("CSRF check failed")
+        if kind == "admin":  # for autoscalers, with a password
+            named = request.headers.get("authorization", "").startswith("Basic ")
+            return Call(version, "admin", parameters) if named else ocs.unauthenticated(version)
         exempt = kind == "state" or (kind == "status" and app is not None and app.action == "init")
         known = app is not None and user is not None and (app.enabled or exempt)
         if not known or (user and user not in self.state.world.users):
@@ -211,10 +215,10 @@ def _add_companion(routes: _Routes) -> None:
         routes.add(methods, COMPANION + path, "exapp", of_pull)
 
     async def documents(call: Call) -> Response:
-        limit = int(call.parameters.get("n", 64))
-        if limit <= 0:
+        limit = str(call.parameters.get("n", 64))
+        if not limit.isdigit() or int(limit) == 0:
             raise Refused(400, {"message": "n must be positive"})
-        return call.ok(world.lease_documents(min(limit, 1024)))
+        return call.ok(world.lease_documents(min(int(limit), 1024)))
 
     async def acknowledge_documents(call: Call) -> Response:
         files, content = call.parameters["files"], call.parameters["content_providers"]
@@ -238,15 +242,22 @@ def _add_companion(routes: _Routes) -> None:
     async def resolve(call: Call) -> Response:
         user = call.parameters["userId"]
         if user not in world.users:
-            raise Refused(404)
+            raise Refused(500)
         return call.ok({"source_ids": world.resolve(call.parameters["source_ids"], user)})
 
     async def enrich(call: Call) -> Response:
-        sources = call.parameters["sources"]
-        if any(": " not in source["source_id"] for source in sources):
-            raise Refused(404)
+        sources = [source for source in call.parameters["sources"] if ": " in source["source_id"]]
         return call.ok({"sources": world.enrich(sources, call.parameters["userId"])})
 
+    async def document_stats(call: Call) -> Response:
+        files, content = world.file_queue.stats(), world.content_queue.stats()
+        return call.ok({name: files[name] + content[name] for name in files})
+
+    async def action_stats(call: Call) -> Response:
+        return call.ok(world.actions.stats())
+
+    routes.add("GET", COMPANION + "/queues/documents/stats", "admin", document_stats)
+    routes.add("GET", COMPANION + "/queues/actions/stats", "admin", action_stats)
     add("GET", "/queues/documents", documents)
     add("DELETE", "/queues/documents", acknowledge_documents)
     add("GET", "/queues/actions", actions)
@@ -254,6 +265,11 @@ def _add_companion(routes: _Routes) -> None:
     add("GET", "/files/{file_id}", download)
     add("POST", "/resolve_scope_list", resolve)
     add("POST", "/enrich_sources", enrich)
+
+
+def _shown(task: dict[str, Any]) -> dict[str, Any]:
+    """A task as routes show it: without its errors."""
+    return {name: value for name, value in task.items() if name not in ("errorMessage", "shown")}
 
 
 def _add_tasks(routes: _Routes) -> None:
@@ -264,7 +280,7 @@ def _add_tasks(routes: _Routes) -> None:
         found = tasks.next(call.parameters["providerIds"], call.parameters["taskTypeIds"])
         if found is None:
             return Response(status_code=204)
-        return call.ok({"task": found[0], "provider": {"name": found[1]}})
+        return call.ok({"task": _shown(found[0]), "provider": {"name": found[1]}})
 
     async def next_batch(call: Call) -> Response:
         state.provide()
@@ -273,16 +289,16 @@ def _add_tasks(routes: _Routes) -> None:
             found = tasks.next(call.parameters["providerIds"], call.parameters["taskTypeIds"])
             if found is None:
                 break
-            batch.append({"task": found[0], "provider": found[1]})
+            batch.append({"task": _shown(found[0]), "provider": found[1]})
         return call.ok({"tasks": batch, "has_more": False})
 
     async def progress(call: Call) -> Response:
-        return call.ok({"task": tasks.progress(int(call.parameters["task_id"]), call.parameters["progress"])})
+        return call.ok({"task": _shown(tasks.progress(int(call.parameters["task_id"]), call.parameters["progress"]))})
 
     async def result(call: Call) -> Response:
         named = call.parameters
         error, shown = named.get("errorMessage"), named.get("userFacingErrorMessage")
-        return call.ok({"task": tasks.result(int(named["task_id"]), named.get("output"), error, shown)})
+        return call.ok({"task": _shown(tasks.result(int(named["task_id"]), named.get("output"), error, shown))})
 
     async def stream_result(call: Call) -> Response:
         task = tasks.task(int(call.parameters["task_id"]))

@@ -71,8 +71,8 @@ def image(tmp_path: Path) -> Path:
     script.write_bytes((ROOT / "dockerfile_scripts" / "start.sh").read_bytes())
     for file, text in (("path/frpc", "exit 0"), (".venv/bin/python", 'echo "python $*"')):
         (tmp_path / file).write_text(f"#!/bin/sh\n{text}\n")
-    for file in (script, tmp_path / "path" / "frpc", tmp_path / ".venv" / "bin" / "python"):
-        file.chmod(0o755)
+    for program in (script, tmp_path / "path" / "frpc", tmp_path / ".venv" / "bin" / "python"):
+        program.chmod(0o755)
     return tmp_path
 
 

@@ -85,6 +85,17 @@ def register_kinds(state: State, kind: str) -> None:
     )
 
 
+def comparable(body: Any) -> Any:
+    """Without what differs from server to server: its capabilities, and a member of tasks added for the recording."""
+    data = body["ocs"]["data"] if isinstance(body, dict) and "ocs" in body else None
+    if isinstance(data, dict):
+        data = {name: value for name, value in data.items() if name != "capabilities"}
+        if isinstance(data.get("task"), dict):
+            data["task"] = {name: value for name, value in data["task"].items() if name != "allowCleanup"}
+        return {"ocs": body["ocs"] | {"data": data}}
+    return body
+
+
 @pytest.mark.parametrize("one", of_apps(), ids=str)
 async def test_a_recorded_call_is_answered_as_it_was(one: Recorded) -> None:
     app = ExApp("context_chat_backend", "5.4.0", RECORDED_SECRET, "http://127.0.0.1:1", enabled=True, action="init")
@@ -99,4 +110,4 @@ async def test_a_recorded_call_is_answered_as_it_was(one: Recorded) -> None:
 
     assert got.status_code == status, got.text
     if body is not None and "json" in got.headers.get("content-type", ""):
-        assert fits(body, got.json()), got.text
+        assert fits(comparable(body), comparable(got.json())), got.text
