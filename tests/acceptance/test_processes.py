@@ -70,7 +70,7 @@ def test_tasks_of_a_killed_process_are_closed_by_another(nextcloud: Nextcloud, p
 
     nextcloud.fault("POST", "/result", "status", times=1, value=503)
     task = nextcloud.schedule(SEARCH, "alice", "garden")
-    nextcloud.wait(lambda: len(nextcloud.calls("POST", "/result")) == 11)
+    nextcloud.wait(lambda: nextcloud.faults_left() == [])
     processes[5].stop(9)
     processes[0].stop(9)
     processes[0].start(enable=False)

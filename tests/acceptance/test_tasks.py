@@ -123,13 +123,13 @@ def test_a_result_is_told_until_nextcloud_has_it(nextcloud: Nextcloud, program: 
     task = nextcloud.ended(nextcloud.schedule(SEARCH, "bob", "garden"))
 
     assert len(ids(task)) == 1
-    nextcloud.wait(lambda: len(nextcloud.calls("POST", "/result")) == 2)
+    assert nextcloud.faults_left() == []
 
 
 def test_a_result_survives_the_end_of_the_program(nextcloud: Nextcloud, program: Program) -> None:
     nextcloud.fault("POST", "/result", "status", times=2, value=503)
     task = nextcloud.schedule(SEARCH, "bob", "garden")
-    nextcloud.wait(lambda: len(nextcloud.calls("POST", "/result")) == 1)
+    nextcloud.wait(lambda: nextcloud.faults_left()[0]["times"] == 1)
     program.stop(9)
     program.start(enable=False)
 
