@@ -5,6 +5,12 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends tini \
     && rm -rf /var/lib/apt/lists/*
 
+# The tunnel of HaRP (dockerfile_scripts/start.sh).
+ARG FRP_VERSION=0.61.1
+ARG TARGETARCH=amd64
+ADD https://github.com/fatedier/frp/releases/download/v${FRP_VERSION}/frp_${FRP_VERSION}_linux_${TARGETARCH}.tar.gz /tmp/frp.tar.gz
+RUN tar -xzf /tmp/frp.tar.gz -C /usr/local/bin --strip-components=1 --wildcards '*/frpc' && rm /tmp/frp.tar.gz
+
 WORKDIR /app
 COPY requirements.txt ./
 COPY dockerfile_scripts/ dockerfile_scripts/
@@ -16,5 +22,5 @@ USER ccb
 ENV APP_PERSISTENT_STORAGE=/app/persistent_storage
 EXPOSE 10034
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
-    CMD [".venv/bin/python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ.get('APP_PORT', '10034') + '/heartbeat')"]
-ENTRYPOINT ["tini", "--", ".venv/bin/python", "main.py"]
+    CMD [".venv/bin/python", "dockerfile_scripts/alive.py"]
+ENTRYPOINT ["tini", "--", "dockerfile_scripts/start.sh"]

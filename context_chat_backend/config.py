@@ -30,6 +30,7 @@ VARIABLES = {
     "APP_PERSISTENT_STORAGE": "folder that is kept over updates",
     "APP_ROLE": "what this process does",
     "NEXTCLOUD_URL": "base URL of Nextcloud",
+    "NPA_NC_CERT": "true, false, or a file of certificates Nextcloud's is checked by",
     "COMPUTE_DEVICE": "CPU, CUDA or ROCM: which configuration is copied at the first start",
     "CCB_DB_URL": "URL of an external PostgreSQL",
     "EXTERNAL_DB": "URL of an external PostgreSQL, as the reference calls it",
@@ -73,9 +74,13 @@ class AppSettings:
     host: str = "127.0.0.1"
     port: int = 10034
     nextcloud_url: str | None = None
+    trusted_certificates: bool | str = True
+    """Whose certificates Nextcloud may show: those the system trusts, those in a file, or (False) anybody's."""
     role: str = "normal"
     harp_socket: Path | None = None
     disable_aaa: bool = False
+    checks_rights_with_nextcloud: bool = True
+    """Whether Nextcloud is asked before each answer to a task what its user sees now."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class IndexingSettings:
     chunk_overlap_tokens: int
     parser_processes: int
     embedding_threads: int
+    tasks_at_once: int
+    """So many answers, and beside them so many searches, are in work in one process."""
 
 
 @dataclass(frozen=True)
@@ -197,9 +204,11 @@ def _app(environment: Mapping[str, str], reader: KeyReader) -> AppSettings:
         host=host,
         port=_port(environment.get("APP_PORT") or str(default.port)),
         nextcloud_url=_nextcloud_url(environment.get("NEXTCLOUD_URL")),
+        trusted_certificates=_trusted(environment.get("NPA_NC_CERT"), reader),
         role=role,
         harp_socket=Path(environment.get("HP_EXAPP_SOCK") or "/tmp/exapp.sock") if harp else None,  # noqa: S108
         disable_aaa=disable_aaa,
+        checks_rights_with_nextcloud=reader.switch("check_rights_with_nextcloud", default=True),
     )
 
 
@@ -207,6 +216,17 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
         raise ConfigurationError(f"APP_PORT: expected a port from 1 to 65535, found {text!r}")
     return int(text)
+
+
+def _trusted(text: str | None, reader: KeyReader) -> bool | str:
+    verify = [reader.switch(key, default=True) for key in ("verify_ssl", "httpx_verify_ssl")]
+    if not text:
+        return all(verify)
+    if text.lower() in ("true", "1", "false", "0"):
+        return text.lower() in ("true", "1")
+    if not Path(text).is_file():
+        raise ConfigurationError("NPA_NC_CERT: expected true, false, or a file with certificates that can be read")
+    return text
 
 
 def _nextcloud_url(text: str | None) -> str | None:

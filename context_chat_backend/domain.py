@@ -14,6 +14,9 @@ from enum import StrEnum
 MAX_TITLE_CHARACTERS = 4096
 """Longer titles are cut: a path in Nextcloud has at most 4000 characters."""
 
+FILES = "files__default"
+"""The provider of files; those of all other providers are content of apps."""
+
 _PROVIDER = re.compile(r"[A-Za-z0-9_-]+__[A-Za-z0-9_-]+")
 _ITEM = re.compile(r"[A-Za-z0-9:-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
@@ -85,6 +88,11 @@ class Delivery:
     """Whether readers of an unchanged source are added rather than replaced (ruling 5: content items, beta4)."""
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     """When it arrived: a deletion that came before does not concern it."""
+    readers_since: datetime | None = None
+    """Where it is known: when its readers were read at the earliest. Actions that came before are in them already,
+    and actions that came later are applied to it, also when its source is known."""
+    remote: bool = False
+    """Whether its bytes are fetched from Nextcloud when it is indexed; else they come with it."""
 
 
 class Admission(StrEnum):
@@ -125,6 +133,9 @@ class Reason(StrEnum):
     EXPANDS = "expands to far more than its size"
     ENTITIES = "declares entities that name files or each other"
     EXCLUDED = "excluded"
+    NOT_FOUND = "not found in Nextcloud"
+    UNREADABLE = "cannot be opened in Nextcloud"
+    NEXTCLOUD_DOWN = "Nextcloud not available"
     EMBEDDING_DOWN = "embedding not available"
     EMBEDDING_REFUSED = "refused by the embedding model"
     INTERNAL = "internal error"
@@ -143,6 +154,10 @@ class ClaimedSource:
     modified_at: datetime
     attempts: int
     """Including this one."""
+    remote: bool = False
+    """Whether its bytes are to be fetched from Nextcloud."""
+    size: int = 0
+    """In bytes, as it was delivered; 0 where that was not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +292,8 @@ class Prompt:
     messages: tuple[Message, ...]
     question: str
     passages: tuple[Passage, ...]
+    asker: Principal | None = None
+    """In whose name it is asked, for models that have users of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +352,15 @@ class Done:
 
 
 AnswerEvent = Retrieved | Delta | Cited | Done
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLabel:
+    """How a source is shown to a user."""
+
+    label: str
+    icon: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@
     │   ├── DatabaseUnavailable
     │   ├── ModelUnavailable
     │   ├── SpaceGone
+    │   │   └── WritingRefused    the reason is one its user understands; shown to him
+    │   ├── NextcloudUnavailable
+    │   ├── FileUnreadable
     │   └── WaitingListFull
     ├── TextRefused           the model takes this text in no length, now or later
     └── SourceRejected        this version of this source cannot be indexed; carries a Reason
@@ -70,6 +73,26 @@ class ModelUnavailable(Unavailable):
 
 class SpaceGone(Unavailable):
     """The embedding space that was to be searched was dropped: another one answers."""
+
+
+class WritingRefused(ModelUnavailable):
+    """No text is written, for a reason the user may be told: nobody writes here, or he asked too often."""
+
+    public = True
+
+
+class NextcloudUnavailable(Unavailable):
+    """Nextcloud does not answer, answers what cannot be read, or does not take us for its app just now."""
+
+    def __init__(self, text: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        """`status` is None where no answer came or what came cannot be read; `retry_after` is in seconds."""
+        super().__init__(text)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class FileUnreadable(Unavailable):
+    """A file of Nextcloud is there and cannot be opened now: it is locked, or its storage or keys are missing."""
 
 
 class WaitingListFull(Unavailable):

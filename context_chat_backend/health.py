@@ -11,6 +11,8 @@ class Health:
 
     def __init__(self) -> None:
         self._ready = asyncio.Event()
+        self.percent = 0
+        """How far the start is, 0 to 99; what is left is to be ready."""
 
     @property
     def ready(self) -> bool:

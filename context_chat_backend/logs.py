@@ -34,12 +34,7 @@ def configure(level: str, folder: Path, *, quiet: bool = False) -> None:
     With `quiet` standard error gets warnings and errors only, for commands that print what they have to say.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shared: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _without_traceback,
-    ]
+    shared = _shared()
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -63,6 +58,26 @@ def configure(level: str, folder: Path, *, quiet: bool = False) -> None:
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def add_handler(handler: logging.Handler) -> None:
+    """Let `handler` have all lines too, each as one line of JSON."""
+    handler.setFormatter(_formatter(_shared(), structlog.processors.JSONRenderer()))
+    logging.getLogger().addHandler(handler)
+
+
+def remove_handler(handler: logging.Handler) -> None:
+    """End what `add_handler` began."""
+    logging.getLogger().removeHandler(handler)
+
+
+def _shared() -> list[Any]:
+    return [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_traceback,
+    ]
 
 
 def _formatter(shared: list[Any], renderer: Any) -> logging.Formatter:

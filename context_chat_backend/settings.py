@@ -44,6 +44,7 @@ MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
         "sentence_transformers": {"model": str, "device": str, "question_prefix": str, "passage_prefix": str},
     },
     "llm": {
+        "nc_texttotext": {"context_tokens": int},
         "extractive": {},
         "openai": {
             "base_url": str, "model": str, "api_key": str, "context_tokens": int, "max_tokens": int,
@@ -63,7 +64,7 @@ NEEDS = {"llama": ("llama_cpp", "llama"), "sentence_transformers": ("sentence_tr
 MODELS_OF_THE_REFERENCE = {
     "vectordb": ("chroma", "weaviate"),
     "embedding": ("hugging_face", "instructor"),
-    "llm": ("nc_texttotext", "llama", "hugging_face", "ctransformer"),
+    "llm": ("llama", "hugging_face", "ctransformer"),
 }
 BESIDE_EMBEDDING = (
     "base_url", "protocol", "host", "port", "workers", "request_timeout", "batch_size", "remote_service", "model_name",
@@ -95,7 +96,7 @@ LANGCHAIN_OPTIONS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Options of LangChain or of the reference that have no effect here."""
 WITHOUT_EFFECT = (
-    "uvicorn_log_level", "verify_ssl", "httpx_verify_ssl", "use_colors", "uvicorn_workers", "doc_indexing_batch_size",
+    "uvicorn_log_level", "use_colors", "uvicorn_workers", "doc_indexing_batch_size",
     "actions_batch_size", "concurrent_file_fetches", "model_offload_timeout", "disable_custom_model_download",
     "model_download_uri",
 )  # fmt: skip
@@ -114,6 +115,7 @@ NUMBERS: Mapping[str, tuple[int | None, int]] = {
     "chunk_overlap_tokens": (None, 0),
     "parser_processes": (None, 1),
     "embedding_threads": (None, 1),
+    "tasks_at_once": (4, 1),
 }
 """Whole numbers: default (None: the hardware or another key decides) and least value."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -211,11 +213,11 @@ class KeyReader:
             raise ConfigurationError(f"{key}: expected a whole number of at least {least}, found {value!r}")
         return value
 
-    def switch(self, key: str) -> bool:
-        """True or false; false when it is not set."""
-        value = self._left.pop(key, False)
+    def switch(self, key: str, *, default: bool = False) -> bool:
+        """True or false; `default` when it is not set."""
+        value = self._left.pop(key, None)
         if value is None or isinstance(value, bool):
-            return bool(value)
+            return default if value is None else value
         raise ConfigurationError(f"{key}: expected true or false, found {value!r}")
 
     def map_names(self) -> None:
@@ -247,7 +249,17 @@ class KeyReader:
         for key in WITHOUT_EFFECT:
             if self._left.pop(key, None) is not None:
                 self.warn(f"{key} has no effect here")
-        known = (*MODELS, "exclude", "disable_aaa", "debug", "log_level", *NUMBERS, *MAPPED, *WITHOUT_EFFECT)
+        known = (
+            *MODELS,
+            "exclude",
+            "disable_aaa",
+            "check_rights_with_nextcloud",
+            "debug",
+            "log_level",
+            *NUMBERS,
+            *MAPPED,
+            *WITHOUT_EFFECT,
+        )
         for key in self._left:
             raise ConfigurationError(_unknown(str(key), str(key), known))
         return tuple(self._warnings)

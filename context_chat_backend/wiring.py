@@ -6,15 +6,18 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
-from context_chat_backend.answering.answer import Answering
+from context_chat_backend.answering.answer import Answering, nothing_found
+from context_chat_backend.answering.rights import Sight
 from context_chat_backend.config import Config
-from context_chat_backend.domain import Answer, EmbeddingSpace, FoundSource, Passage, Question
+from context_chat_backend.domain import Answer, AnswerEvent, EmbeddingSpace, FoundSource, Passage, Principal, Question
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
+from context_chat_backend.indexing.actions import Actions
 from context_chat_backend.indexing.admission import Admissions
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.excluding import keep_excluded
@@ -30,9 +33,11 @@ from context_chat_backend.inference.language import build_language_model
 from context_chat_backend.inference.reranking import build_reranker
 from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.client import NextcloudClient
+from context_chat_backend.nextcloud.server import Nextcloud
+from context_chat_backend.nextcloud.text2text import NextcloudWriter
 from context_chat_backend.parsing.registry import accepts
 from context_chat_backend.parsing.sandbox import Sandbox
-from context_chat_backend.ports import Embedder, Vectors
+from context_chat_backend.ports import Embedder, LanguageModel, Vectors
 from context_chat_backend.retrieval.retrieve import Retriever
 from context_chat_backend.settings import ModelChoice
 from context_chat_backend.spaces import SpacesInUse
@@ -46,10 +51,12 @@ from context_chat_backend.store.leases import Leases
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.overview import Overview
+from context_chat_backend.store.queued import Queued
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces, StoredSpace
 from context_chat_backend.store.switch import Switch
 from context_chat_backend.store.tails import Tails
+from context_chat_backend.store.tasks import HeldTasks
 from context_chat_backend.store.words import WordSample
 
 _CANCEL_SECONDS = 1.0
@@ -69,7 +76,11 @@ class Backend:
     switch: Switch
     spaces: SpacesInUse
     reembedding: Reembedding
-    nextcloud: NextcloudClient | None
+    leases: Leases
+    held_tasks: HeldTasks
+    queued: Queued
+    numbered_actions: Actions
+    nextcloud: Nextcloud | None
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -101,6 +112,17 @@ class Backend:
         await wait_for_scope(question, self.ledger, self.indexer)
         return await self._answering.answer(question)
 
+    async def stream_answer(self, question: Question, sight: Sight) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of an answer from what the asker may read and, by `sight`, sees now. Raises as `answer` does."""
+        await wait_for_scope(question, self.ledger, self.indexer)
+        async with aclosing(self._answering.stream(question, sight)) as events:
+            async for event in events:
+                yield event
+
+    def nothing_found(self, text: str) -> Answer:
+        """The honest sentence for a question that has nothing to be answered from."""
+        return nothing_found(text)
+
     async def find_sources(self, question: Question, weights: Weights | None = None) -> list[FoundSource]:
         """The sources that answer best, each once; `weights` as for passages. Raises DatabaseUnavailable."""
         await wait_for_scope(question, self.ledger, self.indexer)
@@ -113,9 +135,9 @@ class Backend:
         """
         return await self._retriever.passages(question, weights)
 
-    async def chat(self, text: str) -> str:
-        """What the language model says without documents. Raises InvalidRequest, ModelUnavailable."""
-        return await self._answering.chat(text)
+    async def chat(self, text: str, asker: Principal) -> str:
+        """What the language model says to `asker` without documents. Raises InvalidRequest, ModelUnavailable."""
+        return await self._answering.chat(text, asker)
 
     @property
     def search_indexes(self) -> SearchIndexes:
@@ -141,11 +163,14 @@ class Backend:
         url = await self._open_database()
         database = self.database = Database(url)
         await database.open()
+        self.health.percent = 30
         stack.push_async_callback(database.close)
+        self.leases = Leases(database)
         embedder = self._embedder = self._build_embedder(config.embedding)
         stack.push_async_callback(embedder.close)
         await embedder.open()
-        model = build_language_model(config.llm.name, config.llm.options)
+        self.nextcloud = self._open_nextcloud()
+        model = self._language_model()
         stack.push_async_callback(model.close)
         reranker = self._reranker = build_reranker(
             config.reranker.name,
@@ -154,9 +179,11 @@ class Backend:
             threads=config.indexing.embedding_threads,
         )
         stack.push_async_callback(reranker.close)
+        self.health.percent = 60
         await self._open_spaces(embedder, changing=indexing)
         if unbuilt := await self.search_indexes.missing():
             _log.warning("search_indexes_missing", indexes=unbuilt, cure="context-chat indexes build")
+        self.health.percent = 80
         parser = self._parser = Sandbox(config.indexing.parser_processes, temporary)
         await parser.start()
         stack.push_async_callback(parser.close)
@@ -164,6 +191,9 @@ class Backend:
         self.ledger = Ledger(database)
         self.actions = Access(database)
         self.switch = Switch(database)
+        self.held_tasks = HeldTasks(database, uuid.uuid4().hex)
+        self.queued = Queued(database)
+        self.numbered_actions = Actions(self.actions, self.queued)
         self.admission = Admissions(
             self.ledger,
             accepts,
@@ -181,6 +211,7 @@ class Backend:
             folder=temporary,
             chunk_tokens=config.indexing.chunk_tokens,
             chunk_overlap_tokens=config.indexing.chunk_overlap_tokens,
+            fetcher=None if self.nextcloud is None else self.nextcloud.files,
         )
         chunks = Chunks(database)
         self.indexer = Indexer(
@@ -193,7 +224,6 @@ class Backend:
         )
         self._retriever = Retriever(self.spaces, Search(database), reranker, Neighbours(database))
         self._answering = Answering(self._retriever, model)
-        self.nextcloud = await self._open_nextcloud()
         self._run(self.spaces.keep_current, "watching embedding spaces")
         if indexing:
             self._run(self.reembedding.run, "re-embedding")
@@ -216,9 +246,7 @@ class Backend:
         await self.spaces.refresh()
         if (wanted := self.spaces.filling) is not None:
             _log.info("reembedding_needed", model=wanted.stored.space.model)
-        self.reembedding = Reembedding(
-            stored, self.spaces, Chunks(database), Leases(database), self._build_vector_index
-        )
+        self.reembedding = Reembedding(stored, self.spaces, Chunks(database), self.leases, self._build_vector_index)
 
     def _build_embedder(self, choice: ModelChoice) -> Embedder:
         return build_embedder(
@@ -235,6 +263,15 @@ class Backend:
             # Half of the cores: searches and deliveries go on.
             await indexes.build(stored.index, memory=usable_memory() // 4, workers=max(0, usable_cores() // 2 - 1))
 
+    def _language_model(self) -> LanguageModel:
+        """The configured one; where that is Nextcloud's and there is no Nextcloud, quotes must do."""
+        name, options = self.config.llm.name, self.config.llm.options
+        if name != NextcloudWriter.name:
+            return build_language_model(name, options)
+        if self.nextcloud is None:
+            return build_language_model("extractive", {})
+        return NextcloudWriter(self.nextcloud.client, **options)
+
     async def _open_database(self) -> str:
         configured = self.config.database_url
         if configured is not None:
@@ -246,13 +283,16 @@ class Backend:
         await install_schema(url)
         return url
 
-    async def _open_nextcloud(self) -> NextcloudClient | None:
+    def _open_nextcloud(self) -> Nextcloud | None:
         app = self.config.app
         if app.nextcloud_url is None or app.secret is None:
             return None
-        client = NextcloudClient(app.nextcloud_url, app.id, app.version, app.secret.reveal())
-        self._stack.push_async_callback(client.close)
-        return client
+        client = NextcloudClient(
+            app.nextcloud_url, app.id, app.version, app.secret.reveal(), verify=app.trusted_certificates
+        )
+        nextcloud = Nextcloud(client, max_source_bytes=self.config.indexing.max_source_bytes)
+        self._stack.push_async_callback(nextcloud.close)
+        return nextcloud
 
     def _run(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         """Run `work` in the background until close; a fault in it is logged and turns the health to not ready."""

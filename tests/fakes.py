@@ -127,6 +127,11 @@ class FakeNextcloud:
     refusals: int = 0
     reports: list[int] = field(default_factory=list)
 
+    @property
+    def client(self) -> FakeNextcloud:
+        """The calls, as in nextcloud.server.Nextcloud."""
+        return self
+
     async def report_progress(self, percent: int, error: str = "") -> bool:
         self.reports.append(percent)
         return len(self.reports) > self.refusals
@@ -159,7 +164,7 @@ class FakeBackend:
         self.questions.append(question)
         return self.found
 
-    async def chat(self, text: str) -> str:
+    async def chat(self, text: str, asker: Principal) -> str:
         return f"you said: {text}"
 
 

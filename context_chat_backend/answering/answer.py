@@ -8,7 +8,8 @@ from contextlib import aclosing
 
 from context_chat_backend.answering import prompt
 from context_chat_backend.answering.citations import CitedText
-from context_chat_backend.domain import Answer, AnswerEvent, Cited, Delta, Done, Prompt, Question, Retrieved
+from context_chat_backend.answering.rights import Sight, seen
+from context_chat_backend.domain import Answer, AnswerEvent, Cited, Delta, Done, Principal, Prompt, Question, Retrieved
 from context_chat_backend.language import detect
 from context_chat_backend.ports import LanguageModel
 from context_chat_backend.retrieval.retrieve import Retriever
@@ -31,13 +32,16 @@ class Answering:
         self._retriever = retriever
         self._model = model
 
-    async def stream(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+    async def stream(self, question: Question, sight: Sight | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer from what the asker may read: Retrieved, Delta and Cited in turn, Done.
 
+        With `sight` passages are left out whose sources the asker does not see any more, before the model reads them.
         An honest sentence without citations, and no model call, when there is nothing. Closing the generator stops
         the generation. Raises InvalidRequest, ModelUnavailable, DatabaseUnavailable.
         """
         passages = await self._retriever.passages(question)
+        if sight is not None:
+            passages = await seen(passages, sight)
         # Joined after the cut: a long joined passage would otherwise push better ones out of a small context.
         fitting = prompt.fitting(question, passages, self._model)
         asked = prompt.build(question, await self._retriever.joined(question.asker, fitting), self._model)
@@ -65,9 +69,9 @@ class Answering:
                     return event.answer
         raise AssertionError("an answer ends with Done")
 
-    async def chat(self, text: str) -> str:
-        """What the model says without any document. Raises ModelUnavailable."""
-        return await self._write(prompt.build_chat(text)) or _NO_WRITER
+    async def chat(self, text: str, asker: Principal) -> str:
+        """What the model says to `asker` without any document. Raises ModelUnavailable."""
+        return await self._write(prompt.build_chat(text, asker)) or _NO_WRITER
 
     async def _write(self, asked: Prompt) -> str:
         # Closing the stream on a cancelled question stops the generation too.

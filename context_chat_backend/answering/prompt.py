@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from context_chat_backend.answering.guardrails import visible
-from context_chat_backend.domain import Message, Passage, Prompt, Question
+from context_chat_backend.domain import Message, Passage, Principal, Prompt, Question
 from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.ports import LanguageModel
 
@@ -49,12 +49,12 @@ def build(question: Question, passages: Sequence[Passage], model: LanguageModel)
     taken = fitting(question, passages, model)
     context = "\n\n".join(_block(number, passage) for number, passage in enumerate(taken, start=1))
     messages = (Message("system", _INSTRUCTIONS), Message("user", f"{context}\n\nQuestion: {question.text}"))
-    return Prompt(messages, question.text, tuple(taken))
+    return Prompt(messages, question.text, tuple(taken), question.asker)
 
 
-def build_chat(text: str) -> Prompt:
+def build_chat(text: str, asker: Principal) -> Prompt:
     """The prompt of a question that is not about documents."""
-    return Prompt((Message("system", _CHAT_INSTRUCTIONS), Message("user", text)), text, ())
+    return Prompt((Message("system", _CHAT_INSTRUCTIONS), Message("user", text)), text, (), asker)
 
 
 def _block(number: int, passage: Passage) -> str:

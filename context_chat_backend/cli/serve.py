@@ -14,11 +14,13 @@ import uvicorn
 
 from context_chat_backend.config import AppSettings, Config
 from context_chat_backend.errors import StartError
+from context_chat_backend.exapp.loops import Loops
 from context_chat_backend.logs import get_logger
 from context_chat_backend.web.app import build_app
 from context_chat_backend.wiring import Backend
 
 _STOP_SECONDS = 5
+_INDEXING_ROLES = ("normal", "indexing")
 _log = get_logger(__name__)
 
 
@@ -29,9 +31,10 @@ async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]
     """
     backend = Backend(config)
     listener = _listen(config.app)
-    server = _server(backend)
+    loops = Loops(backend)
+    server = _server(backend, loops)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    starting = asyncio.create_task(_start(backend, after_start))
+    starting = asyncio.create_task(_start(backend, loops, after_start))
     stopped = _signalled()
     try:
         await asyncio.wait({serving, starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -42,13 +45,14 @@ async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]
         server.should_exit = True
         starting.cancel()
         await asyncio.gather(serving, starting, return_exceptions=True)
+        await loops.stop()
         await backend.close()
         listener.close()
 
 
-def _server(backend: Backend) -> uvicorn.Server:
+def _server(backend: Backend, loops: Loops) -> uvicorn.Server:
     settings = uvicorn.Config(
-        build_app(backend),
+        build_app(backend, loops=loops),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -80,8 +84,9 @@ def _signalled() -> asyncio.Future[None]:
     return stopped
 
 
-async def _start(backend: Backend, after_start: Callable[[Backend], Awaitable[None]] | None) -> None:
-    await backend.start()
+async def _start(backend: Backend, loops: Loops, after_start: Callable[[Backend], Awaitable[None]] | None) -> None:
+    await backend.start(indexing=backend.config.app.role in _INDEXING_ROLES)
+    loops.start()
     _log.info("ready", port=backend.config.app.port)
     if after_start is not None:
         await after_start(backend)

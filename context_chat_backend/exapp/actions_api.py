@@ -12,10 +12,10 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from context_chat_backend.domain import Realm, SourceRef, is_provider_key
+from context_chat_backend.domain import FILES, Realm, SourceRef, is_provider_key
 from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.exapp.authentication import NextcloudRoute
-from context_chat_backend.exapp.deliveries import FILES, readers_from, source_refs
+from context_chat_backend.exapp.deliveries import readers_from, source_refs
 from context_chat_backend.exapp.readiness import Enabled
 from context_chat_backend.exapp.wire import Text
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from context_chat_backend.domain import Delivery, Principal, Realm, SourceRef, clean_title
+from context_chat_backend.domain import FILES, Delivery, Principal, Realm, SourceRef, clean_title
 from context_chat_backend.errors import InvalidRequest
 
-FILES = "files__default"
 _MAX_USER_ID = 255
 _MAX_MEDIA_TYPE = 255
 

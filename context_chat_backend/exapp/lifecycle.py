@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from context_chat_backend.errors import ContextChatError
 from context_chat_backend.exapp.authentication import NextcloudRoute
+from context_chat_backend.exapp.loops import Loops
 from context_chat_backend.exapp.readiness import STARTING, Ready, Starting
 from context_chat_backend.logs import get_logger
 from context_chat_backend.web.errors import Refusal
@@ -25,6 +26,7 @@ ENABLE_SECONDS = 40.0
 """How long PUT /enabled waits for the start to end. AppAPI waits 60 s, and calls as soon as the heartbeat answers."""
 
 _PROGRESS_ATTEMPTS = 10
+_PROGRESS_SECONDS = 2.0
 _PIECE = 64 * 1024
 _log = get_logger(__name__)
 
@@ -36,6 +38,12 @@ router = APIRouter(route_class=NextcloudRoute)
 async def heartbeat() -> dict[str, str]:
     """Open to everybody, and answered while the rest still starts."""
     return {"status": "ok"}
+
+
+@heartbeat_router.get("/ready")
+async def ready(backend: Starting) -> JSONResponse:
+    """For Kubernetes, which cannot sign its requests: 200 when this process does its work, 503 while it does not."""
+    return JSONResponse({"ready": backend.health.ready}, 200 if backend.health.ready else 503)
 
 
 @router.get("/")
@@ -66,18 +74,25 @@ async def set_enabled(request: Request, backend: Starting, enabled: str = "") ->
         raise Refusal(400, "enabled: expected 0 or 1")
     if not await backend.health.wait_until_ready(request.app.state.enable_seconds):
         raise Refusal(503, STARTING)
+    loops: Loops = request.app.state.loops
     try:
+        if enabled == "0":
+            await loops.switched_off()  # while Nextcloud still listens
         await backend.switch.set_enabled(enabled == "1")
-    except ContextChatError as error:
-        _log.warning("switch_failed", error=type(error).__name__)
+        error = await loops.switched_on() if enabled == "1" else ""
+        if error:
+            await backend.switch.set_enabled(False)
+    except ContextChatError as failure:
+        _log.warning("switch_failed", error=type(failure).__name__)
         raise Refusal(500, "the database does not answer: try again") from None
-    _log.info("switched", enabled=enabled == "1")
-    return JSONResponse({"error": ""})
+    _log.info("switched", enabled=enabled == "1", error=error)
+    return JSONResponse({"error": error})
 
 
 @router.post("/trigger")
-async def trigger(_: Ready) -> dict[str, str]:
-    """A task waits; nothing here runs tasks yet, and Nextcloud ignores the answer."""
+async def trigger(request: Request, _: Ready) -> dict[str, str]:
+    """A task waits. Nextcloud waits too, in the request of its user, and ignores the answer."""
+    request.app.state.loops.wake()
     return {}
 
 
@@ -110,13 +125,18 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
 
 
 async def _report_ready(backend: Backend) -> None:
-    """Report progress 100, once ready, until Nextcloud takes it; before it answers, Nextcloud calls us (appapi 5)."""
-    await backend.health.wait_until_ready()
+    """Report progress, and 100 once ready until Nextcloud takes it; before it answers it calls us (appapi 5)."""
+    told = 0
+    while not await backend.health.wait_until_ready(_PROGRESS_SECONDS):
+        nextcloud = getattr(backend, "nextcloud", None)  # it is there once the start has come so far
+        if nextcloud is not None and backend.health.percent > told:
+            told = backend.health.percent
+            await nextcloud.client.report_progress(told)
     if backend.nextcloud is None:
         _log.warning("progress_not_reported", cause="NEXTCLOUD_URL or APP_SECRET is not set")
         return
     for attempt in range(_PROGRESS_ATTEMPTS):
-        if await backend.nextcloud.report_progress(100):
+        if await backend.nextcloud.client.report_progress(100):
             return
         await asyncio.sleep(min(30.0, 2.0**attempt))
     _log.error("progress_not_reported", cause="Nextcloud does not take it")

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 
-from context_chat_backend.domain import Delivery, Realm
+from context_chat_backend.domain import FILES, Delivery, Realm
 from context_chat_backend.errors import InvalidRequest, SourceRejected, WaitingListFull
 from context_chat_backend.exapp.authentication import NextcloudRoute
-from context_chat_backend.exapp.deliveries import FILES, delivery_from, is_beta
+from context_chat_backend.exapp.deliveries import delivery_from, is_beta
 from context_chat_backend.exapp.multipart import Part, read_parts
 from context_chat_backend.exapp.readiness import Enabled
 from context_chat_backend.logs import get_logger

@@ -44,9 +44,9 @@ class Query(BaseModel):
 @router.post("/query")
 async def query(body: Query, backend: Enabled) -> dict[str, object]:
     """An answer from what the user may read, with the sources it cites."""
-    question = _question(body)
+    question = question_from(body)
     if not body.useContext:
-        return {"output": await backend.chat(question.text), "sources": []}
+        return {"output": await backend.chat(question.text, question.asker), "sources": []}
     answer = await backend.answer(question)
     return {"output": answer.text, "sources": [str(ref) for ref in answer.sources]}
 
@@ -54,11 +54,12 @@ async def query(body: Query, backend: Enabled) -> dict[str, object]:
 @router.post("/docSearch")
 async def doc_search(body: Query, backend: Enabled) -> list[dict[str, str]]:
     """The sources that answer best, each once, best first."""
-    found = await backend.find_sources(_question(body))
+    found = await backend.find_sources(question_from(body))
     return [{"source_id": str(source.ref), "title": source.title} for source in found]
 
 
-def _question(body: Query) -> Question:
+def question_from(body: Query) -> Question:
+    """The question a query asks. Raises InvalidRequest."""
     if len(body.query) > MAX_QUESTION_CHARACTERS:
         raise InvalidRequest(f"query: at most {MAX_QUESTION_CHARACTERS} characters are taken; shorten the question")
     try:

@@ -49,31 +49,50 @@ class Admissions:
         Raises SourceRejected when it can never be indexed (empty, too large, unsupported), WaitingListFull when there
         is no room for now, DatabaseUnavailable.
         """
-        if (reason := self._refusal(delivery, size)) is not None:
-            await self._ledger.turn_away(delivery, size, reason)
-            raise SourceRejected(reason)
-        if not await self._has_room():
+        await self._turn_away(delivery, size, None)
+        if not await self.has_room():
             admission = await self._ledger.admit_known(delivery, size)
             if admission is None:
                 raise WaitingListFull("the waiting list is full")
             return admission
-        admission = await self._ledger.admit(delivery, body, size)
+        return await self._admit(delivery, body, size, None)
+
+    async def admit_leased(self, delivery: Delivery, body: bytes, size: int, row: tuple[str, int]) -> Admission:
+        """Store what was leased from a queue of Nextcloud, and with it that `row` (queue, id) is to be acknowledged.
+
+        Leased rows are always taken; `has_room` is asked before more are leased. Raises SourceRejected, which
+        acknowledges it too, and DatabaseUnavailable.
+        """
+        await self._turn_away(delivery, size, row)
+        return await self._admit(delivery, body, size, row)
+
+    async def _turn_away(self, delivery: Delivery, size: int, row: tuple[str, int] | None) -> None:
+        if (reason := self._refusal(delivery, size)) is not None:
+            await self._ledger.turn_away(delivery, size, reason, row)
+            raise SourceRejected(reason)
+
+    async def _admit(self, delivery: Delivery, body: Path | bytes, size: int, row: tuple[str, int] | None) -> Admission:
+        admission = await self._ledger.admit(delivery, body, size, row)
         if admission is Admission.ADMITTED:
             self._waiting = Waiting(self._waiting.sources + 1, self._waiting.bytes + size)
             self._admitted.set()
         return admission
 
+    def note_acknowledged(self) -> None:
+        """Rows were acknowledged: the files in them may be fetched."""
+        self._admitted.set()
+
     async def wait_for_room(self, timeout_seconds: float) -> bool:
         """Wait until the waiting list has room; False when it has none after `timeout_seconds`."""
         deadline = time.monotonic() + timeout_seconds
-        while not await self._has_room():
+        while not await self.has_room():
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(min(_COUNT_SECONDS, timeout_seconds))
         return True
 
     def _refusal(self, delivery: Delivery, size: int) -> Reason | None:
-        if size == 0:
+        if size == 0 and not delivery.remote:
             return Reason.EMPTY
         if size > self._max_source_bytes:
             return Reason.TOO_LARGE
@@ -88,7 +107,8 @@ class Admissions:
             return Reason.EXCLUDED
         return None if self._accepts(delivery.media_type, delivery.title) else Reason.UNSUPPORTED
 
-    async def _has_room(self) -> bool:
+    async def has_room(self) -> bool:
+        """Whether the waiting list takes more. Raises DatabaseUnavailable."""
         if time.monotonic() - self._counted_at > _COUNT_SECONDS:
             self._waiting = await self._ledger.waiting()
             self._counted_at = time.monotonic()

@@ -13,7 +13,15 @@ import time
 from datetime import timedelta
 
 from context_chat_backend.domain import ClaimedSource, Reason
-from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, ParserKilled, SourceRejected, TextRefused
+from context_chat_backend.errors import (
+    DatabaseUnavailable,
+    FileUnreadable,
+    ModelUnavailable,
+    NextcloudUnavailable,
+    ParserKilled,
+    SourceRejected,
+    TextRefused,
+)
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.preparing import Preparation, Prepared
 from context_chat_backend.indexing.room import Room
@@ -35,9 +43,8 @@ _MAX_CHUNKS_UNDER_WAY = 4000
 """Between parsing and verdict; with their vectors some 20 MB."""
 _IDLE_SECONDS = 2.0
 _SECONDS_WITHOUT_DATABASE = 2.0
+_SECONDS_WITHOUT_SERVICE = 10.0
 _STOP_SECONDS = 2.0
-_MODEL_DOWN = 3
-"""While the model is down each source waits as after so many attempts."""
 _log = get_logger(__name__)
 
 
@@ -86,7 +93,7 @@ class Indexer:
         """Index a claimed source and record the verdict. Raises DatabaseUnavailable."""
         try:
             if source.attempts > MAX_ATTEMPTS:
-                raise SourceRejected(Reason.INTERNAL)
+                raise SourceRejected(Reason.UNREADABLE if source.remote else Reason.INTERNAL)
             await self._index(source)
         except ParserKilled as killed:
             delay = _back_off(source.attempts)
@@ -99,10 +106,16 @@ class Indexer:
         except ModelUnavailable as error:
             _log.warning("embedding_unavailable", source_id=source.id, error=str(error))
             # Not an attempt: however long the model is down, no source is rejected for it.
-            await self._ledger.wait_for_model(source, _back_off(_MODEL_DOWN))
+            await self._ledger.postpone(source, Reason.EMBEDDING_DOWN, _while_down())
         except TextRefused as error:
             await self._ledger.reject(source, Reason.EMBEDDING_REFUSED)
             _log.warning("embedding_refused", source_id=source.id, version=source.version, error=str(error))
+        except NextcloudUnavailable as error:
+            _log.warning("download_unavailable", source_id=source.id, error=str(error))
+            await self._ledger.postpone(source, Reason.NEXTCLOUD_DOWN, _while_down())
+        except FileUnreadable as error:
+            _log.warning("file_unreadable", source_id=source.id, error=str(error), attempts=source.attempts)
+            await self._ledger.retry_later(source, Reason.UNREADABLE, _back_off(source.attempts))
         except DatabaseUnavailable:
             raise
         except Exception as error:  # a fault of ours must not stop the other sources; the type says where to look
@@ -190,6 +203,11 @@ class Indexer:
             parse_ms=prepared.parse_ms,
             embed_ms=round(1000 * (time.perf_counter() - started)),
         )
+
+
+def _while_down() -> timedelta:
+    """Soon, and not all at once, when something is back that all wait for."""
+    return timedelta(seconds=random.uniform(0.5, 1.0) * _SECONDS_WITHOUT_SERVICE)  # noqa: S311
 
 
 def _back_off(attempts: int) -> timedelta:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""From spooled bytes to chunks: read, parse, cut. Each source on its own; nothing here waits for a model."""
+"""From bytes to chunks: read or fetch, parse, cut. Each source on its own; nothing here waits for a model."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import asyncio
 import hashlib
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from context_chat_backend.domain import Chunk, ClaimedSource, Document, Location, Reason
-from context_chat_backend.errors import ModelUnavailable, SourceRejected
+from context_chat_backend.errors import ModelUnavailable, NextcloudUnavailable, SourceRejected
 from context_chat_backend.indexing.chunking import header, split
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.ledger import Ledger
+
+_READERS_TRIED = 100
+"""A download is tried in the names of so many readers. Of a deleted file nobody knows, until its action comes."""
 
 
 class Parser(Protocol):
@@ -24,6 +27,14 @@ class Parser(Protocol):
 
     async def parse(self, content: Path, media_type: str, title: str) -> Document:
         """The document in the file `content`. Raises SourceRejected."""
+        ...
+
+
+class Fetcher(Protocol):
+    """What downloads files; nextcloud/files.py in the product."""
+
+    async def fetch(self, file_id: str, users: Iterable[str], size: int, to: Path) -> bytes:
+        """Write a file to `to`, return its SHA-256. Raises SourceRejected, FileUnreadable, NextcloudUnavailable."""
         ...
 
 
@@ -53,11 +64,14 @@ class Preparation:
         folder: Path,
         chunk_tokens: int,
         chunk_overlap_tokens: int,
+        fetcher: Fetcher | None = None,
     ) -> None:
         """`folder` takes bodies while they are parsed.
 
         `chunk_tokens` is how long a chunk with its header may be; what the model does not read is left out of it.
+        Without a `fetcher` what is to be fetched waits.
         """
+        self._fetcher = fetcher
         self._ledger = ledger
         self._parser = parser
         self._spaces = spaces
@@ -66,7 +80,10 @@ class Preparation:
         self._chunk_overlap_tokens = chunk_overlap_tokens
 
     async def prepare(self, source: ClaimedSource) -> Prepared:
-        """The chunks of a claimed source. Raises SourceRejected, ModelUnavailable, DatabaseUnavailable."""
+        """The chunks of a claimed source.
+
+        Raises SourceRejected, FileUnreadable, NextcloudUnavailable, ModelUnavailable, DatabaseUnavailable.
+        """
         document, digest, parse_ms = await self._parse(source)
         chunks = await asyncio.to_thread(self._split, document, source.title)
         if not chunks:
@@ -78,14 +95,24 @@ class Preparation:
     async def _parse(self, source: ClaimedSource) -> tuple[Document, bytes, int]:
         """The document, the digest of its bytes, and how many milliseconds its parser took."""
         with tempfile.NamedTemporaryFile(dir=self._folder, prefix="parse-") as content:
-            digest = hashlib.sha256()
-            async for piece in self._ledger.read(source):
-                content.write(piece)
-                digest.update(piece)
-            content.flush()
+            digest = await self._read(source, Path(content.name))
             started = time.perf_counter()
             document = await self._parser.parse(Path(content.name), source.media_type, source.title)
-            return document, digest.digest(), round(1000 * (time.perf_counter() - started))
+            return document, digest, round(1000 * (time.perf_counter() - started))
+
+    async def _read(self, source: ClaimedSource, to: Path) -> bytes:
+        """Write the bytes of a source to a file; returns their SHA-256."""
+        if source.remote:
+            if self._fetcher is None:
+                raise NextcloudUnavailable("NEXTCLOUD_URL or APP_SECRET is not set")
+            users = await self._ledger.readers(source, _READERS_TRIED)
+            return await self._fetcher.fetch(source.ref.item, users, source.size, to)
+        digest = hashlib.sha256()
+        with to.open("wb") as file:
+            async for piece in self._ledger.read(source):
+                file.write(piece)
+                digest.update(piece)
+        return digest.digest()
 
     def _split(self, document: Document, title: str) -> Sequence[Chunk]:
         """Chunks no live model would cut, measured in tokens of the one that is to answer in the long run."""

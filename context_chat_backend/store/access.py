@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from context_chat_backend.domain import Principal, SourceRef
+from context_chat_backend.domain import FILES, Delivery, Principal, SourceRef
 from context_chat_backend.store.database import Connection, Database, statement
 
 Targets = Sequence[SourceRef] | str
@@ -145,21 +145,14 @@ async def find_or_create_set(connection: Connection, ids: Collection[int]) -> in
     return int(row[0])
 
 
-async def remembered_readers(
-    connection: Connection, realm: str, ref: SourceRef, readers: Iterable[Principal], received_at: object
-) -> set[Principal]:
-    """`readers` after the remembered actions that concern this not yet known source, oldest first.
+async def remembered_readers(connection: Connection, delivery: Delivery) -> set[Principal]:
+    """Readers of a not yet known source after the remembered actions that concern it, oldest first.
 
-    A deletion counts when it came after the delivery did (`received_at`): a file that was deleted, restored and
-    delivered again is indexed.
+    A deletion counts when it came after the delivery did: a file that was deleted, restored and delivered again is
+    indexed.
     """
-    rows = await connection.execute(
-        statement("access", "remembered"),
-        {"realm": realm, "ref": str(ref), "provider": ref.provider, "received_at": received_at},
-    )
-    left = set(readers)
-    for kind, names in await rows.fetchall():
-        named = {Principal(realm, name) for name in names}
+    left = set(delivery.readers)
+    for kind, named in await _remembered(connection, delivery):
         match kind:
             case "allow":
                 left |= named
@@ -169,8 +162,41 @@ async def remembered_readers(
                 left = named
             case "delete":
                 left = set()
-    await connection.execute(statement("access", "forget_remembered"), {"realm": realm, "ref": str(ref)})
+    await connection.execute(
+        statement("access", "forget_remembered"), {"realm": delivery.realm, "ref": str(delivery.ref)}
+    )
     return left
+
+
+async def readers_left(connection: Connection, delivery: Delivery) -> set[Principal]:
+    """Readers of a delivery of a known source, without those an action took it from after it may have been composed.
+
+    Nobody is added: whether it was composed before or after a grant cannot be told.
+    """
+    left = set(delivery.readers)
+    for kind, named in await _remembered(connection, delivery):
+        match kind:
+            case "allow":
+                left |= named & delivery.readers
+            case "deny":
+                left -= named
+            case "replace":
+                left = named & delivery.readers
+    return left
+
+
+async def _remembered(connection: Connection, delivery: Delivery) -> list[tuple[str, set[Principal]]]:
+    rows = await connection.execute(
+        statement("access", "remembered"),
+        {
+            "realm": delivery.realm,
+            "ref": str(delivery.ref),
+            "provider": delivery.ref.provider,
+            "received_at": delivery.received_at,
+            "readers_since": delivery.readers_since,
+        },
+    )
+    return [(kind, {Principal(delivery.realm, name) for name in names}) for kind, names in await rows.fetchall()]
 
 
 async def _change(
@@ -239,8 +265,12 @@ async def _remember(
     if isinstance(targets, str) and kind not in ("deny", "delete"):
         return
     parameters = _selection(realm, targets) | {"kind": kind, "readers": sorted(reader.name for reader in readers)}
-    name = "remember_provider" if isinstance(targets, str) else "remember_unknown"
-    await connection.execute(statement("access", name), parameters)
+    if isinstance(targets, str):
+        await connection.execute(statement("access", "remember_provider"), parameters)
+        return
+    # A file's readers are read when it is listed; content of apps lies in a queue with those it had when submitted.
+    composed = [str(ref) for ref in targets if ref.provider != FILES]
+    await connection.execute(statement("access", "remember_sources"), parameters | {"composed": composed})
 
 
 async def _known_ids(connection: Connection, readers: Iterable[Principal]) -> list[int]:

@@ -38,6 +38,10 @@ class Leases:
             await asyncio.wait([keeper])
             await self._give_back(name)
 
+    async def prolong(self, name: str, lease: timedelta) -> bool:
+        """Keep a lease that this process holds; False when another has it by now. Raises DatabaseUnavailable."""
+        return await self._take(name, lease)
+
     async def is_held(self, name: str) -> bool:
         """Whether some process holds the lease. Raises DatabaseUnavailable."""
         async with self._database.transaction() as connection:

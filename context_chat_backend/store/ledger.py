@@ -8,9 +8,10 @@ or for a source that was deleted, changes nothing.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,9 +26,13 @@ from context_chat_backend.domain import (
 from context_chat_backend.store import access
 from context_chat_backend.store.database import Connection, Database, statement
 from context_chat_backend.store.quarantine import record_killed
+from context_chat_backend.store.queued import settle_row
 from context_chat_backend.store.words import retitle_words
 
 _SECONDS_A_DOUBLING = 12 * 3600
+_SAME_TIME = timedelta(seconds=60)
+"""A file that was admitted so soon after it was changed is fetched again when it is delivered with the same time;
+leaves room for clocks that differ."""
 _PIECE_BYTES = 1024 * 1024
 """Bodies go into the spool in pieces of this size, so that memory stays flat however large they are."""
 
@@ -60,10 +65,16 @@ class _Known:
     title: str
     access_set_id: int
     outdated: bool
+    size: int
+    admitted_at: datetime
 
-    def is_older_than(self, delivery: Delivery) -> bool:
+    def is_older_than(self, delivery: Delivery, size: int) -> bool:
         """Whether the delivery is to be indexed. A rejected version gets another chance when it is delivered again."""
-        return self.state is State.REJECTED or self.outdated or self.modified_at < delivery.modified_at
+        if self.state is State.REJECTED or self.outdated or self.modified_at < delivery.modified_at:
+            return True
+        # A file may change twice in the second its time is counted in, once before and once after it was fetched.
+        same_time = delivery.remote and self.modified_at == delivery.modified_at
+        return same_time and (size != self.size or self.admitted_at < self.modified_at + _SAME_TIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +92,19 @@ class Ledger:
         self._database = database
         self._turn = 0
 
-    async def admit(self, delivery: Delivery, body: Path, size: int) -> Admission:
-        """Write row, readers and bytes of a delivery in one transaction; `body` is a file of `size` bytes.
+    async def admit(
+        self, delivery: Delivery, body: Path | bytes, size: int, row: tuple[str, int] | None = None
+    ) -> Admission:
+        """Write row, readers and bytes of a delivery in one transaction.
 
-        Raises DatabaseUnavailable.
+        `body` has `size` bytes; those of a remote delivery are fetched later, and `body` is not looked at. `row` is
+        the row of Nextcloud's queue that is acknowledged with it (queue and id). Raises DatabaseUnavailable.
         """
         async with self._database.transaction() as connection:
-            admission, entry = await _enter(connection, delivery, size)
-            if entry is not None:
+            admission, entry = await _enter(connection, delivery, size, row)
+            if entry is not None and not delivery.remote:
                 await _spool(connection, entry, body)
+            await settle_row(connection, row)
             return admission
 
     async def admit_known(self, delivery: Delivery, size: int) -> Admission | None:
@@ -97,17 +112,20 @@ class Ledger:
         async with self._database.transaction() as connection:
             await access.admitting(connection)  # before the row is locked, as everywhere: no deadlock with an action
             known = await _find(connection, delivery)
-            if known is None or known.is_older_than(delivery):
+            if known is None or known.is_older_than(delivery, size):
                 return None
             admission, _ = await _enter(connection, delivery, size)
             return admission
 
-    async def turn_away(self, delivery: Delivery, size: int, reason: Reason) -> None:
+    async def turn_away(
+        self, delivery: Delivery, size: int, reason: Reason, row: tuple[str, int] | None = None
+    ) -> None:
         """Record the verdict on a delivery that is rejected at the door; an older version answers no more."""
         async with self._database.transaction() as connection:
             _, entry = await _enter(connection, delivery, size)
             if entry is not None:
                 await _reject(connection, {"id": entry.id, "version": entry.version}, reason)
+            await settle_row(connection, row)
 
     async def claim(self, limit: int, lease: timedelta) -> list[ClaimedSource]:
         """Lease up to `limit` due sources; each is due again when the lease ends unsettled.
@@ -127,10 +145,7 @@ class Ledger:
         parameters = {"limit": limit, "lease": lease, "after": after}
         async with self._database.transaction() as connection:
             rows = await (await connection.execute(statement("ledger", "claim"), parameters)).fetchall()
-        claimed = [
-            ClaimedSource(id_, realm, SourceRef.parse(ref), version, title, media_type, modified_at, attempts)
-            for id_, realm, ref, version, title, media_type, modified_at, attempts, _ in rows
-        ]
+        claimed = [ClaimedSource(id_, realm, SourceRef.parse(ref), *columns) for id_, realm, ref, *columns, _ in rows]
         return claimed, max((row[-1] for row in rows), default=0)
 
     async def prolong(self, sources: Collection[ClaimedSource], lease: timedelta) -> None:
@@ -179,13 +194,18 @@ class Ledger:
         async with self._database.transaction() as connection:
             return await record_killed(connection, source, reason, delay)
 
-    async def wait_for_model(self, source: ClaimedSource, delay: timedelta) -> None:
-        """Make the source due again after `delay`, as if it had not been claimed: nothing is wrong with it."""
+    async def postpone(self, source: ClaimedSource, reason: Reason, delay: timedelta) -> None:
+        """Make the source due again after `delay`, without counting the attempt: something it needs is down."""
         async with self._database.transaction() as connection:
             await connection.execute(
-                statement("ledger", "wait_for_model"),
-                _version(source) | {"reason": str(Reason.EMBEDDING_DOWN), "delay": delay},
+                statement("ledger", "postpone"), _version(source) | {"reason": str(reason), "delay": delay}
             )
+
+    async def readers(self, source: ClaimedSource, limit: int) -> list[str]:
+        """Names of at most `limit` of those who may read the source now."""
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(statement("ledger", "readers"), {"id": source.id, "limit": limit})
+            return [row[0] for row in await rows.fetchall()]
 
     async def waiting(self) -> Waiting:
         """How many sources and bytes wait to be indexed."""
@@ -226,36 +246,41 @@ async def _find(connection: Connection, delivery: Delivery) -> _Known | None:
     row = await rows.fetchone()
     if row is None:
         return None
-    id_, state, modified_at, title, access_set_id, outdated = row
-    return _Known(id_, State(state), modified_at, title, access_set_id, outdated)
+    id_, state, *columns = row
+    return _Known(id_, State(state), *columns)
 
 
-async def _enter(connection: Connection, delivery: Delivery, size: int) -> tuple[Admission, _Entry | None]:
+async def _enter(
+    connection: Connection, delivery: Delivery, size: int, row: tuple[str, int] | None = None
+) -> tuple[Admission, _Entry | None]:
     """Bring the row of a delivery up to date; an entry is returned when this version is to be indexed."""
     await access.admitting(connection)
+    columns = _columns(delivery, size) | {"file_row": row[1] if row is not None and delivery.remote else None}
     known = await _find(connection, delivery)
     if known is None:
-        return await _enter_unknown(connection, delivery, size)
+        return await _enter_unknown(connection, delivery, columns)
+    if delivery.readers_since is not None:
+        delivery = replace(delivery, readers=frozenset(await access.readers_left(connection, delivery)))
+        if not delivery.readers:
+            return Admission.UNCHANGED, None  # an action that came after it may have been composed took it from all
     await _refresh(connection, known, delivery)
-    if not known.is_older_than(delivery):
+    if not known.is_older_than(delivery, size):
         return (Admission.WAITING if known.state is State.WAITING else Admission.UNCHANGED), None
-    rows = await connection.execute(statement("ledger", "renew"), _columns(delivery, size) | {"id": known.id})
-    row = await rows.fetchone()
-    assert row is not None
+    rows = await connection.execute(statement("ledger", "renew"), columns | {"id": known.id})
+    renewed = await rows.fetchone()
+    assert renewed is not None
     await connection.execute(statement("ledger", "empty_spool"), {"id": known.id})
-    return Admission.ADMITTED, _Entry(known.id, row[0])
+    return Admission.ADMITTED, _Entry(known.id, renewed[0])
 
 
-async def _enter_unknown(connection: Connection, delivery: Delivery, size: int) -> tuple[Admission, _Entry | None]:
-    readers = await access.remembered_readers(
-        connection, delivery.realm, delivery.ref, delivery.readers, delivery.received_at
-    )
+async def _enter_unknown(
+    connection: Connection, delivery: Delivery, columns: dict[str, object]
+) -> tuple[Admission, _Entry | None]:
+    readers = await access.remembered_readers(connection, delivery)
     if not readers:
         return Admission.UNCHANGED, None  # everybody who was to read it has lost it on the way
     access_set_id = await access.find_or_create_set(connection, await access.principal_ids(connection, readers))
-    rows = await connection.execute(
-        statement("ledger", "insert"), _columns(delivery, size) | {"access_set_id": access_set_id}
-    )
+    rows = await connection.execute(statement("ledger", "insert"), columns | {"access_set_id": access_set_id})
     row = await rows.fetchone()
     if row is None:
         return Admission.WAITING, None  # another request has admitted the same source a moment ago
@@ -282,8 +307,8 @@ async def _refresh(connection: Connection, known: _Known, delivery: Delivery) ->
         await retitle_words(connection, known.id)
 
 
-async def _spool(connection: Connection, entry: _Entry, body: Path) -> None:
-    with body.open("rb") as stream:
+async def _spool(connection: Connection, entry: _Entry, body: Path | bytes) -> None:
+    with io.BytesIO(body) if isinstance(body, bytes) else body.open("rb") as stream:
         piece = 0
         while read := stream.read(_PIECE_BYTES):
             await connection.execute(
@@ -303,6 +328,7 @@ def _columns(delivery: Delivery, size: int) -> dict[str, object]:
         "size": size,
         "modified_at": delivery.modified_at,
         "precedence": _precedence(delivery, size),
+        "remote": delivery.remote,
     }
 
 

@@ -51,6 +51,11 @@ CREATE TABLE source (
     -- counts deliveries that were to be indexed; a worker's result for an older one is dropped
     version integer NOT NULL DEFAULT 1,
     attempts integer NOT NULL DEFAULT 0,
+    -- its bytes are fetched from Nextcloud when it is indexed; else they are in the spool
+    remote boolean NOT NULL DEFAULT false,
+    -- the row of Nextcloud's queue it came in: until that is acknowledged no change of the file is queued anew, so that
+    -- its bytes are fetched afterwards
+    file_row bigint,
     -- 1: somebody waits for it
     priority smallint NOT NULL DEFAULT 0,
     -- among the sources of the same readers the highest is next: newer and smaller ones
@@ -207,15 +212,45 @@ CREATE TABLE action_log (
     ref text,
     provider text,
     -- names, not ids: a deleted user has none
-    readers text[] NOT NULL DEFAULT '{}'
+    readers text[] NOT NULL DEFAULT '{}',
+    -- the source was there: only a delivery that may have been composed before the action needs it still
+    known boolean NOT NULL DEFAULT false
 );
 CREATE INDEX action_log_by_ref ON action_log (realm, ref);
+
+-- Rows of Nextcloud's queues as they were leased, until they are admitted: Nextcloud gives them to nobody for a day.
+CREATE TABLE leased_row (
+    queue text NOT NULL,
+    row_id bigint NOT NULL,
+    payload text NOT NULL,
+    -- when its readers were read at the earliest
+    readers_since timestamptz NOT NULL,
+    PRIMARY KEY (queue, row_id)
+);
+
+-- The highest id of an action that was applied to a source, a provider or a user ('' for all): a lower one comes late.
+CREATE TABLE applied_action (
+    target text PRIMARY KEY,
+    action_id bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT now()
+);
 
 -- Rows of Nextcloud's queues that were admitted and are still to be acknowledged there.
 CREATE TABLE acknowledgement (
     queue text NOT NULL,
     row_id bigint NOT NULL,
     PRIMARY KEY (queue, row_id)
+);
+
+-- Tasks Nextcloud handed to a process, until it has their results: it gives them to nobody else.
+CREATE TABLE task (
+    id bigint PRIMARY KEY,
+    -- the process that has it in work, until then
+    holder text NOT NULL,
+    until timestamptz NOT NULL,
+    -- what Nextcloud is to be told; NULL while it is in work
+    result jsonb,
+    taken_at timestamptz NOT NULL DEFAULT now()
 );
 
 -- Who does what only one process may do; held until `until`.

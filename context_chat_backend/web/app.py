@@ -8,6 +8,7 @@ import asyncio
 from fastapi import FastAPI
 
 from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
+from context_chat_backend.exapp.loops import Loops
 from context_chat_backend.web import errors
 from context_chat_backend.wiring import Backend
 
@@ -17,10 +18,12 @@ def build_app(
     *,
     hold_seconds: float = push_api.HOLD_SECONDS,
     enable_seconds: float = lifecycle.ENABLE_SECONDS,
+    loops: Loops | None = None,
 ) -> FastAPI:
     """The application around `backend`, which may still be starting.
 
     A push is held `hold_seconds` while the waiting list is full; enabling waits `enable_seconds` for the start.
+    `loops` run beside the routes and are woken by them.
     """
     app = FastAPI(
         title="Context Chat Backend",
@@ -32,6 +35,7 @@ def build_app(
     app.state.backend = backend
     app.state.hold_seconds = hold_seconds
     app.state.enable_seconds = enable_seconds
+    app.state.loops = loops or Loops(backend)
     app.state.background = set[asyncio.Task[None]]()
     errors.install(app)
     for surface in (lifecycle.heartbeat_router, lifecycle.router, push_api.router, actions_api.router):

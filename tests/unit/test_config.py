@@ -32,7 +32,7 @@ def test_the_shipped_files_load_without_a_warning(tmp_path: Path, name: str) -> 
 
     loaded = load({"APP_PERSISTENT_STORAGE": str(tmp_path)}, cores=4)
 
-    assert (loaded.embedding.name, loaded.llm.name, loaded.warnings) == ("onnx", "extractive", ())
+    assert (loaded.embedding.name, loaded.llm.name, loaded.warnings) == ("onnx", "nc_texttotext", ())
     assert loaded.reranker.name == "none"
     assert loaded.database_url is None
 
@@ -43,12 +43,12 @@ def test_hardware_decides_counts_unless_they_are_set(tmp_path: Path) -> None:
 
 
 def test_the_first_supported_model_counts_and_others_of_the_reference_warn(tmp_path: Path) -> None:
-    text = "llm:\n  nc_texttotext:\n  openai:\n    base_url: http://x/v1\n    model: m\n  extractive:\n"
+    text = "llm:\n  ctransformer:\n  openai:\n    base_url: http://x/v1\n    model: m\n  extractive:\n"
     loaded = read(tmp_path, text)
 
     assert loaded.llm.name == "openai"
     assert loaded.llm.options == {"base_url": "http://x/v1", "model": "m"}
-    assert any("nc_texttotext" in warning for warning in loaded.warnings)
+    assert any("ctransformer" in warning for warning in loaded.warnings)
 
 
 def test_a_reranker_is_chosen_as_the_other_models_are(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_file_with_models_of_the_reference_alone_falls_back_with_a_warning(tmp
     text = "embedding:\n  protocol: http\n  llama:\n    model_path: x.gguf\nllm:\n  llama:\n    n_ctx: 8192\n"
     loaded = read(tmp_path, text)
 
-    assert (loaded.embedding.name, loaded.llm.name) == ("onnx", "extractive")
+    assert (loaded.embedding.name, loaded.llm.name) == ("onnx", "nc_texttotext")
     assert len(loaded.warnings) == 5
 
 
@@ -89,8 +89,24 @@ def test_a_file_with_models_of_the_reference_alone_falls_back_with_a_warning(tmp
 def test_configurations_of_the_reference_load(tmp_path: Path, text: str) -> None:
     loaded = read(tmp_path, text)
 
-    assert (loaded.embedding.name, loaded.llm.name, loaded.database_url) == ("onnx", "extractive", None)
+    assert (loaded.embedding.name, loaded.llm.name, loaded.database_url) == ("onnx", "nc_texttotext", None)
     assert loaded.warnings
+
+
+def test_whose_certificates_nextcloud_may_show(tmp_path: Path) -> None:
+    file = tmp_path / "authorities.pem"
+    file.write_text("")
+
+    def trusted(text: str = "", **environment: str) -> bool | str:
+        return read(tmp_path, text, **environment).app.trusted_certificates
+
+    assert trusted() is True
+    assert trusted("verify_ssl: false") is False
+    assert trusted("httpx_verify_ssl: false") is False
+    assert trusted(NPA_NC_CERT="false") is False
+    assert trusted("verify_ssl: false", NPA_NC_CERT=str(file)) == str(file)
+    with pytest.raises(ConfigurationError, match="NPA_NC_CERT"):
+        trusted(NPA_NC_CERT=str(tmp_path / "nothing.pem"))
 
 
 def test_options_have_their_names_in_langchain_too(tmp_path: Path) -> None:

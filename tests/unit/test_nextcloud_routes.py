@@ -46,7 +46,7 @@ async def client(backend: FakeBackend) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def connect(backend: Any, **bounds: float) -> httpx.AsyncClient:
+def connect(backend: Any, **bounds: Any) -> httpx.AsyncClient:
     app = build_app(backend, **({"hold_seconds": 0.05, "enable_seconds": 0.05} | bounds))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://backend", headers=headers(SECRET))

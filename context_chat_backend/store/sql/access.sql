@@ -155,12 +155,13 @@ DELETE FROM access_set WHERE NOT EXISTS (SELECT FROM source WHERE access_set_id 
 -- Remove names that are in no set.
 DELETE FROM principal WHERE NOT EXISTS (SELECT FROM access_member WHERE principal_id = principal.id)
 
--- name: remember_unknown
--- Keep an action for those of its sources that are not known (yet).
-INSERT INTO action_log (realm, kind, ref, readers)
-SELECT %(realm)s, %(kind)s, wanted.ref, %(readers)s::text[]
+-- name: remember_sources
+-- Keep an action for those of its sources that are not known (yet), and for those delivered as they were composed.
+INSERT INTO action_log (realm, kind, ref, readers, known)
+SELECT %(realm)s, %(kind)s, wanted.ref, %(readers)s::text[], source.id IS NOT NULL
 FROM unnest(%(refs)s::text[]) AS wanted (ref)
-WHERE NOT EXISTS (SELECT FROM source WHERE source.realm = %(realm)s AND source.ref = wanted.ref)
+LEFT JOIN source ON source.realm = %(realm)s AND source.ref = wanted.ref
+WHERE source.id IS NULL OR wanted.ref = ANY (%(composed)s::text[])
 
 -- name: remember_provider
 -- Keep an action on a provider for sources that arrive later.
@@ -172,17 +173,18 @@ VALUES (%(realm)s, %(kind)s, %(provider)s, %(readers)s::text[])
 INSERT INTO action_log (realm, kind, readers) VALUES (%(realm)s, 'deny', %(readers)s::text[])
 
 -- name: remembered
--- The actions that concern a source which is being admitted for the first time, oldest first.
+-- The actions that concern a source which is being admitted, oldest first.
 SELECT kind, readers FROM action_log
 WHERE realm = %(realm)s
   AND (ref = %(ref)s OR (ref IS NULL AND (provider IS NULL OR provider = %(provider)s)))
-  AND at > now() - interval '48 hours'
+  AND at > coalesce(%(readers_since)s::timestamptz, now() - interval '48 hours')
+  AND (NOT known OR %(readers_since)s::timestamptz IS NOT NULL)
   AND (kind <> 'delete' OR at > %(received_at)s)
 ORDER BY id
 
 -- name: forget_remembered
 -- Actions on one source are applied once.
-DELETE FROM action_log WHERE realm = %(realm)s AND ref = %(ref)s
+DELETE FROM action_log WHERE realm = %(realm)s AND ref = %(ref)s AND NOT known
 
 -- name: forget_actions
 -- Deliveries that were under way when an action came have arrived by now (ruling 5).

@@ -2,20 +2,22 @@
 
 -- name: find
 -- A source that is being delivered again; nobody else changes it until this transaction ends.
-SELECT id, state::text, modified_at, title, access_set_id, outdated FROM source
+SELECT id, state::text, modified_at, title, access_set_id, outdated, size, admitted_at FROM source
 WHERE realm = %(realm)s AND ref = %(ref)s FOR UPDATE
 
 -- name: insert
 -- A source that is delivered for the first time.
-INSERT INTO source (realm, ref, provider, title, media_type, size, modified_at, access_set_id, precedence)
+INSERT INTO source (realm, ref, provider, title, media_type, size, modified_at, access_set_id, precedence, remote,
+    file_row)
 VALUES (%(realm)s, %(ref)s, %(provider)s, %(title)s, %(media_type)s, %(size)s, %(modified_at)s, %(access_set_id)s,
-    %(precedence)s)
+    %(precedence)s, %(remote)s, %(file_row)s)
 ON CONFLICT (realm, ref) DO NOTHING
 RETURNING id
 
 -- name: renew
 -- A newer version: it waits, the indexed one goes on answering.
-UPDATE source SET media_type = %(media_type)s, size = %(size)s, modified_at = %(modified_at)s,
+UPDATE source SET media_type = %(media_type)s, size = %(size)s, modified_at = %(modified_at)s, remote = %(remote)s,
+    file_row = %(file_row)s,
     state = 'waiting', reason = NULL, version = version + 1, attempts = 0, next_attempt_at = now(),
     leased_until = NULL, admitted_at = now(), settled_at = NULL, precedence = %(precedence)s, outdated = false
 WHERE id = %(id)s
@@ -52,6 +54,7 @@ SELECT bytes FROM spool WHERE source_id = %(id)s AND version = %(version)s AND p
 WITH RECURSIVE urgent AS (
     SELECT id FROM source
     WHERE state = 'waiting' AND priority > 0 AND next_attempt_at <= now()
+      AND NOT EXISTS (SELECT FROM acknowledgement WHERE queue = 'files' AND row_id = file_row)
     ORDER BY next_attempt_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ), turns AS (
@@ -65,6 +68,7 @@ WITH RECURSIVE urgent AS (
     SELECT next.id FROM turns CROSS JOIN LATERAL (
         SELECT id FROM source
         WHERE state = 'waiting' AND access_set_id = turns.access_set_id AND next_attempt_at <= now()
+          AND NOT EXISTS (SELECT FROM acknowledgement WHERE queue = 'files' AND row_id = file_row)
         ORDER BY precedence DESC, id
         LIMIT (SELECT 1 + %(limit)s / greatest(count(access_set_id), 1) FROM turns)
         FOR UPDATE SKIP LOCKED) AS next
@@ -74,7 +78,7 @@ WITH RECURSIVE urgent AS (
 UPDATE source SET attempts = attempts + 1, started_at = now(),
     leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
 FROM due WHERE source.id = due.id
-RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts, access_set_id
+RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts, remote, size, access_set_id
 
 -- name: prolong
 -- A worker that is alive keeps its leases.
@@ -120,11 +124,17 @@ DELETE FROM chunk USING rejected WHERE source_id = rejected.id
 UPDATE source SET reason = %(reason)s, leased_until = NULL, next_attempt_at = now() + %(delay)s
 WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
 
--- name: wait_for_model
--- Not now, and the attempt does not count.
+-- name: postpone
+-- Not now, and not for a fault of its own: the attempt does not count.
 UPDATE source SET reason = %(reason)s, leased_until = NULL, next_attempt_at = now() + %(delay)s,
     attempts = greatest(attempts - 1, 0)
 WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
+
+-- name: readers
+-- Who may read a source, for the download in their names.
+SELECT principal.name FROM source JOIN access_member USING (access_set_id)
+JOIN principal ON principal.id = access_member.principal_id
+WHERE source.id = %(id)s ORDER BY principal.id LIMIT %(limit)s
 
 -- name: waiting
 -- How full the waiting list is.

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The intake of the companion's queues: one loop under one lease, documents and actions in turn (contract pull-5x).
+
+What is leased is written down first, then admitted, then acknowledged; each step survives a crash. Files are fetched
+after their row was acknowledged, since whatever changes from then on is queued anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import timedelta
+
+from context_chat_backend.errors import DatabaseUnavailable, NextcloudUnavailable
+from context_chat_backend.exapp.leased_rows import settle_leased
+from context_chat_backend.exapp.pauses import Pauses
+from context_chat_backend.exapp.transfer import Transfer
+from context_chat_backend.logs import get_logger
+from context_chat_backend.nextcloud.queues import CONTENT, QueuedRow
+from context_chat_backend.nextcloud.server import Nextcloud
+from context_chat_backend.store.queued import LeasedRow
+from context_chat_backend.wiring import Backend
+
+LEASE_NAME = "intake"
+_LEASE = timedelta(seconds=30)
+_OTHER_AT_WORK_SECONDS = 5.0
+_DOCUMENTS_AT_ONCE = 32
+"""What a lost answer costs: so many rows of each kind come back a day later."""
+_ACTIONS_AT_ONCE = 4096
+_ACKNOWLEDGED_AT_ONCE = 4096
+_MAX_REFUSALS = 3
+"""The companion may answer 500 to an acknowledgement it has carried out, again and again (trap 8)."""
+_log = get_logger(__name__)
+
+
+class _Batch:
+    """How many rows are leased at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.size = most
+
+    async def lease(self, asked: Awaitable[list[QueuedRow]]) -> list[QueuedRow]:
+        """The rows. After an answer that cannot be read few are asked for: its rows are lost for a day."""
+        try:
+            rows = await asked
+        except NextcloudUnavailable as error:
+            if error.status in (None, 500):
+                _log.error("leased_rows_may_be_lost", reason=str(error), rows_at_most=self.size)
+                self.size = 1
+            raise
+        self.size = min(self._most, 2 * self.size)
+        return rows
+
+
+class Intake:
+    """Takes in what Nextcloud's queues hold, while this process holds the lease."""
+
+    def __init__(self, backend: Backend, nextcloud: Nextcloud, transfer: Transfer) -> None:
+        """`transfer` knows whether there are queues."""
+        self._backend = backend
+        self._queues = nextcloud.queues
+        self._transfer = transfer
+        self._pauses = Pauses()
+        self._documents = _Batch(_DOCUMENTS_AT_ONCE)
+        self._actions = _Batch(_ACTIONS_AT_ONCE)
+        self._refusals = 0
+
+    def wake(self) -> None:
+        """There may be something in the queues."""
+        self._pauses.wake()
+
+    async def run(self) -> None:
+        """Take in until cancelled, whenever no other process does."""
+        while True:
+            try:
+                async with self._backend.leases.hold(LEASE_NAME, _LEASE) as held:
+                    while held:
+                        await self._turn()
+                        held = await self._backend.leases.prolong(LEASE_NAME, _LEASE)
+            except DatabaseUnavailable as error:
+                _log.warning("intake_waits", reason=str(error))
+            await asyncio.sleep(_OTHER_AT_WORK_SECONDS)
+
+    async def _turn(self) -> None:
+        """One turn, where Nextcloud wants it, and the pause after it. Raises DatabaseUnavailable."""
+        self._pauses.begin()
+        try:
+            busy = await self._is_wanted() and await self._take_in()
+        except NextcloudUnavailable as error:
+            _log.warning("intake_waits", reason=str(error))
+            await self._pauses.after_failure(error)
+        else:
+            await self._pauses.after(busy=busy)
+
+    async def _is_wanted(self) -> bool:
+        return await self._backend.switch.is_enabled() and await self._transfer.pulls()
+
+    async def _take_in(self) -> bool:
+        await settle_leased(self._backend)  # what a process that died had leased
+        busy = False
+        failure: NextcloudUnavailable | None = None
+        for step in (self._take_documents, self._acknowledge, self._take_actions, self._acknowledge):
+            try:
+                busy = await step() or busy
+            except NextcloudUnavailable as error:
+                failure = failure or error
+        if failure is not None:
+            await self._transfer.doubt(failure)
+            raise failure
+        return busy
+
+    async def _take_documents(self) -> bool:
+        if not await self._backend.admission.has_room():
+            return False
+        queued, switch = self._backend.queued, self._backend.switch
+        asked_at, asked_for = await queued.now(), self._documents.size
+        rows = await self._documents.lease(self._queues.lease_documents(asked_for))
+        # The readers of a file are read for the list; those of content when it was submitted, which was after the last
+        # time its queue was seen empty.
+        submitted_after = await switch.content_read_empty_at()
+        await queued.keep(
+            [
+                LeasedRow(row.queue, row.id, row.payload, submitted_after if row.queue == CONTENT else asked_at)
+                for row in rows
+            ]
+        )
+        await settle_leased(self._backend)
+        if sum(row.queue == CONTENT for row in rows) < asked_for:
+            await switch.set_content_read_empty_at(asked_at)
+        return bool(rows)
+
+    async def _take_actions(self) -> bool:
+        rows = await self._actions.lease(self._queues.lease_actions(self._actions.size))
+        now = await self._backend.queued.now()
+        await self._backend.queued.keep([LeasedRow(row.queue, row.id, row.payload, now) for row in rows])
+        await settle_leased(self._backend)
+        return bool(rows)
+
+    async def _acknowledge(self) -> bool:
+        """Tell Nextcloud what was done, all of it."""
+        while rows := await self._backend.queued.unacknowledged(_ACKNOWLEDGED_AT_ONCE):
+            ids: dict[str, list[int]] = {}
+            for queue, id_ in rows:
+                ids.setdefault(queue, []).append(id_)
+            try:
+                await self._queues.acknowledge(ids)
+            except NextcloudUnavailable as error:
+                self._refusals += error.status == 500
+                if self._refusals < _MAX_REFUSALS:
+                    raise
+                _log.error("acknowledgement_given_up", rows=len(rows))
+            self._refusals = 0
+            await self._backend.queued.acknowledged(rows)
+            self._backend.admission.note_acknowledged()
+        return False

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What was leased is admitted and applied, each row on its own: a row that is wrong holds up no other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from context_chat_backend.domain import SourceRef
+from context_chat_backend.errors import InvalidRequest, SourceRejected
+from context_chat_backend.exapp import listings
+from context_chat_backend.indexing.actions import Action
+from context_chat_backend.logs import get_logger
+from context_chat_backend.nextcloud.queues import ACTIONS
+from context_chat_backend.store.queued import LeasedRow
+from context_chat_backend.wiring import Backend
+
+_AT_ONCE = 4096
+_log = get_logger(__name__)
+
+
+async def settle_leased(backend: Backend) -> None:
+    """Admit the documents and apply the actions that are written down. Raises DatabaseUnavailable."""
+    while rows := await backend.queued.kept(_AT_ONCE):
+        documents = [row for row in rows if row.queue != ACTIONS]
+        if documents:
+            await _admit_all(backend, documents)
+        else:
+            await _apply_all(backend, rows)
+
+
+async def _admit_all(backend: Backend, rows: Sequence[LeasedRow]) -> None:
+    files = [ref for row in rows if (ref := await _admit(backend, row)) is not None]
+    await backend.numbered_actions.note_listed(files)
+
+
+async def _admit(backend: Backend, row: LeasedRow) -> SourceRef | None:
+    """Admit one document; its source where it is a file."""
+    name = (row.queue, row.id)
+    try:
+        listed = listings.listed(row)
+    except InvalidRequest as error:
+        _log.warning("delivery_refused", queue=row.queue, row=row.id, reason=str(error))
+        await backend.queued.settle([name])
+        return None
+    try:
+        await backend.admission.admit_leased(listed.delivery, listed.body, listed.size, name)
+    except SourceRejected as rejection:
+        _log.info("delivery_rejected", queue=row.queue, row=row.id, reason=str(rejection.reason))
+    return listed.delivery.ref if listed.delivery.remote else None
+
+
+async def _apply_all(backend: Backend, rows: Sequence[LeasedRow]) -> None:
+    actions: list[Action] = []
+    for row in rows:
+        try:
+            action = listings.action(row)
+        except InvalidRequest as error:
+            _log.warning("action_refused", row=row.id, reason=str(error))
+        else:
+            if action is None:
+                _log.warning("action_names_nothing", row=row.id)
+            else:
+                actions.append(action)
+    await backend.numbered_actions.apply(actions)
+    await backend.queued.settle([(row.queue, row.id) for row in rows])

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Nextcloud writes: a task of text generation in the name of whoever asks (contract taskprocessing 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Any
+
+from context_chat_backend.domain import Prompt
+from context_chat_backend.errors import ModelUnavailable, NextcloudUnavailable, WritingRefused
+from context_chat_backend.nextcloud.client import NextcloudClient
+
+_PATH = "/ocs/v1.php/taskprocessing"
+_CANCEL_PATH = "/ocs/v2.php/taskprocessing/tasks"
+_FIRST_LOOK_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 5.0
+_GROWTH = 1.3
+_WRITING_SECONDS = 1800.0
+_RATE_LIMIT_SECONDS = 150.0
+"""Nextcloud counts a user's tasks over 120 s."""
+_RATE_PAUSE_SECONDS = 10.0
+_SCHEDULE_TRIES = 3
+_CANCEL_SECONDS = 3.0
+_BYTES_PER_TOKEN = 3
+"""Fewer than the tokenizers of today need in any language: the estimate errs to the safe side."""
+
+
+class NextcloudWriter:
+    """Text generation by whatever provider Nextcloud's administrator has installed."""
+
+    name = "nc_texttotext"
+
+    def __init__(self, client: NextcloudClient, *, context_tokens: int = 8192) -> None:
+        """`context_tokens` is what the installed model reads and writes together; Nextcloud does not tell."""
+        self._client = client
+        self._context_tokens = context_tokens
+
+    @property
+    def context_tokens(self) -> int:
+        """See ports.LanguageModel."""
+        return self._context_tokens
+
+    def count_tokens(self, text: str) -> int:
+        """An upper estimate: which model writes is not known here."""
+        return len(text.encode()) // _BYTES_PER_TOKEN + 1
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+        """The text in one piece, once it is written. Cancelling it cancels the task. Raises ModelUnavailable."""
+        if prompt.asker is None:
+            raise WritingRefused("Nextcloud writes for its users only, and nobody asks")
+        user = prompt.asker.name
+        task_id = await self._schedule("\n\n".join(message.text for message in prompt.messages), user)
+        try:
+            async with asyncio.timeout(_WRITING_SECONDS):
+                text = await self._written(task_id, user)
+        except TimeoutError:
+            await self._cancel(task_id, user)
+            raise WritingRefused("Nextcloud's text generation took longer than half an hour; try again later") from None
+        except asyncio.CancelledError:
+            await self._cancel(task_id, user)
+            raise
+        yield text
+
+    async def close(self) -> None:
+        """The connections belong to the client."""
+
+    async def _schedule(self, text: str, user: str) -> int:
+        asked = {"type": "core:text2text", "appId": "context_chat_backend", "input": {"input": text}}
+        limited_until = time.monotonic() + _RATE_LIMIT_SECONDS
+        tries = 0
+        while True:
+            try:
+                answer = await self._client.call("POST", f"{_PATH}/schedule", json=asked, user=user)
+                break
+            except NextcloudUnavailable as error:
+                if error.status == 429 and time.monotonic() < limited_until:
+                    await asyncio.sleep(max(_RATE_PAUSE_SECONDS, error.retry_after or 0))
+                    continue
+                tries += 1
+                if error.status == 429 or error.status == 401 or tries == _SCHEDULE_TRIES:
+                    raise _refusal(error.status) from error
+                await asyncio.sleep(tries)
+        if not answer.ok:
+            raise _refusal(answer.status)
+        try:
+            return int(answer.data["task"]["id"])
+        except (KeyError, TypeError, ValueError):
+            raise ModelUnavailable("Nextcloud's answer to a scheduled task cannot be read") from None
+
+    async def _written(self, task_id: int, user: str) -> str:
+        pause = _FIRST_LOOK_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE_SECONDS, _GROWTH * pause)
+            try:
+                answer = await self._client.call("GET", f"{_PATH}/task/{task_id}", user=user)
+            except NextcloudUnavailable:
+                continue  # the task goes on without us
+            if not answer.ok:
+                raise ModelUnavailable(f"Nextcloud's task of text generation is gone ({answer.status})")
+            task = answer.data.get("task") if isinstance(answer.data, dict) else None
+            if (text := _text(task if isinstance(task, dict) else {})) is not None:
+                return text
+
+    async def _cancel(self, task_id: int, user: str) -> None:
+        with suppress(NextcloudUnavailable):
+            await self._client.call("POST", f"{_CANCEL_PATH}/{task_id}/cancel", user=user, seconds=_CANCEL_SECONDS)
+
+
+def _text(task: dict[str, Any]) -> str | None:
+    """What was written; None while it is not. Raises ModelUnavailable when it never will be."""
+    match task.get("status"):
+        case "STATUS_SUCCESSFUL":
+            output = task.get("output")
+            text = output.get("output") if isinstance(output, dict) else None
+            if not isinstance(text, str):
+                raise ModelUnavailable("Nextcloud's text generation returned no text")
+            return text
+        case "STATUS_FAILED":
+            raise WritingRefused("Nextcloud's text generation has failed; try again, or ask your administrator")
+        case "STATUS_CANCELLED":
+            raise WritingRefused("Nextcloud's text generation was cancelled")
+    return None
+
+
+def _refusal(status: int | None) -> ModelUnavailable:
+    match status:
+        case 412:
+            return WritingRefused(
+                "Nextcloud has no app that generates text: the administrator installs one, for example llm2 or "
+                "integration_openai"
+            )
+        case 429:
+            return WritingRefused("You have asked too often in a short time; try again in two minutes")
+        case 401:
+            return WritingRefused("Nextcloud does not generate text for this user")
+        case 400:
+            return WritingRefused("Nextcloud's text generation does not take this question; shorten it")
+    return ModelUnavailable("Nextcloud takes no task of text generation now")

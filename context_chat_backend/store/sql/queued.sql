@@ -1,0 +1,55 @@
+-- SPDX-License-Identifier: AGPL-3.0-or-later
+
+-- name: now
+-- The clock that everything here is compared by.
+SELECT clock_timestamp()
+
+-- name: keep
+-- Rows as they were leased.
+INSERT INTO leased_row (queue, row_id, payload, readers_since)
+SELECT queue, row_id, payload, %(readers_since)s
+FROM unnest(%(queues)s::text[], %(ids)s::bigint[], %(payloads)s::text[]) AS row (queue, row_id, payload)
+ON CONFLICT (queue, row_id) DO UPDATE SET payload = excluded.payload, readers_since = excluded.readers_since
+
+-- name: kept
+-- Rows that are still to be admitted: documents before actions, since these were leased later.
+SELECT queue, row_id, payload, readers_since FROM leased_row
+ORDER BY queue = 'actions', readers_since, queue, row_id LIMIT %(limit)s
+
+-- name: settle
+-- Rows whose effect is part of this transaction, or was committed before.
+WITH settled AS (
+    DELETE FROM leased_row USING unnest(%(queues)s::text[], %(ids)s::bigint[]) AS row (queue, row_id)
+    WHERE leased_row.queue = row.queue AND leased_row.row_id = row.row_id
+)
+INSERT INTO acknowledgement (queue, row_id)
+SELECT * FROM unnest(%(queues)s::text[], %(ids)s::bigint[])
+ON CONFLICT DO NOTHING
+
+-- name: unacknowledged
+-- Rows Nextcloud is still to be told of.
+SELECT queue, row_id FROM acknowledgement ORDER BY queue, row_id LIMIT %(limit)s
+
+-- name: acknowledged
+-- Nextcloud knows.
+DELETE FROM acknowledgement USING unnest(%(queues)s::text[], %(ids)s::bigint[]) AS row (queue, row_id)
+WHERE acknowledgement.queue = row.queue AND acknowledgement.row_id = row.row_id
+
+-- name: applied
+-- The highest ids applied to these targets.
+SELECT target, action_id FROM applied_action WHERE target = ANY (%(targets)s::text[])
+
+-- name: note_applied
+-- Ids that were applied; the highest stays.
+INSERT INTO applied_action (target, action_id)
+SELECT * FROM unnest(%(targets)s::text[], %(ids)s::bigint[])
+ON CONFLICT (target) DO UPDATE SET action_id = greatest(applied_action.action_id, excluded.action_id), at = now()
+
+-- name: not_newer
+-- The sources of a provider to which nothing newer than this action was applied.
+SELECT ref FROM source LEFT JOIN applied_action ON target = ref
+WHERE realm = %(realm)s AND provider = %(provider)s AND state <> 'gone' AND coalesce(action_id, 0) < %(id)s
+
+-- name: forget_applied
+-- A lost lease comes back after a day; what was applied a week ago is not overtaken any more.
+DELETE FROM applied_action WHERE at < now() - interval '7 days' AND target <> ''

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`python -m tests.nextcloud_double [port]`: a Nextcloud to try things with; see docs/nextcloud.md."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from tests.nextcloud_double.server import State, build
+
+PORT = 8085
+
+
+def run(port: int) -> None:
+    """Serve until interrupted."""
+    uvicorn.run(build(State()), host="127.0.0.1", port=port, log_level="critical", access_log=False)
+
+
+if __name__ == "__main__":
+    run(int(sys.argv[1]) if len(sys.argv) > 1 else PORT)
