@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
+from uuid import uuid4
 
 import numpy as np
 import psycopg
@@ -213,9 +214,9 @@ def _write_batch(
                 "2026-01-01", choices[number % len(choices)], "indexed", "2026-01-01", CHUNKS_PER_SOURCE,
             ))  # fmt: skip
     ids = range(numbers.start * CHUNKS_PER_SOURCE + 1, numbers.stop * CHUNKS_PER_SOURCE + 1)
-    with cursor.copy("COPY chunk (id, source_id, ordinal) FROM STDIN") as copy:
+    with cursor.copy("COPY chunk (id, source_id, ordinal, content) FROM STDIN") as copy:
         for id_ in ids:
-            copy.write_row((id_, (id_ - 1) // CHUNKS_PER_SOURCE + 1, (id_ - 1) % CHUNKS_PER_SOURCE))
+            copy.write_row((id_, (id_ - 1) // CHUNKS_PER_SOURCE + 1, (id_ - 1) % CHUNKS_PER_SOURCE, uuid4()))
     texts = [text for number in numbers for text in corpus.texts(number)]
     with cursor.copy("COPY chunk_text (chunk_id, text) FROM STDIN") as copy:
         for id_, text in zip(ids, texts, strict=True):

@@ -247,7 +247,7 @@ def bytes_per_chunk(url: str, corpus: Corpus) -> dict[str, int]:
         "text": ["chunk_text", "chunk_text_pkey"],
         "words": ["words", "words_pkey", "words_by_source"],
         "word index": ["words_by_key"],
-        "chunk": ["chunk", "chunk_pkey", "chunk_source_id_ordinal_key"],
+        "chunk": ["chunk", "chunk_pkey", "chunk_source_id_ordinal_key", "chunk_by_content"],
     }
     with psycopg.connect(url) as connection:
         sizes = {}

@@ -61,7 +61,7 @@ DECLARE
     few_chunks CONSTANT integer := 15000;
     scanned_chunks CONSTANT integer := 4000;
     most_terms CONSTANT integer := 64;
-    candidates CONSTANT integer := greatest(60, wanted);
+    candidates CONSTANT integer := greatest(40, wanted);
     enough_by_words CONSTANT integer := CASE WHEN meaning > 0 THEN candidates / 4 ELSE wanted END;
     sampled_sources CONSTANT integer := 300;
     few_sets CONSTANT integer := 1000;
