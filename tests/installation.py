@@ -38,6 +38,8 @@ def prepare(nextcloud: Nextcloud, storage: Path, database: str, *, llm: str, env
 def register(nextcloud: Nextcloud, program: Program) -> None:
     """`occ app_api:app:register`, and a look that it went well (the command's own word is not trusted: trap 2)."""
     assert nextcloud.register(f"http://127.0.0.1:{program.port}", SECRET) == {"exit_code": 0, "error": ""}
+    # AppAPI enables the app beside the command, which does not wait for it.
+    nextcloud.wait(lambda: any(call["path"] == "/enabled?enabled=1" for call in nextcloud.get("/app")["calls"]))
     assert nextcloud.get("/app")["enabled"]
 
 
