@@ -10,6 +10,8 @@ an exclusive one; both end with their transaction.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -19,7 +21,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from context_chat_backend.domain import EmbeddingSpace
-from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable
+from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable, SpaceGone
 from context_chat_backend.settings import ModelChoice
 from context_chat_backend.store.database import Connection, Database, statement
 
@@ -228,6 +230,15 @@ class Spaces:
                 return False
             raise
         return True
+
+
+@contextmanager
+def in_space() -> Iterator[None]:
+    """Raise SpaceGone where a statement meets a space that was dropped."""
+    try:
+        yield
+    except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedTable) as error:
+        raise SpaceGone("the embedding space is gone: another one answers") from error
 
 
 async def storing_vectors(connection: Connection) -> frozenset[int]:

@@ -95,7 +95,7 @@ class Process:
         )
         self.indexed_when_full: list[tuple[int, int]] = []
         self.reembedding = Reembedding(
-            Spaces(database), spaces, Chunks(database), Leases(database), self.build_index, grace=timedelta(0)
+            Spaces(database), spaces, chunks, Leases(database), self.build_index, grace=timedelta(0)
         )
         search, neighbours = Search(database), Neighbours(database)
         self.retriever = Retriever(spaces, search, NoReranker(), neighbours, Shaping(collapse=False))
