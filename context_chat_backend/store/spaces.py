@@ -268,12 +268,12 @@ async def create_search(connection: Connection, stored: StoredSpace) -> None:
     )
     digest = hashlib.sha256(create.as_string(connection).encode()).hexdigest()
     name = {"function": stored.function.as_string(connection)}
-    if await (await connection.execute(statement("search", "function_digest"), name)).fetchone() == (digest,):
+    if await (await connection.execute(statement("spaces", "function_digest"), name)).fetchone() == (digest,):
         return
     await connection.execute(sql.SQL(statement("search", "load_vector")))
     await connection.execute(sql.SQL(statement("search", "drop_function")).format(function=stored.function))
     await connection.execute(create)
-    note = sql.SQL(statement("search", "note_digest")).format(function=stored.function, digest=sql.Literal(digest))
+    note = sql.SQL(statement("spaces", "note_digest")).format(function=stored.function, digest=sql.Literal(digest))
     await connection.execute(note)
 
 
