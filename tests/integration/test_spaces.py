@@ -485,7 +485,8 @@ async def test_a_text_the_new_model_refuses_does_not_keep_it_from_answering(data
 
     assert new.answering == 128
     assert len(await new.by_meaning("word1")) == 5
-    assert texts(await new.retriever.passages(Question("word3", ALICE)))[0] == "word3 stands here"
+    by_words = await new.retriever.passages(Question("word3", ALICE), Weights(meaning=0.0))
+    assert by_words[0].text == "word3 stands here"
 
 
 class Late(Watched):
