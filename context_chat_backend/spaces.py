@@ -9,16 +9,18 @@ that fails (a file is gone, a secret is needed) the space has none, and words al
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from context_chat_backend.errors import ContextChatError, DatabaseUnavailable
+from context_chat_backend.errors import ContextChatError, DatabaseUnavailable, Unavailable
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Embedder
 from context_chat_backend.settings import ModelChoice
 from context_chat_backend.store.spaces import ListedSpace, Spaces, SpaceState, StoredSpace
 
 _SECONDS_BETWEEN = 1.0
+_SECONDS_WITHOUT_MODEL = 30.0
 _log = get_logger(__name__)
 
 
@@ -37,12 +39,24 @@ class SpaceInUse:
 class SpacesInUse:
     """The live spaces; `refresh` is to be called once before anything else."""
 
-    def __init__(self, spaces: Spaces, configured: Embedder, build: Callable[[ModelChoice], Embedder]) -> None:
-        """`configured` stays the caller's to close; `build` makes the embedder of another model, or raises."""
+    def __init__(
+        self,
+        spaces: Spaces,
+        configured: Embedder,
+        build: Callable[[ModelChoice], Embedder],
+        *,
+        patience: float = _SECONDS_WITHOUT_MODEL,
+    ) -> None:
+        """`configured` stays the caller's to close; `build` makes the embedder of another model, or raises.
+
+        One that is down is tried again after `patience` seconds.
+        """
         self._spaces = spaces
         self._configured = configured
         self._build = build
+        self._patience = patience
         self._built: dict[int, Embedder | None] = {}
+        self._try_again_at: dict[int, float] = {}
         self._live: tuple[SpaceInUse, ...] = ()
         self._refreshing = asyncio.Lock()
 
@@ -94,7 +108,8 @@ class SpacesInUse:
         if _same(self._configured, listed.stored):
             return self._configured
         id_ = listed.stored.id
-        if id_ not in self._built:
+        if id_ not in self._built or time.monotonic() > self._try_again_at.get(id_, float("inf")):
+            self._try_again_at.pop(id_, None)
             self._built[id_] = await self._try_to_build(listed)
         return self._built[id_]
 
@@ -113,6 +128,8 @@ class SpacesInUse:
         except ContextChatError as error:
             _log.warning("embedder_cannot_be_opened", model=model, error=str(error))
             await embedder.close()
+            if isinstance(error, Unavailable):
+                self._try_again_at[listed.stored.id] = time.monotonic() + self._patience
             return None
         if not _same(embedder, listed.stored):
             _log.warning("embedder_makes_other_vectors", model=model, now=embedder.space.model)

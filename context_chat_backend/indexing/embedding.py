@@ -17,7 +17,7 @@ from uuid import UUID
 
 import numpy as np
 
-from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable
+from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, SpaceGone
 from context_chat_backend.ports import Embedder, Vectors
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.chunks import Chunks
@@ -41,16 +41,17 @@ class Embedding:
     async def vectors(self, texts: Sequence[str], contents: Sequence[UUID]) -> dict[StoredSpace, Vectors]:
         """Vectors of `texts` in the live spaces; those are left out whose model is down, for they are filled later.
 
-        `contents` says which texts are the same. Raises ModelUnavailable when no model answers, DatabaseUnavailable.
+        `contents` says which texts are the same. Raises ModelUnavailable or SpaceGone when nothing
+        answers, DatabaseUnavailable.
         """
         found: dict[StoredSpace, Vectors] = {}
-        down: ModelUnavailable | None = None
+        down: ModelUnavailable | SpaceGone | None = None
         for space in self._spaces.live:
             if space.embedder is None:
                 continue
             try:
                 found[space.stored] = await self._queue(space.stored, space.embedder).vectors(texts, contents)
-            except ModelUnavailable as error:
+            except (ModelUnavailable, SpaceGone) as error:
                 down = error
         if not found:
             raise down or ModelUnavailable("the embedding model that answers cannot be used here")

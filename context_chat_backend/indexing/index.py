@@ -20,6 +20,7 @@ from context_chat_backend.errors import (
     NextcloudUnavailable,
     ParserKilled,
     SourceRejected,
+    SpaceGone,
     TextRefused,
 )
 from context_chat_backend.indexing.embedding import Embedding
@@ -103,7 +104,7 @@ class Indexer:
         except SourceRejected as rejection:
             await self._ledger.reject(source, rejection.reason)
             _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(rejection.reason))
-        except ModelUnavailable as error:
+        except (ModelUnavailable, SpaceGone) as error:
             _log.warning("embedding_unavailable", source_id=source.id, error=str(error))
             # Not an attempt: however long the model is down, no source is rejected for it.
             await self._ledger.postpone(source, Reason.EMBEDDING_DOWN, _while_down())

@@ -15,8 +15,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
+
 from context_chat_backend.domain import Chunk
-from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable
+from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, TextRefused
 from context_chat_backend.indexing.preparing import embedded_text
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Embedder, Vectors
@@ -142,7 +144,10 @@ class Reembedding:
         """Embed chunk after chunk until none is left; False when the space is not wanted any more."""
 
         async def embed(chunks: Sequence[tuple[str, Chunk]]) -> Vectors:
-            return await embedder.embed_passages([embedded_text(title, chunk) for title, chunk in chunks])
+            try:
+                return await embedder.embed_passages([embedded_text(title, chunk) for title, chunk in chunks])
+            except TextRefused:
+                return np.concatenate([await _embed_alone(embedder, title, chunk) for title, chunk in chunks])
 
         after, rate = 0, None
         while True:
@@ -160,3 +165,12 @@ class Reembedding:
             now = done.chunks / (time.monotonic() - started)
             rate = now if rate is None else rate + _SMOOTHING * (now - rate)
             await self._spaces.note_rate(stored, rate)
+
+
+async def _embed_alone(embedder: Embedder, title: str, chunk: Chunk) -> Vectors:
+    """The vector of one chunk. One the model refuses gets that of its title: it is indexed, and words find its text."""
+    try:
+        return await embedder.embed_passages([embedded_text(title, chunk)])
+    except TextRefused as error:
+        _log.warning("embedding_refused", error=str(error))
+        return await embedder.embed_passages([title])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
-from context_chat_backend.errors import DatabaseUnavailable
+from context_chat_backend.errors import DatabaseUnavailable, SpaceGone
 from context_chat_backend.logs import get_logger
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.ledger import Ledger
@@ -26,6 +26,8 @@ async def keep_indexed(spaces: SpacesInUse, tails: Tails, ledger: Ledger) -> Non
         try:
             while await _index_some(spaces, tails, ledger):
                 pass
+        except SpaceGone:
+            pass  # this process looks at the spaces that are there before it comes again
         except DatabaseUnavailable as error:
             _log.warning("new_vectors_wait_for_database", error=str(error))
         await asyncio.sleep(_SECONDS_BETWEEN)

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from context_chat_backend.domain import Chunk, ClaimedSource, Location
 from context_chat_backend.store.database import Connection, Database, statement
-from context_chat_backend.store.spaces import StoredSpace, note_missing, storing_vectors
+from context_chat_backend.store.spaces import StoredSpace, in_space, note_missing, storing_vectors
 from context_chat_backend.store.words import WrittenChunk, put_words
 
 Embed = Callable[[Sequence[tuple[str, Chunk]]], Awaitable[NDArray[np.float32]]]
@@ -81,12 +81,13 @@ class Chunks:
     async def known_vectors(self, contents: Sequence[UUID], space: StoredSpace) -> dict[UUID, NDArray[np.float32]]:
         """Vectors in `space` of chunks that say the same; those that are not known are missing.
 
-        Raises DatabaseUnavailable.
+        Raises SpaceGone, DatabaseUnavailable.
         """
         query = sql.SQL(statement("chunks", "known_vectors")).format(embedding=space.table)
-        async with self._database.transaction() as connection:
-            rows = await connection.execute(query, {"contents": list(contents)})
-            return {content: vector.to_numpy().astype(np.float32) for content, vector in await rows.fetchall()}
+        with in_space():
+            async with self._database.transaction() as connection:
+                rows = await connection.execute(query, {"contents": list(contents)})
+                return {content: vector.to_numpy().astype(np.float32) for content, vector in await rows.fetchall()}
 
     async def embed_missing(self, space: StoredSpace, embed: Embed, *, after: int, limit: int) -> Embedded | None:
         """Give the next chunks without a vector in `space` one: up to `limit` of those with an id above `after`.

@@ -13,16 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import psycopg
 from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 
 from context_chat_backend.domain import Location, Passage, Question, SourceRef
-from context_chat_backend.errors import ModelUnavailable, SpaceGone
+from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.language import detect
 from context_chat_backend.store.database import Database, statement
-from context_chat_backend.store.spaces import StoredSpace
+from context_chat_backend.store.spaces import StoredSpace, in_space
 from context_chat_backend.words import words_asked
 
 MAX_PASSAGES = 400
@@ -85,11 +84,9 @@ class Search:
             "wanted": min(question.limit, MAX_PASSAGES),
         }
         query = sql.SQL(statement("search", "passages")).format(function=space.function)
-        try:
+        with in_space():
             async with self._database.reading_as(question.asker) as connection:
                 rows = await (await connection.execute(query, parameters)).fetchall()
-        except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedTable) as error:
-            raise SpaceGone("the embedding space that was searched is gone: another one answers") from error
         return [
             Passage(
                 source=SourceRef.parse(ref),

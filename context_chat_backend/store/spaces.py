@@ -10,6 +10,8 @@ an exclusive one; both end with their transaction.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -19,7 +21,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from context_chat_backend.domain import EmbeddingSpace
-from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable
+from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable, SpaceGone
 from context_chat_backend.settings import ModelChoice
 from context_chat_backend.store.database import Connection, Database, statement
 
@@ -230,6 +232,15 @@ class Spaces:
         return True
 
 
+@contextmanager
+def in_space() -> Iterator[None]:
+    """Raise SpaceGone where a statement meets a space that was dropped."""
+    try:
+        yield
+    except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedTable) as error:
+        raise SpaceGone("the embedding space is gone: another one answers") from error
+
+
 async def storing_vectors(connection: Connection) -> frozenset[int]:
     """The ids of the live spaces, which stay live until this transaction ends: to be called before chunks are touched.
 
@@ -257,12 +268,12 @@ async def create_search(connection: Connection, stored: StoredSpace) -> None:
     )
     digest = hashlib.sha256(create.as_string(connection).encode()).hexdigest()
     name = {"function": stored.function.as_string(connection)}
-    if await (await connection.execute(statement("search", "function_digest"), name)).fetchone() == (digest,):
+    if await (await connection.execute(statement("spaces", "function_digest"), name)).fetchone() == (digest,):
         return
     await connection.execute(sql.SQL(statement("search", "load_vector")))
     await connection.execute(sql.SQL(statement("search", "drop_function")).format(function=stored.function))
     await connection.execute(create)
-    note = sql.SQL(statement("search", "note_digest")).format(function=stored.function, digest=sql.Literal(digest))
+    note = sql.SQL(statement("spaces", "note_digest")).format(function=stored.function, digest=sql.Literal(digest))
     await connection.execute(note)
 
 

@@ -10,25 +10,27 @@ from __future__ import annotations
 from psycopg import sql
 
 from context_chat_backend.store.database import Database, statement
-from context_chat_backend.store.spaces import StoredSpace
+from context_chat_backend.store.spaces import StoredSpace, in_space
 
 
 class Tails:
-    """The tails of all spaces. All methods raise DatabaseUnavailable."""
+    """The tails of all spaces. All methods raise SpaceGone, DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def size(self, stored: StoredSpace) -> int:
         """How many vectors are searched one by one."""
-        async with self._database.transaction() as connection:
-            query = sql.SQL(statement("tails", "size")).format(tail=stored.tail)
-            row = await (await connection.execute(query)).fetchone()
+        query = sql.SQL(statement("tails", "size")).format(tail=stored.tail)
+        with in_space():
+            async with self._database.transaction() as connection:
+                row = await (await connection.execute(query)).fetchone()
         assert row is not None
         return int(row[0])
 
     async def index(self, stored: StoredSpace, limit: int) -> int:
         """Index up to `limit` of them, oldest first; returns how many. Those being deleted are passed over."""
-        async with self._database.transaction() as connection:
-            query = sql.SQL(statement("tails", "index")).format(tail=stored.tail, embedding=stored.table)
-            return (await connection.execute(query, {"limit": limit})).rowcount
+        query = sql.SQL(statement("tails", "index")).format(tail=stored.tail, embedding=stored.table)
+        with in_space():
+            async with self._database.transaction() as connection:
+                return (await connection.execute(query, {"limit": limit})).rowcount

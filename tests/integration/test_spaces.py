@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from context_chat_backend.cli.status import EmbeddingStatus
 from context_chat_backend.domain import Delivery, Document, Part, Passage, Principal, Question, Realm, SourceRef
-from context_chat_backend.errors import ModelUnavailable
+from context_chat_backend.errors import ModelUnavailable, TextRefused
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.index import Indexer
 from context_chat_backend.indexing.preparing import Preparation
@@ -95,7 +95,7 @@ class Process:
         )
         self.indexed_when_full: list[tuple[int, int]] = []
         self.reembedding = Reembedding(
-            Spaces(database), spaces, Chunks(database), Leases(database), self.build_index, grace=timedelta(0)
+            Spaces(database), spaces, chunks, Leases(database), self.build_index, grace=timedelta(0)
         )
         search, neighbours = Search(database), Neighbours(database)
         self.retriever = Retriever(spaces, search, NoReranker(), neighbours, Shaping(collapse=False))
@@ -467,6 +467,50 @@ async def test_a_model_that_now_makes_other_vectors_is_not_asked(database: Datab
 
     assert [event["event"] for event in logged] == ["embedder_makes_other_vectors"]
     assert spaces.answering.embedder is None
+
+
+class Picky(HashingEmbedder):
+    """Refuses some texts."""
+
+    async def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        if any("word3 " in text for text in texts):
+            raise TextRefused("no")
+        return await super().embed_passages(texts)
+
+
+async def test_a_text_the_new_model_refuses_does_not_keep_it_from_answering(database: Database, tmp_path: Path) -> None:
+    await filled(database, tmp_path, 5)
+    new = await Process.start(database, tmp_path, Picky(128), HashingEmbedder(256))
+    await new.reembedding.work()
+
+    assert new.answering == 128
+    assert len(await new.by_meaning("word1")) == 5
+    by_words = await new.retriever.passages(Question("word3", ALICE), Weights(meaning=0.0))
+    assert by_words[0].text == "word3 stands here"
+
+
+class Late(Watched):
+    """Its server is down at first."""
+
+    opened = 0
+
+    async def open(self) -> None:
+        self.opened += 1
+        if self.opened == 1:
+            raise ModelUnavailable("down")
+
+
+async def test_an_old_model_that_was_down_at_the_start_answers_when_it_is_back(
+    database: Database, tmp_path: Path
+) -> None:
+    await filled(database, tmp_path, 3)
+    stored, old, wanted = Spaces(database), Late(256), HashingEmbedder(128)
+    await stored.ensure(wanted.space, choice_of(wanted))
+    spaces = SpacesInUse(stored, wanted, lambda _: old, patience=0)
+    await spaces.refresh()
+    assert spaces.answering.embedder is None
+    await spaces.refresh()
+    assert spaces.answering.embedder is old
 
 
 async def test_what_is_written_down_of_a_model_holds_no_secret(database: Database) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from context_chat_backend.domain import Chunk, Passage, Principal, Question, Realm, SourceRef
-from context_chat_backend.errors import DatabaseUnavailable
+from context_chat_backend.errors import DatabaseUnavailable, SpaceGone
 from context_chat_backend.indexing.preparing import embedded_text
 from context_chat_backend.indexing.reembedding import Reembedding
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
@@ -22,6 +22,7 @@ from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.leases import Leases
 from context_chat_backend.store.spaces import Spaces
+from context_chat_backend.store.tails import Tails
 from tests.integration.test_spaces import BY_MEANING, NC, Process
 
 MODELS = [HashingEmbedder(dimension) for dimension in (16, 24, 40)]
@@ -137,6 +138,12 @@ class Sea:
     async def drop(self) -> None:
         await self.one.reembedding.drop_retired()
 
+    async def index_tail(self) -> None:
+        process = self.one
+        for space in process.spaces.live:
+            with suppress(SpaceGone):  # as of a process that has not looked for long
+                await Tails(self.database).index(space.stored, 50)
+
     async def fill(self) -> None:
         """One process fills; now and then it is killed, and its lease ends."""
         work = asyncio.create_task(self.one.reembedding.work())
@@ -160,7 +167,7 @@ class Sea:
         steps = [
             (self.edit, 0.02), (self.settle, 0.02), (self.settle, 0.02), (self.search, 0.01), (self.search, 0.01),
             (self.refresh, 0.3), (self.sweep, 0.3), (self.drop, 0.3), (self.fill, 0.1), (self.fill, 0.1),
-            (self.change, 0.5),
+            (self.change, 0.5), (self.index_tail, 0.2),
         ]  # fmt: skip
         running = [asyncio.create_task(self.again_and_again(step, pause)) for step, pause in steps]
         await asyncio.wait(running, timeout=SECONDS, return_when=asyncio.FIRST_EXCEPTION)

@@ -24,14 +24,6 @@ SELECT '[1]'::halfvec
 -- The search of an earlier version of the program.
 DROP FUNCTION IF EXISTS {function}
 
--- name: function_digest
--- Of what text a function was made.
-SELECT obj_description(to_regproc(%(function)s), 'pg_proc')
-
--- name: note_digest
--- The next start looks at it.
-COMMENT ON FUNCTION {function} IS {digest}
-
 -- name: create_function
 -- The search of one embedding space, in one round trip; its plans are kept by each connection. A start of a program with
 -- another text makes it anew, so it may change with the program. Names: `few` is where scanning all that is visible is

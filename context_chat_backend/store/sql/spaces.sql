@@ -57,6 +57,14 @@ CREATE TABLE IF NOT EXISTS {tail} (
 ) INHERITS ({embedding}) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.2);
 CREATE INDEX IF NOT EXISTS {tail_by_source} ON {tail} (source_id)
 
+-- name: function_digest
+-- Of what text the function that searches a space was made.
+SELECT obj_description(to_regproc(%(function)s), 'pg_proc')
+
+-- name: note_digest
+-- The next start looks at it.
+COMMENT ON FUNCTION {function} IS {digest}
+
 -- name: remember_embedder
 -- How its embedder is built.
 UPDATE embedding_space SET embedder = %(embedder)s WHERE id = %(id)s
