@@ -45,6 +45,7 @@ _IDLE_SECONDS = 2.0
 _SECONDS_WITHOUT_DATABASE = 2.0
 _SECONDS_WITHOUT_SERVICE = 10.0
 _STOP_SECONDS = 2.0
+_CANCEL_SECONDS = 0.5
 _log = get_logger(__name__)
 
 
@@ -71,14 +72,15 @@ class Indexer:
         self._admitted = admitted
         self._settled = asyncio.Condition()
         self._under_way: dict[int, ClaimedSource] = {}
+        self._work_under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Index until cancelled; what is under way then is due again at once."""
+        keeper = asyncio.create_task(self._keep_leases())
         try:
-            async with asyncio.TaskGroup() as work:
-                work.create_task(self._keep_leases())
-                await self._claim(work)
+            await self._claim()
         finally:
+            await _stop({keeper, *self._work_under_way})
             await self._give_back()
 
     async def wait_for_verdict(self, timeout_seconds: float) -> None:
@@ -125,7 +127,7 @@ class Indexer:
             async with self._settled:
                 self._settled.notify_all()
 
-    async def _claim(self, work: asyncio.TaskGroup) -> None:
+    async def _claim(self) -> None:
         while True:
             while (free := _MAX_UNDER_WAY - len(self._under_way)) < _CLAIM_WHEN_FREE:
                 await self.wait_for_verdict(_IDLE_SECONDS)
@@ -137,7 +139,9 @@ class Indexer:
                 claimed = []
             for source in claimed:
                 self._under_way[source.id] = source
-                work.create_task(self._work(source))
+                work = asyncio.create_task(self._work(source))
+                self._work_under_way.add(work)
+                work.add_done_callback(self._work_under_way.discard)
             if len(claimed) < free:
                 await self._wait_for_work()
 
@@ -208,6 +212,14 @@ class Indexer:
 def _while_down() -> timedelta:
     """Soon, and not all at once, when something is back that all wait for."""
     return timedelta(seconds=random.uniform(0.5, 1.0) * _SECONDS_WITHOUT_SERVICE)  # noqa: S311
+
+
+async def _stop(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: a library may swallow one cancellation."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
 
 
 def _back_off(attempts: int) -> timedelta:

@@ -140,8 +140,9 @@ class Works:
         try:
             yield indexer
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            while not work.done():
+                work.cancel()
+                await asyncio.wait([work], timeout=1)
 
     async def index_all(self) -> None:
         async with self.running():
