@@ -71,7 +71,7 @@ class Indexer:
         self._chunks_under_way = Room(_MAX_CHUNKS_UNDER_WAY)
         self._admitted = admitted
         self._settled = asyncio.Condition()
-        self._under_way: dict[int, ClaimedSource] = {}
+        self._under_way: set[ClaimedSource] = set()
         self._work_under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -138,7 +138,7 @@ class Indexer:
                 _log.warning("indexing_waits_for_database", error=str(error))
                 claimed = []
             for source in claimed:
-                self._under_way[source.id] = source
+                self._under_way.add(source)
                 work = asyncio.create_task(self._work(source))
                 self._work_under_way.add(work)
                 work.add_done_callback(self._work_under_way.discard)
@@ -154,21 +154,22 @@ class Indexer:
 
     async def _work(self, source: ClaimedSource) -> None:
         """Settle a source. While the database is gone it is kept, and done again when it is back."""
-        while True:
+        while source in self._under_way:
             try:
                 await self.settle(source)
             except DatabaseUnavailable as error:
                 _log.warning("settling_waits_for_database", source_id=source.id, error=str(error))
                 await asyncio.sleep(_SECONDS_WITHOUT_DATABASE)
                 continue
-            del self._under_way[source.id]
-            return
+            except Exception as error:  # not even the fault could be written down: it is due when its lease ends
+                _log.error("settling_failed", source_id=source.id, error=type(error).__name__)
+            self._under_way.discard(source)
 
     async def _keep_leases(self) -> None:
         while True:
             await asyncio.sleep(LEASE.total_seconds() / 4)
             try:
-                await self._ledger.prolong(list(self._under_way.values()), LEASE)
+                await self._ledger.prolong(list(self._under_way), LEASE)
             except DatabaseUnavailable:
                 continue  # whoever takes them over meanwhile does the same work
 
@@ -178,7 +179,7 @@ class Indexer:
         await self._settling.close()
         try:
             async with asyncio.timeout(_STOP_SECONDS):
-                await self._ledger.give_back(list(self._under_way.values()))
+                await self._ledger.give_back(list(self._under_way))
         except (DatabaseUnavailable, TimeoutError):
             return  # it is due when its lease ends
 
