@@ -21,6 +21,7 @@ from context_chat_backend.errors import (
     ParserKilled,
     SourceRejected,
     TextRefused,
+    finds_no_room,
 )
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.preparing import Preparation, Prepared
@@ -120,12 +121,21 @@ class Indexer:
             await self._ledger.retry_later(source, Reason.UNREADABLE, _back_off(source.attempts))
         except DatabaseUnavailable:
             raise
+        except OSError as error:
+            if not finds_no_room(error):
+                await self._fail(source, error)
+                return
+            _log.warning("disk_full", source_id=source.id)
+            await self._ledger.postpone(source, Reason.DISK_FULL, _while_down())
         except Exception as error:  # a fault of ours must not stop the other sources; the type says where to look
-            _log.error("indexing_failed", source_id=source.id, error=type(error).__name__, attempts=source.attempts)
-            await self._ledger.retry_later(source, Reason.INTERNAL, _back_off(source.attempts))
+            await self._fail(source, error)
         finally:
             async with self._settled:
                 self._settled.notify_all()
+
+    async def _fail(self, source: ClaimedSource, error: Exception) -> None:
+        _log.error("indexing_failed", source_id=source.id, error=type(error).__name__, attempts=source.attempts)
+        await self._ledger.retry_later(source, Reason.INTERNAL, _back_off(source.attempts))
 
     async def _claim(self) -> None:
         while True:
