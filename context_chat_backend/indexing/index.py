@@ -106,34 +106,28 @@ class Indexer:
         except SourceRejected as rejection:
             await self._ledger.reject(source, rejection.reason)
             _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(rejection.reason))
-        except ModelUnavailable as error:
-            _log.warning("embedding_unavailable", source_id=source.id, error=str(error))
-            # Not an attempt: however long the model is down, no source is rejected for it.
-            await self._ledger.postpone(source, Reason.EMBEDDING_DOWN, _while_down())
         except TextRefused as error:
             await self._ledger.reject(source, Reason.EMBEDDING_REFUSED)
             _log.warning("embedding_refused", source_id=source.id, version=source.version, error=str(error))
-        except NextcloudUnavailable as error:
-            _log.warning("download_unavailable", source_id=source.id, error=str(error))
-            await self._ledger.postpone(source, Reason.NEXTCLOUD_DOWN, _while_down())
         except FileUnreadable as error:
             _log.warning("file_unreadable", source_id=source.id, error=str(error), attempts=source.attempts)
             await self._ledger.retry_later(source, Reason.UNREADABLE, _back_off(source.attempts))
         except DatabaseUnavailable:
             raise
-        except OSError as error:
-            if not finds_no_room(error):
-                await self._fail(source, error)
-                return
-            _log.warning("disk_full", source_id=source.id)
-            await self._ledger.postpone(source, Reason.DISK_FULL, _while_down())
-        except Exception as error:  # a fault of ours must not stop the other sources; the type says where to look
-            await self._fail(source, error)
+        except Exception as error:
+            await self._try_later(source, error)
         finally:
             async with self._settled:
                 self._settled.notify_all()
 
-    async def _fail(self, source: ClaimedSource, error: Exception) -> None:
+    async def _try_later(self, source: ClaimedSource, error: Exception) -> None:
+        """However long something is down, no source is rejected for it; a fault of ours must not stop the others."""
+        reason = _missing(error)
+        if reason is not None:
+            _log.warning("indexing_waits", source_id=source.id, reason=str(reason), error=str(error))
+            await self._ledger.postpone(source, reason, _while_down())
+            return
+        # The type says where to look; the text of a fault may quote the source.
         _log.error("indexing_failed", source_id=source.id, error=type(error).__name__, attempts=source.attempts)
         await self._ledger.retry_later(source, Reason.INTERNAL, _back_off(source.attempts))
 
@@ -218,6 +212,15 @@ class Indexer:
             parse_ms=prepared.parse_ms,
             embed_ms=round(1000 * (time.perf_counter() - started)),
         )
+
+
+def _missing(error: Exception) -> Reason | None:
+    """What indexing needs and lacks for a while; None when the fault lies elsewhere."""
+    if isinstance(error, ModelUnavailable):
+        return Reason.EMBEDDING_DOWN
+    if isinstance(error, NextcloudUnavailable):
+        return Reason.NEXTCLOUD_DOWN
+    return Reason.DISK_FULL if finds_no_room(error) else None
 
 
 def _while_down() -> timedelta:
