@@ -135,6 +135,7 @@ class Reason(StrEnum):
     EXCLUDED = "excluded"
     NOT_FOUND = "not found in Nextcloud"
     UNREADABLE = "cannot be opened in Nextcloud"
+    DISK_FULL = "no room on the disk"
     NEXTCLOUD_DOWN = "Nextcloud not available"
     EMBEDDING_DOWN = "embedding not available"
     EMBEDDING_REFUSED = "refused by the embedding model"

@@ -7,6 +7,7 @@
     ├── InvalidRequest        the caller must change the request; shown to him
     ├── Unavailable           try again: something is down or full
     │   ├── DatabaseUnavailable
+    │   │   └── DiskFull          what is to be stored finds no room
     │   ├── ModelUnavailable
     │   ├── SpaceGone
     │   │   └── WritingRefused    the reason is one its user understands; shown to him
@@ -23,6 +24,7 @@ caller; the text of all others goes to the log only. No text holds users' conten
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from context_chat_backend.domain import Reason
@@ -65,6 +67,15 @@ class Unavailable(ContextChatError):
 
 class DatabaseUnavailable(Unavailable):
     """The database does not answer."""
+
+
+class DiskFull(DatabaseUnavailable):
+    """What is to be stored finds no room on its disk."""
+
+
+def finds_no_room(error: BaseException) -> bool:
+    """Whether a disk is full, the database's or the one with our own files."""
+    return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 
 class ModelUnavailable(Unavailable):

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 
 from context_chat_backend.domain import FILES, Delivery, Realm
-from context_chat_backend.errors import InvalidRequest, SourceRejected, WaitingListFull
+from context_chat_backend.errors import DiskFull, InvalidRequest, SourceRejected, WaitingListFull, finds_no_room
 from context_chat_backend.exapp.authentication import NextcloudRoute
 from context_chat_backend.exapp.deliveries import delivery_from, is_beta
 from context_chat_backend.exapp.multipart import Part, read_parts
@@ -66,11 +66,17 @@ async def load_sources(request: Request, backend: Enabled) -> dict[str, list[str
     outcome = _Outcome()
     seen = False
     deadline = time.monotonic() + request.app.state.hold_seconds
-    async with aclosing(_parts(request, backend)) as parts:
-        async for part in parts:
-            if part.name == "sources":
-                seen = True
-                outcome.note(part, await _load(backend, part, deadline))
+    try:
+        async with aclosing(_parts(request, backend)) as parts:
+            async for part in parts:
+                if part.name == "sources":
+                    seen = True
+                    outcome.note(part, await _load(backend, part, deadline))
+    except (OSError, DiskFull) as error:
+        if not finds_no_room(error):
+            raise
+        _log.error("disk_full", path=request.url.path)
+        raise Refusal(503, "a disk of the backend is full: make room, then try again", {"cc-retry": "true"}) from error
     if not seen:
         raise RequestValidationError([{"type": "missing", "loc": ("body", "sources"), "msg": "Field required"}])
     # The beta reads nothing but the status, so one source that must come again sends the whole request again.

@@ -22,6 +22,7 @@ from context_chat_backend.errors import (
     SourceRejected,
     SpaceGone,
     TextRefused,
+    finds_no_room,
 )
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.preparing import Preparation, Prepared
@@ -46,6 +47,7 @@ _IDLE_SECONDS = 2.0
 _SECONDS_WITHOUT_DATABASE = 2.0
 _SECONDS_WITHOUT_SERVICE = 10.0
 _STOP_SECONDS = 2.0
+_CANCEL_SECONDS = 0.5
 _log = get_logger(__name__)
 
 
@@ -71,15 +73,16 @@ class Indexer:
         self._chunks_under_way = Room(_MAX_CHUNKS_UNDER_WAY)
         self._admitted = admitted
         self._settled = asyncio.Condition()
-        self._under_way: dict[int, ClaimedSource] = {}
+        self._under_way: set[ClaimedSource] = set()
+        self._work_under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Index until cancelled; what is under way then is due again at once."""
+        keeper = asyncio.create_task(self._keep_leases())
         try:
-            async with asyncio.TaskGroup() as work:
-                work.create_task(self._keep_leases())
-                await self._claim(work)
+            await self._claim()
         finally:
+            await _stop({keeper, *self._work_under_way})
             await self._give_back()
 
     async def wait_for_verdict(self, timeout_seconds: float) -> None:
@@ -104,29 +107,32 @@ class Indexer:
         except SourceRejected as rejection:
             await self._ledger.reject(source, rejection.reason)
             _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(rejection.reason))
-        except (ModelUnavailable, SpaceGone) as error:
-            _log.warning("embedding_unavailable", source_id=source.id, error=str(error))
-            # Not an attempt: however long the model is down, no source is rejected for it.
-            await self._ledger.postpone(source, Reason.EMBEDDING_DOWN, _while_down())
         except TextRefused as error:
             await self._ledger.reject(source, Reason.EMBEDDING_REFUSED)
             _log.warning("embedding_refused", source_id=source.id, version=source.version, error=str(error))
-        except NextcloudUnavailable as error:
-            _log.warning("download_unavailable", source_id=source.id, error=str(error))
-            await self._ledger.postpone(source, Reason.NEXTCLOUD_DOWN, _while_down())
         except FileUnreadable as error:
             _log.warning("file_unreadable", source_id=source.id, error=str(error), attempts=source.attempts)
             await self._ledger.retry_later(source, Reason.UNREADABLE, _back_off(source.attempts))
         except DatabaseUnavailable:
             raise
-        except Exception as error:  # a fault of ours must not stop the other sources; the type says where to look
-            _log.error("indexing_failed", source_id=source.id, error=type(error).__name__, attempts=source.attempts)
-            await self._ledger.retry_later(source, Reason.INTERNAL, _back_off(source.attempts))
+        except Exception as error:
+            await self._try_later(source, error)
         finally:
             async with self._settled:
                 self._settled.notify_all()
 
-    async def _claim(self, work: asyncio.TaskGroup) -> None:
+    async def _try_later(self, source: ClaimedSource, error: Exception) -> None:
+        """However long something is down, no source is rejected for it; a fault of ours must not stop the others."""
+        reason = _missing(error)
+        if reason is not None:
+            _log.warning("indexing_waits", source_id=source.id, reason=str(reason), error=str(error))
+            await self._ledger.postpone(source, reason, _while_down())
+            return
+        # The type says where to look; the text of a fault may quote the source.
+        _log.error("indexing_failed", source_id=source.id, error=type(error).__name__, attempts=source.attempts)
+        await self._ledger.retry_later(source, Reason.INTERNAL, _back_off(source.attempts))
+
+    async def _claim(self) -> None:
         while True:
             while (free := _MAX_UNDER_WAY - len(self._under_way)) < _CLAIM_WHEN_FREE:
                 await self.wait_for_verdict(_IDLE_SECONDS)
@@ -137,8 +143,10 @@ class Indexer:
                 _log.warning("indexing_waits_for_database", error=str(error))
                 claimed = []
             for source in claimed:
-                self._under_way[source.id] = source
-                work.create_task(self._work(source))
+                self._under_way.add(source)
+                work = asyncio.create_task(self._work(source))
+                self._work_under_way.add(work)
+                work.add_done_callback(self._work_under_way.discard)
             if len(claimed) < free:
                 await self._wait_for_work()
 
@@ -151,21 +159,22 @@ class Indexer:
 
     async def _work(self, source: ClaimedSource) -> None:
         """Settle a source. While the database is gone it is kept, and done again when it is back."""
-        while True:
+        while source in self._under_way:
             try:
                 await self.settle(source)
             except DatabaseUnavailable as error:
                 _log.warning("settling_waits_for_database", source_id=source.id, error=str(error))
                 await asyncio.sleep(_SECONDS_WITHOUT_DATABASE)
                 continue
-            del self._under_way[source.id]
-            return
+            except Exception as error:  # not even the fault could be written down: it is due when its lease ends
+                _log.error("settling_failed", source_id=source.id, error=type(error).__name__)
+            self._under_way.discard(source)
 
     async def _keep_leases(self) -> None:
         while True:
             await asyncio.sleep(LEASE.total_seconds() / 4)
             try:
-                await self._ledger.prolong(list(self._under_way.values()), LEASE)
+                await self._ledger.prolong(list(self._under_way), LEASE)
             except DatabaseUnavailable:
                 continue  # whoever takes them over meanwhile does the same work
 
@@ -175,7 +184,7 @@ class Indexer:
         await self._settling.close()
         try:
             async with asyncio.timeout(_STOP_SECONDS):
-                await self._ledger.give_back(list(self._under_way.values()))
+                await self._ledger.give_back(list(self._under_way))
         except (DatabaseUnavailable, TimeoutError):
             return  # it is due when its lease ends
 
@@ -206,9 +215,26 @@ class Indexer:
         )
 
 
+def _missing(error: Exception) -> Reason | None:
+    """What indexing needs and lacks for a while; None when the fault lies elsewhere."""
+    if isinstance(error, (ModelUnavailable, SpaceGone)):
+        return Reason.EMBEDDING_DOWN
+    if isinstance(error, NextcloudUnavailable):
+        return Reason.NEXTCLOUD_DOWN
+    return Reason.DISK_FULL if finds_no_room(error) else None
+
+
 def _while_down() -> timedelta:
     """Soon, and not all at once, when something is back that all wait for."""
     return timedelta(seconds=random.uniform(0.5, 1.0) * _SECONDS_WITHOUT_SERVICE)  # noqa: S311
+
+
+async def _stop(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: a library may swallow one cancellation."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
 
 
 def _back_off(attempts: int) -> timedelta:

@@ -26,6 +26,10 @@ CURES: Mapping[str, str] = {
     Reason.EXCLUDED: "a rule below 'exclude' in config.yaml leaves it out, or a folder '.noindex' or '.nomedia' in its "
     "path: change that, then deliver it again",
     Reason.EMBEDDING_DOWN: "the embedding model does not answer: see 'context-chat doctor'; it goes on by itself",
+    Reason.EMBEDDING_REFUSED: f"the embedding model takes a text of it in no length: choose another, {_AGAIN}",
+    Reason.DISK_FULL: "make room on the disk with the storage: see 'context-chat doctor'; it goes on by itself",
+    Reason.NEXTCLOUD_DOWN: "Nextcloud does not answer: see 'context-chat doctor'; it goes on by itself",
+    Reason.UNREADABLE: f"none of its readers could open it in Nextcloud: open it there, {_AGAIN}",
     Reason.INTERNAL: f"a fault of the program, named in its log under this id: mend the cause or report it, {_AGAIN}",
 }
 """By the reason as the ledger holds it."""

@@ -22,7 +22,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from context_chat_backend.domain import Principal
-from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable
+from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable, DiskFull
 
 Connection = AsyncConnection[TupleRow]
 
@@ -164,5 +164,7 @@ async def _configure(connection: Connection) -> None:
 def _our_errors() -> Iterator[None]:
     try:
         yield
+    except psycopg.errors.DiskFull as error:
+        raise DiskFull("the disk of the database is full") from error
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable(f"the database does not answer ({type(error).__name__})") from error

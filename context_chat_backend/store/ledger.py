@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from psycopg.rows import TupleRow
+
 from context_chat_backend.domain import (
     Admission,
     ClaimedSource,
@@ -145,7 +147,10 @@ class Ledger:
         parameters = {"limit": limit, "lease": lease, "after": after}
         async with self._database.transaction() as connection:
             rows = await (await connection.execute(statement("ledger", "claim"), parameters)).fetchall()
-        claimed = [ClaimedSource(id_, realm, SourceRef.parse(ref), *columns) for id_, realm, ref, *columns, _ in rows]
+        claimed = [
+            ClaimedSource(id_, realm, SourceRef.parse(ref), *columns)
+            for id_, realm, ref, *columns, _, _ in sorted(rows, key=_place)
+        ]
         return claimed, max((row[-1] for row in rows), default=0)
 
     async def prolong(self, sources: Collection[ClaimedSource], lease: timedelta) -> None:
@@ -336,6 +341,11 @@ def _precedence(delivery: Delivery, size: int) -> float:
     """Newer first, and twice the size counts as half a day older: a question about today's file finds it early."""
     modified = min(delivery.modified_at, delivery.received_at).timestamp()
     return modified - _SECONDS_A_DOUBLING * math.log2(1 + size)
+
+
+def _place(row: TupleRow) -> int:
+    """Where a claimed row stands among those of its readers."""
+    return int(row[-2])
 
 
 def _version(source: ClaimedSource) -> dict[str, object]:

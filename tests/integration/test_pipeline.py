@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -52,14 +53,18 @@ PATIENCE = 60.0
 
 
 class GatedParser:
-    """Reads text; while the gate is closed it waits. Texts may name a fault."""
+    """Reads text; while the gate is closed it waits. Texts may name a fault, and the disk is full `faults` times."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
         self.gate.set()
         self.entered = asyncio.Event()
+        self.faults = 0
 
     async def parse(self, content: Path, media_type: str, title: str) -> Document:
+        if self.faults:
+            self.faults -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
         text = content.read_text(encoding="utf-8")
         self.entered.set()
         await self.gate.wait()
@@ -140,8 +145,9 @@ class Works:
         try:
             yield indexer
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            while not work.done():
+                work.cancel()
+                await asyncio.wait([work], timeout=1)
 
     async def index_all(self) -> None:
         async with self.running():
@@ -332,6 +338,21 @@ async def test_a_database_that_is_gone_for_a_while_loses_nothing(works: Works, m
 
     assert await works.states() == {"indexed": 10}
     assert works.chunks.faults == 0
+
+
+async def test_a_disk_that_is_full_for_a_while_loses_nothing_and_counts_no_attempt(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("context_chat_backend.indexing.index._SECONDS_WITHOUT_SERVICE", 0.1)
+    works.parser.faults = 8
+    for item in range(4):
+        await works.admit(str(item), f"words number {item}")
+    await works.index_all()
+
+    assert await works.states() == {"indexed": 4}
+    assert works.parser.faults == 0
+    reports = [await works.overview.find(f"files__default: {item}") for item in range(4)]
+    assert {report.attempts for (report,) in reports} == {1}
 
 
 async def test_a_stopped_indexer_gives_back_what_it_had(works: Works) -> None:

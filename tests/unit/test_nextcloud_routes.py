@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -16,7 +17,13 @@ import pytest
 
 from context_chat_backend.config import AppSettings, Secret
 from context_chat_backend.domain import EVERYTHING, Answer, Citation, FoundSource, Location, Passage, SourceRef
-from context_chat_backend.errors import ContextChatError, DatabaseUnavailable, InvalidRequest, ModelUnavailable
+from context_chat_backend.errors import (
+    ContextChatError,
+    DatabaseUnavailable,
+    DiskFull,
+    InvalidRequest,
+    ModelUnavailable,
+)
 from context_chat_backend.exapp.authentication import MAX_JSON_BYTES
 from context_chat_backend.web.app import build_app
 from tests.fakes import MAX_SOURCE_BYTES, FakeBackend, FakeNextcloud
@@ -255,6 +262,18 @@ async def test_a_failing_database_sends_the_whole_request_again(
     assert answer.status_code == 500
     assert "10.1.1.1" not in answer.text
     assert "cc-retry" not in answer.headers
+
+
+@pytest.mark.parametrize("error", [DiskFull("full"), OSError(errno.ENOSPC, "full")])
+async def test_a_full_disk_asks_for_the_request_again(
+    client: httpx.AsyncClient, backend: FakeBackend, error: Exception
+) -> None:
+    backend.admission.fails_with = error
+    answer = await load(client, part(REF, b"x"))
+
+    assert (answer.status_code, answer.headers["cc-retry"]) == (503, "true")
+    backend.admission.fails_with = None
+    assert (await load(client, part(REF, b"x"))).json()["loaded_sources"] == [REF]
 
 
 async def test_no_file_of_a_request_outlives_it(client: httpx.AsyncClient, backend: FakeBackend) -> None:

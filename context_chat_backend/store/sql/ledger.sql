@@ -65,20 +65,24 @@ WITH RECURSIVE urgent AS (
             WHERE state = 'waiting' AND access_set_id > turns.access_set_id ORDER BY access_set_id LIMIT 1), turn + 1
     FROM turns WHERE access_set_id IS NOT NULL AND turn < %(limit)s
 ), in_turn AS (
-    SELECT next.id FROM turns CROSS JOIN LATERAL (
-        SELECT id FROM source
+    SELECT next.id, row_number() OVER (PARTITION BY turns.access_set_id ORDER BY precedence DESC, next.id) AS place
+    FROM turns CROSS JOIN LATERAL (
+        SELECT id, precedence FROM source
         WHERE state = 'waiting' AND access_set_id = turns.access_set_id AND next_attempt_at <= now()
           AND NOT EXISTS (SELECT FROM acknowledgement WHERE queue = 'files' AND row_id = file_row)
         ORDER BY precedence DESC, id
         LIMIT (SELECT 1 + %(limit)s / greatest(count(access_set_id), 1) FROM turns)
         FOR UPDATE SKIP LOCKED) AS next
 ), due AS (
-    SELECT id FROM urgent UNION (SELECT id FROM in_turn) LIMIT %(limit)s
+    SELECT id, place
+    FROM (SELECT id, 0 AS place FROM urgent
+          UNION ALL SELECT id, place FROM in_turn WHERE id NOT IN (SELECT id FROM urgent)) AS chosen
+    ORDER BY place LIMIT %(limit)s
 )
 UPDATE source SET attempts = attempts + 1, started_at = now(),
     leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
 FROM due WHERE source.id = due.id
-RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts, remote, size, access_set_id
+RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts, remote, size, place, access_set_id
 
 -- name: prolong
 -- A worker that is alive keeps its leases.
