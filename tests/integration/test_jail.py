@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -192,3 +193,12 @@ async def test_honest_files_near_the_limits_are_read(sandbox: Sandbox, tmp_path:
     assert "[[[[" in await got(sandbox, tmp_path, nested, "application/json")
     assert "Page 499" in await got(sandbox, tmp_path, pages, "application/pdf")
     assert "Attachment 99" in await got(sandbox, tmp_path, mail, "message/rfc822")
+
+
+async def test_a_process_that_was_ended_between_files_costs_no_file(jail: Sandbox, tmp_path: Path) -> None:
+    pid = int((await got(jail, tmp_path, "pid")).strip("<>"))
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}").exists():
+        await asyncio.sleep(0.01)
+
+    assert await got(jail, tmp_path, "thread") == "<done>"
