@@ -133,9 +133,11 @@ async def test_the_memory_of_all_together_is_limited(tmp_path: Path) -> None:
     sandbox = Sandbox(3, tmp_path, reader=try_to, total_memory_bytes=400 * 1024**2)
     await sandbox.start()
 
-    outcomes = await asyncio.gather(*(got(sandbox, tmp_path, told) for told in ("grow 300", "grow 200", "grow 50")))
+    outcomes = await asyncio.gather(*(got(sandbox, tmp_path, told) for told in ("grow 250", "grow 249", "grow 50")))
 
-    assert outcomes == ["its parser needed too much memory", "<200 MB>", "<50 MB>"]
+    stopped = [outcome for outcome in outcomes if outcome == "its parser needed too much memory"]
+    assert len(stopped) == 1  # whichever of the two was larger at that moment
+    assert outcomes[2] == "<50 MB>"
     await sandbox.close()
 
 
