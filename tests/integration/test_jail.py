@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 import os
 import signal
 import socket
@@ -16,7 +17,9 @@ from context_chat_backend.errors import ParserKilled, SourceRejected
 from context_chat_backend.parsing.confinement import Wall
 from context_chat_backend.parsing.sandbox import Sandbox
 from tests import hostile
-from tests.readers import try_to
+from tests.readers import parse, try_to
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ async def test_nothing_is_read_but_the_file(jail: Sandbox, tmp_path: Path) -> No
     (tmp_path / "config.yaml").write_text("a secret")
     told = [
         f"read {tmp_path}/config.yaml", f"list {tmp_path}", "read /etc/passwd", f"read /proc/{os.getpid()}/environ",
-        f"list {Path(__file__).parents[2]}", "list /", "list /proc",
+        f"list {ROOT}", "list /", "list /proc",
     ]  # fmt: skip
 
     assert [await got(jail, tmp_path, one) for one in told] == ["<EACCES>"] * len(told)
@@ -204,3 +207,18 @@ async def test_a_process_that_was_ended_between_files_costs_no_file(jail: Sandbo
         await asyncio.sleep(0.01)
 
     assert await got(jail, tmp_path, "thread") == "<done>"
+
+
+async def test_every_sample_is_read_as_it_is_outside(sandbox: Sandbox, tmp_path: Path) -> None:
+    files = [file for folder in ("tests/data", "samples/documents") for file in (ROOT / folder).rglob("*.*")]
+    for file in filter(Path.is_file, files):
+        media_type = mimetypes.guess_type(file.name)[0] or ""
+        try:
+            outside: object = parse(file, media_type)
+        except SourceRejected as rejection:
+            outside = rejection.reason
+        try:
+            inside: object = await sandbox.parse(file, media_type, "")
+        except SourceRejected as rejection:
+            inside = rejection.reason
+        assert inside == outside, file
