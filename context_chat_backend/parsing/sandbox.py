@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -225,17 +226,21 @@ class _Process:
     def kill_for_memory(self) -> None:
         """Stop it because it, or all together, use too much memory."""
         self.is_stopped = True
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._kill()
 
     async def stop(self) -> None:
         """Stop it, whatever it is doing, and wait until it is gone."""
         if hasattr(self, "_writer"):
             self._writer.close()
         if hasattr(self, "_process"):
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            self._kill()
             await self._process.wait()
+
+    def _kill(self) -> None:
+        """Process.kill() would take the exit code away from the thread that waits for it."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
 
     async def _document(self) -> Document:
         parts: list[Part] = []
