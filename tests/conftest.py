@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -20,6 +21,8 @@ from context_chat_backend.store.database import Database, install_schema
 from context_chat_backend.store.embedded import DATABASE, ROLE, EmbeddedPostgres
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+hypothesis.settings.register_profile("tests", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("tests")
 _TEMPLATE = "template_of_tests"
 
 

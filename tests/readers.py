@@ -54,6 +54,12 @@ def read_as_told(content: bytes, media_type: str) -> Document:
             raise Panic
         case "fault":
             raise KeyError("a fault of the parser")
+        case "disk":
+            raise OSError(errno.EIO, "the disk is broken")
+        case "unreadable":
+            raise OSError("cannot identify this file")
+        case "deep":
+            read_as_told(content, media_type + ".")
         case "empty":
             raise SourceRejected(Reason.EMPTY)
     return Document((Part("read"),))

@@ -36,7 +36,7 @@ def lines(report: SourceReport, now: datetime) -> Iterator[tuple[str, str]]:
     if report.reason is not None:
         yield "reason", report.reason
         yield "cure", CURES.get(report.reason, "see the log")
-        if report.state == "rejected":
+        if report.state in ("rejected", "quarantined"):
             yield "", "its bytes are kept" if report.bytes_kept else "its bytes are gone: it has to be delivered again"
     if report.indexed_modified_at is not None and report.state != "indexed":
         yield "answers", f"with its version of {_time(report.indexed_modified_at)}"

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -31,6 +32,8 @@ _FILES_PER_PROCESS = 2000
 """After so many files a process is replaced: what a parser leaks goes with it. Its start costs as much as 300 texts."""
 _KEPT_BYTES = 160 * 1024**2
 """A process that holds more than this after a file is replaced."""
+_ORDINARY_BYTES = 96 * 1024**2
+"""What an honest file may take, however many are read at once."""
 _MAX_FRAME_BYTES = 5 * limits.MAX_CHARACTERS
 _WATCH_SECONDS = 0.05
 _START_SECONDS = 30.0
@@ -62,13 +65,14 @@ class Sandbox:
 
         `folder` takes what libraries unpack of themselves before they are confined; nobody else may write there.
 
-        When all processes together use more than `total_memory_bytes`, the largest is stopped. `reader` is what they
-        run: a function at module level.
+        When all processes together use more than `total_memory_bytes`, idle ones are stopped, then the largest; on
+        machines where many are at work it is as much as so many ordinary files need. `reader` is what they run: a
+        function at module level.
         """
         self._folder = folder
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
-        self._total_memory_bytes = total_memory_bytes
+        self._total_memory_bytes = max(total_memory_bytes, processes * _ORDINARY_BYTES)
         self._reader = f"{reader.__module__}:{reader.__qualname__}"
         self._free = asyncio.Semaphore(processes)
         self._idle: list[_Process] = []
@@ -126,31 +130,37 @@ class Sandbox:
             if is_fit and process.files < _FILES_PER_PROCESS and process.resident_bytes() < _KEPT_BYTES:
                 self._idle.append(process)
             else:
-                self._all.discard(process)
-                await asyncio.shield(process.stop())
+                await asyncio.shield(self._drop(process))
+
+    async def _drop(self, process: _Process) -> None:
+        self._all.discard(process)
+        await process.stop()
 
     async def _take(self) -> _Process:
-        if self._idle:
-            return self._idle.pop()
+        while self._idle:
+            if (idle := self._idle.pop()).lives:
+                return idle
+            await self._drop(idle)
         process = _Process(self._memory_bytes, self._reader, self._unpacked)
         self._all.add(process)
         try:
             await process.start()
         except BaseException:
-            self._all.discard(process)
-            await process.stop()
+            await asyncio.shield(self._drop(process))
             raise
         if missing := set(Wall) - process.walls:
             _log.warning("parser_not_confined", open=sorted(missing))
         return process
 
     async def _watch_memory(self) -> None:
-        """Stop the largest process while all together use too much."""
         while True:
             await self._busy.wait()
-            sizes = {process: process.resident_bytes() for process in self._all}
+            sizes = {process: process.resident_bytes() for process in self._all if not process.is_stopped}
             if sum(sizes.values()) > self._total_memory_bytes:
-                max(sizes, key=lambda process: sizes[process]).kill_for_memory()
+                if self._idle:
+                    await self._drop(self._idle.pop())
+                else:
+                    max(sizes, key=lambda process: sizes[process]).kill_for_memory()
             if len(self._idle) == len(self._all):
                 self._busy.clear()
             await asyncio.sleep(_WATCH_SECONDS)
@@ -165,7 +175,8 @@ class _Process:
         self._memory_bytes = memory_bytes
         self._reader = reader
         self._folder = folder
-        self._needs_too_much = False
+        self.is_stopped = False
+        """Whether it is on its way out, because it used too much memory."""
 
     async def start(self) -> None:
         """Start it and wait until it is confined. Raises OSError when that cannot be."""
@@ -194,10 +205,15 @@ class _Process:
             socket.send_fds(self._link, [media_type[:1000].encode() or b" "], [file])
             return await self._document()
         except (asyncio.IncompleteReadError, ConnectionError):
-            reason = Reason.PARSER_MEMORY if self._needs_too_much else Reason.PARSER_DIED
+            reason = Reason.PARSER_MEMORY if self.is_stopped else Reason.PARSER_DIED
             raise ParserKilled(reason) from None
         except (KeyError, TypeError, ValueError):  # it is no longer what it was started as
             raise ParserKilled(Reason.PARSER_DIED) from None
+
+    @property
+    def lives(self) -> bool:
+        """False: something else has ended it."""
+        return self._process.returncode is None
 
     def resident_bytes(self) -> int:
         """Its memory; none when it has ended."""
@@ -209,18 +225,22 @@ class _Process:
 
     def kill_for_memory(self) -> None:
         """Stop it because it, or all together, use too much memory."""
-        self._needs_too_much = True
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self.is_stopped = True
+        self._kill()
 
     async def stop(self) -> None:
         """Stop it, whatever it is doing, and wait until it is gone."""
         if hasattr(self, "_writer"):
             self._writer.close()
         if hasattr(self, "_process"):
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            self._kill()
             await self._process.wait()
+
+    def _kill(self) -> None:
+        """Process.kill() would take the exit code away from the thread that waits for it."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
 
     async def _document(self) -> Document:
         parts: list[Part] = []

@@ -56,6 +56,8 @@ async def test_each_bad_file_is_rejected_with_its_reason_and_good_ones_beside_it
         "fault",
         "exit",
         "panic",
+        "unreadable",
+        "deep",
         "empty",
         *map(str, range(20)),
     ]
@@ -69,6 +71,8 @@ async def test_each_bad_file_is_rejected_with_its_reason_and_good_ones_beside_it
         "exit": "its parser crashed",
         "panic": "its parser crashed",
         "fault": "damaged or not of the declared format",
+        "unreadable": "damaged or not of the declared format",
+        "deep": "nested too deeply",
         "empty": "empty",
     }
 
@@ -76,6 +80,8 @@ async def test_each_bad_file_is_rejected_with_its_reason_and_good_ones_beside_it
 async def test_a_fault_of_the_machine_is_no_verdict_on_the_file(sandbox: Sandbox, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await sandbox.parse(tmp_path / "gone", "", "")
+    with pytest.raises(OSError, match="Input/output error"):
+        await outcome(sandbox, tmp_path, "disk")
 
 
 async def test_what_a_parser_prints_is_not_seen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
