@@ -734,7 +734,7 @@ def files() -> dict[str, Callable[[Path], Any]]:
     keep("pdf/reportlab.pdf", reportlab_pdf, PAGES)
     keep("pdf/fpdf2.pdf", fpdf, PAGES)
     convert("pdf/libreoffice.pdf", docx, "docx", "pdf:writer_pdf_Export")
-    made["pdf/ghostscript.pdf"] = lambda path: ghostscript(reportlab_pdf(PAGES), "pdfwrite", path)
+    made["pdf/ghostscript.pdf"] = lambda path: ghostscript(fpdf(PAGES), "pdfwrite", path)
     keep("pdf/empty.pdf", reportlab_pdf, [[]])
     cut("pdf/broken.pdf", lambda: reportlab_pdf(PAGES), 0.5)
     keep("png/pillow.png", picture, SCAN, "PNG", optimize=True)
