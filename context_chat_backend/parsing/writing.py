@@ -53,7 +53,7 @@ _TELLING = frozenset({"from", "received", "mime-version", "message-id", "return-
 _FIELDS = frozenset(
     {"from", "to", "subject", "date", "received", "message-id", "mime-version", "return-path", "delivered-to", "cc"}
 )
-_JSON = re.compile(r"(?:\{\s*(?:\"|\}|\Z)|\[\s*(?:[\[{\"\]]|-?\d+\s*[,\]]|true|false|null|\Z))")
+_JSON = re.compile(r"(?:\{\s*(?:\"|\}|\Z)|\[\s*(?:[\[{\"\]]|-?[\d.]+\s*(?:,|\]\s*\Z)|true|false|null|\Z))")
 _NOTEBOOK = re.compile(r"\A\{(?s:.)*\"(?:nbformat\"\s*:\s*\d|cell_type\"\s*:\s*\"(?:code|markdown|raw)\")")
 _ORG = re.compile(r"\A#\+[a-z_]+:|^[ \t]*:PROPERTIES:[ \t]*$|^[ \t]*#\+begin_\w+", re.IGNORECASE | re.MULTILINE)
 _RST = re.compile(r"^\.\. (?:[\w-]+::|_[^:\n]+:)", re.MULTILINE)
@@ -152,7 +152,7 @@ def _is_table(beginning: str) -> bool:
             continue
         names = [name.strip() for name in rows[0]] if rows else []
         if len(names) >= least and all(names) and len(set(names)) == len(names) and len(rows) > 1:
-            whole = rows[:-1] if len(rows) > 2 else rows  # the last may be cut
+            whole = rows[:-1] if len(lines) > _TABLE_LINES else rows  # the last may be cut
             if all(len(row) == len(names) for row in whole):
                 return True
     return False
