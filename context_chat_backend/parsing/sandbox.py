@@ -15,7 +15,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ _ENVIRONMENT = {"LANG": "C.UTF-8", "HOME": "/nonexistent", "MALLOC_ARENA_MAX": "
 """All a parser process is told: nothing of the program's environment, which holds secrets."""
 _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from context_chat_backend.parsing import worker; "
-    "worker.serve(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])"
+    "worker.serve(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5], sys.argv[6:])"
 )
 _ROOT = Path(__file__).resolve().parents[2]
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -57,19 +57,21 @@ class Sandbox:
         memory_bytes: int = 1024**3,
         total_memory_bytes: int = 900 * 1024**2,
         reader: Callable[[bytes, str], Document] = parse,
+        languages: Sequence[str] = (),
     ) -> None:
         """At most `processes` files are parsed at once, each within the given time and address space.
 
         `folder` takes what libraries unpack of themselves before they are confined; nobody else may write there.
 
         When all processes together use more than `total_memory_bytes`, the largest is stopped. `reader` is what they
-        run: a function at module level.
+        run: a function at module level. `languages` are those of text in pictures, in the names of Tesseract; none:
+        those that are installed.
         """
         self._folder = folder
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
         self._total_memory_bytes = total_memory_bytes
-        self._reader = f"{reader.__module__}:{reader.__qualname__}"
+        self._arguments = (f"{reader.__module__}:{reader.__qualname__}", *languages)
         self._free = asyncio.Semaphore(processes)
         self._idle: list[_Process] = []
         self._all: set[_Process] = set()
@@ -132,7 +134,7 @@ class Sandbox:
     async def _take(self) -> _Process:
         if self._idle:
             return self._idle.pop()
-        process = _Process(self._memory_bytes, self._reader, self._unpacked)
+        process = _Process(self._memory_bytes, self._arguments, self._unpacked)
         self._all.add(process)
         try:
             await process.start()
@@ -159,11 +161,11 @@ class Sandbox:
 class _Process:
     """One parser process and the connection to it."""
 
-    def __init__(self, memory_bytes: int, reader: str, folder: str) -> None:
+    def __init__(self, memory_bytes: int, arguments: Sequence[str], folder: str) -> None:
         self.files = 0
         self.walls: frozenset[Wall] = frozenset()
         self._memory_bytes = memory_bytes
-        self._reader = reader
+        self._arguments = arguments
         self._folder = folder
         self._needs_too_much = False
 
@@ -171,13 +173,14 @@ class _Process:
         """Start it and wait until it is confined. Raises OSError when that cannot be."""
         self._link, theirs = socket.socketpair()
         with theirs:
-            arguments = (_ROOT, theirs.fileno(), os.getpid(), self._memory_bytes, self._reader)
+            arguments = (_ROOT, theirs.fileno(), os.getpid(), self._memory_bytes, *self._arguments)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-B", "-c", _START, *map(str, arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,  # what a library prints about a file may quote it
                 stderr=asyncio.subprocess.DEVNULL,
-                env=_ENVIRONMENT | {"TMPDIR": self._folder}, pass_fds=(theirs.fileno(),),
+                env=_ENVIRONMENT | {"TMPDIR": self._folder, "KREUZBERG_CACHE_DIR": self._folder},
+                pass_fds=(theirs.fileno(),),
                 start_new_session=True, cwd="/",
             )  # fmt: skip
         self._replies, self._writer = await asyncio.open_connection(sock=self._link)
