@@ -38,7 +38,8 @@ class Package:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
-        self.names = archive.namelist()
+        self.names = frozenset(archive.namelist())
+        self._relations: dict[str, dict[str, tuple[str, str]]] = {}
 
     def read(self, name: str) -> bytes:
         """The bytes of a member. Raises SourceRejected when it is too large, KeyError when it is missing."""
@@ -62,9 +63,11 @@ class Package:
 
         With "" the relations of the package itself.
         """
+        if name in self._relations:
+            return self._relations[name]
         folder, base = posixpath.split(name)
         tree = self.found(posixpath.join(folder, "_rels", f"{base}.rels"))
-        pointed = {}
+        pointed = self._relations[name] = {}
         for relation in tree if tree is not None else ():
             if relation.get("TargetMode") != "External":
                 target = posixpath.normpath(posixpath.join("/", folder, unquote(relation.get("Target", ""))))

@@ -83,12 +83,8 @@ class _Reader:
         styles: dict[str, tuple[str | None, bool]] = {}
         for name in self._package.related(self._main, "styles"):
             for style in self._package.tree(name):
-                values = {local(node): attribute(node, "val") or "" for node in style.iter()}
-                is_heading = _HEADING_STYLE.fullmatch(values.get("name", "")) is not None
-                if level := values.get("outlineLvl"):
-                    is_heading = level.isdigit() and int(level) < _BODY_LEVEL
-                    values.pop("basedOn", None)
-                styles[attribute(style, "styleId") or ""] = (values.get("basedOn"), is_heading)
+                if attribute(style, "type") == "paragraph":
+                    styles[attribute(style, "styleId") or ""] = _style(style)
         for style_id in styles:
             current: str | None = style_id
             for _ in styles:  # at most once around
@@ -162,6 +158,23 @@ class _Reader:
         elif local(cell) not in _UNSEEN:
             for inner in cell:
                 yield from self._cells(inner)
+
+
+def _style(style: ElementTree.Element) -> tuple[str | None, bool]:
+    """What a style is based on, and whether it makes a heading itself."""
+    based_on, is_heading = None, False
+    for node in style:
+        name = local(node)
+        if name == "basedOn":
+            based_on = attribute(node, "val")
+        elif name == "name":
+            is_heading = _HEADING_STYLE.fullmatch(attribute(node, "val") or "") is not None
+        elif name == "pPr":
+            for setting in node:
+                if local(setting) == "outlineLvl":
+                    level = attribute(setting, "val") or ""
+                    return None, level.isdigit() and int(level) < _BODY_LEVEL
+    return based_on, is_heading
 
 
 def _symbol(code: str | None) -> str:
