@@ -14,6 +14,7 @@ from context_chat_backend.errors import SourceRejected
 from context_chat_backend.parsing.formats import compound
 from context_chat_backend.parsing.formats.extraction import extract
 from context_chat_backend.parsing.formats.outline import Outline, document
+from context_chat_backend.parsing.limits import MAX_CHARACTERS
 
 _FIRST_OF_TODAY = 193
 """Word 97. Older files have another layout."""
@@ -30,6 +31,8 @@ _FIELD = re.compile("\x13[^\x13\x14\x15]*\x14?([^\x13\x14\x15]*)\x15")
 """Code and result of a field; the innermost first, since fields hold others."""
 _UNSEEN = re.compile("[\x00-\x06\x08\x0e-\x1c\x1f\ufffc]")
 _MAX_FIELDS_WITHIN = 16
+_MAX_STYLES_BELOW = 32
+"""Styles build on each other, and a damaged file may go round in circles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,12 @@ class _Text:
     def paragraphs(self) -> Iterator[_Paragraph]:
         """All paragraphs: those of the text, then notes, headers, comments and text boxes."""
         held: list[str] = []
+        read = 0
         for character_run, offset, width in self._pieces():
             start = 0
+            read += len(character_run)
+            if read > MAX_CHARACTERS:  # pieces of a damaged file may be the same text again and again
+                raise SourceRejected(Reason.TOO_MUCH_TEXT)
             for found in re.finditer("[\r\x07\x0c]", character_run):
                 held.append(character_run[start : found.start()])
                 yield self._paragraph("".join(held), found[0], offset + found.start() * width)
@@ -163,7 +170,7 @@ class _Text:
             at += 2 + length + length % 2
         for number in based_on:
             style = number
-            for _ in range(len(based_on)):
+            for _ in range(_MAX_STYLES_BELOW):
                 if style in headings:
                     yield number
                     break

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -47,9 +48,11 @@ class Package:
             raise SourceRejected(Reason.TOO_MUCH_TEXT)
         return self._archive.read(name)
 
-    def tree(self, name: str) -> ElementTree.Element:
-        """The elements of a member. Raises SourceRejected and KeyError as `read` does."""
+    def tree(self, name: str, without: re.Pattern[bytes] | None = None) -> ElementTree.Element:
+        """The elements of a member, without what matches. Raises SourceRejected and KeyError as `read` does."""
         data = self.read(name)
+        if without is not None:
+            data = without.sub(b"", data)
         if b"<!ENTITY" in data:  # entities could expand without end
             raise SourceRejected(Reason.DAMAGED)
         return ElementTree.fromstring(data)  # noqa: S314 - no entities: see above

@@ -13,6 +13,8 @@ from context_chat_backend.parsing.formats.package import Package, attribute, loc
 
 _HEADING_STYLE = re.compile(r"(heading [1-9]|title)", re.IGNORECASE)
 _BODY_LEVEL = 9
+_LOOKS_OF_TABLES = re.compile(rb"<(?:\w+:)?tblStylePr\b[^<>]*[^/]>.*?</(?:\w+:)?tblStylePr>", re.DOTALL)
+"""Most of what the styles of a document hold, of no use here and slow to parse."""
 _UNSEEN = frozenset(
     {"del", "moveFrom", "Fallback", "instrText", "delText", "delInstrText", "rPr", "pPr", "tblPr", "sectPr"}
 )
@@ -20,6 +22,8 @@ _UNSEEN = frozenset(
 _SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes", "commentReference": "comments"}
 _MAX_SPAN = 64
+_MAX_STYLES_BELOW = 32
+"""Styles build on each other, and a damaged file may go round in circles."""
 
 
 def read(content: bytes, kind: str) -> Document:
@@ -82,12 +86,12 @@ class _Reader:
         """Ids of the styles of headings: by name, or by the level in the outline, which they inherit."""
         styles: dict[str, tuple[str | None, bool]] = {}
         for name in self._package.related(self._main, "styles"):
-            for style in self._package.tree(name):
+            for style in self._package.tree(name, without=_LOOKS_OF_TABLES):
                 if attribute(style, "type") == "paragraph":
                     styles[attribute(style, "styleId") or ""] = _style(style)
         for style_id in styles:
             current: str | None = style_id
-            for _ in styles:  # at most once around
+            for _ in range(_MAX_STYLES_BELOW):
                 based_on, is_heading = styles.get(current or "", (None, False))
                 if is_heading:
                     yield style_id
