@@ -190,7 +190,7 @@ def _zipped(content: bytes) -> str:
                 kind = archive.read("mimetype").decode("ascii", "replace").strip().removesuffix("-template")
                 if kind in _OPEN_DOCUMENT:
                     return _OPEN_DOCUMENT[kind]
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, OSError, EOFError) as error:
         raise SourceRejected(Reason.DAMAGED) from error
     for folder, kind in _OFFICE_FOLDERS.items():
         if any(name.startswith(folder) for name in names):

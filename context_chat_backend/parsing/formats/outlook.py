@@ -12,10 +12,13 @@ from context_chat_backend.domain import Document, Part, Reason
 from context_chat_backend.errors import SourceRejected
 from context_chat_backend.parsing.formats import html, text
 from context_chat_backend.parsing.formats.compound import opened, stream
+from context_chat_backend.parsing.formats.extraction import extract
 from context_chat_backend.parsing.formats.mail import attachment
 
 _SENDER, _SENDER_ADDRESS, _SENDER_SMTP = "0C1A", "0C1F", "5D01"
 _TO, _CC, _SUBJECT, _BODY, _HTML = "0E04", "0E03", "0037", "1000", "1013"
+_RICH_TEXT = "10090102"
+"""The text in compressed RTF, which is the only form of some mails."""
 _HEAD = "007D"
 _NAME, _LONG_NAME, _TYPE, _DATA = "3704", "3707", "370E", "37010102"
 _EMBEDDED = "3701000D"
@@ -29,9 +32,10 @@ def read(content: bytes, kind: str) -> Document:
 
     Raises SourceRejected.
     """
-    del kind
     with opened(content) as file:
         parts = list(_mail(file, "", 0))
+        if file.exists(f"__substg1.0_{_RICH_TEXT}") and not (_property(file, "", _BODY) or _page(file, "")):
+            parts[0] = Part(extract(content, kind).content)
         return Document(tuple(parts), _property(file, "", _SUBJECT) or None)
 
 
