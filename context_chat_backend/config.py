@@ -96,6 +96,8 @@ class IndexingSettings:
     embedding_threads: int
     tasks_at_once: int
     """So many answers, and beside them so many searches, are in work in one process."""
+    recognition_languages: tuple[str, ...] = ()
+    """Of text in pictures, in the names of Tesseract; empty: those that are installed."""
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,7 @@ def _indexing(reader: KeyReader, cores: int) -> IndexingSettings:
         values[key] = reader.number(key, values[key] if default is None else default, least)
         if key == "chunk_tokens":
             values["chunk_overlap_tokens"] = values[key] // 10
-    indexing = IndexingSettings(**values)
+    indexing = IndexingSettings(**values, recognition_languages=reader.recognition_languages())
     if indexing.chunk_overlap_tokens > indexing.chunk_tokens // 2:
         raise ConfigurationError(
             f"chunk_overlap_tokens: {indexing.chunk_overlap_tokens} is more than half of chunk_tokens, which is "

@@ -124,6 +124,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported format"
     ENCRYPTED = "encrypted"
     DAMAGED = "damaged or not of the declared format"
+    NO_RECOGNITION = "a picture, and text recognition is not installed: install tesseract with its languages"
     PARSER_DIED = "its parser crashed"
     PARSER_TIMEOUT = "its parser took too long"
     PARSER_MEMORY = "its parser needed too much memory"

@@ -121,6 +121,8 @@ NUMBERS: Mapping[str, tuple[int | None, int]] = {
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _SECRET = re.compile(r"key|secret|token$|password|auth", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
+_LANGUAGE = re.compile(r"[A-Za-z]{3}(?:_[A-Za-z_]{1,20})?|script/[A-Za-z_]{1,40}")
+"""What Tesseract calls a language or a script: `deu`, `chi_sim`, `script/Latin`."""
 _TYPES = {
     str: "a text (in quotes where it looks like a number)",
     bool: "true or false",
@@ -220,6 +222,16 @@ class KeyReader:
             return default if value is None else value
         raise ConfigurationError(f"{key}: expected true or false, found {value!r}")
 
+    def recognition_languages(self) -> tuple[str, ...]:
+        """`ocr_languages`: names of Tesseract, in a list or joined by `+`; none when it is not set."""
+        given = self._left.pop("ocr_languages", None) or []
+        names = given.split("+") if isinstance(given, str) else given
+        if not isinstance(names, list) or not all(
+            isinstance(name, str) and _LANGUAGE.fullmatch(name) for name in names
+        ):
+            raise ConfigurationError("ocr_languages: expected names of Tesseract, for example [deu, eng] or 'deu+eng'")
+        return tuple(names)
+
     def map_names(self) -> None:
         """Rename keys of the reference that mean the same as ours; ours win."""
         for old, (new, units) in MAPPED.items():
@@ -254,6 +266,7 @@ class KeyReader:
             "exclude",
             "disable_aaa",
             "check_rights_with_nextcloud",
+            "ocr_languages",
             "debug",
             "log_level",
             *NUMBERS,

@@ -35,6 +35,7 @@ from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.nextcloud.server import Nextcloud
 from context_chat_backend.nextcloud.text2text import NextcloudWriter
+from context_chat_backend.parsing.formats import recognition
 from context_chat_backend.parsing.registry import accepts
 from context_chat_backend.parsing.sandbox import Sandbox
 from context_chat_backend.ports import Embedder, LanguageModel, Vectors
@@ -156,6 +157,10 @@ class Backend:
         """What parsers are not kept from on this machine, for `doctor`. Raises OSError when they do not start."""
         return sorted(await self._parser.missing_walls())
 
+    def recognition_languages(self) -> list[str]:
+        """The languages in which text in pictures could be read on this machine, in the names of Tesseract."""
+        return recognition.installed()
+
     async def _open(self, indexing: bool) -> None:
         config, stack = self.config, self._stack
         temporary = _folder(config.storage / "tmp")
@@ -184,7 +189,9 @@ class Backend:
         if unbuilt := await self.search_indexes.missing():
             _log.warning("search_indexes_missing", indexes=unbuilt, cure="context-chat indexes build")
         self.health.percent = 80
-        parser = self._parser = Sandbox(config.indexing.parser_processes, temporary)
+        parser = self._parser = Sandbox(
+            config.indexing.parser_processes, temporary, languages=config.indexing.recognition_languages
+        )
         await parser.start()
         stack.push_async_callback(parser.close)
         admitted = asyncio.Event()

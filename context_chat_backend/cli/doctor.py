@@ -40,6 +40,7 @@ async def examine(backend: Backend) -> AsyncIterator[Finding]:
     yield await _spaces(backend)
     yield await _reranker(backend)
     yield await _jail(backend)
+    yield _recognition(backend)
     yield _disk(backend)
     yield await _nextcloud(backend)
     states = await backend.ledger.count_states()
@@ -116,6 +117,17 @@ async def _jail(backend: Backend) -> Finding:
         return Finding("parsers", True, said)
     cure = "a kernel from 5.13 on x86_64 or aarch64 offers this, and the container must allow seccomp and landlock"
     return Finding("parsers", False, f"not kept from: {'; '.join(missing)}; {cure}")
+
+
+def _recognition(backend: Backend) -> Finding:
+    wanted, there = backend.config.indexing.recognition_languages, backend.recognition_languages()
+    if missing := [name for name in wanted if name not in there]:
+        said = f"no {', '.join(missing)}: install Debian's tesseract-ocr-{missing[0]}, or change ocr_languages"
+        return Finding("text in pictures", False, said)
+    if not there:
+        said = "note: not read; to have it read install tesseract with its languages, on Debian tesseract-ocr-deu"
+        return Finding("text in pictures", True, said)
+    return Finding("text in pictures", True, f"read in {', '.join(wanted or there)}")
 
 
 def _disk(backend: Backend) -> Finding:

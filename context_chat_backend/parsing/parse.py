@@ -38,8 +38,12 @@ def parse(content: bytes, media_type: str) -> Document:
 
 
 def prepare() -> None:
-    """Load what loads only when it is first used, and writes to a disk as it does so: the library behind PDF."""
+    """Load what loads only when it is first used, and writes to a disk as it does so: the libraries behind PDF, OCR."""
+    import kreuzberg
+
     from context_chat_backend.parsing import registry
+
+    kreuzberg.list_ocr_backends()
 
     with contextlib.suppress(SourceRejected):
         registry.read(_SMALLEST_PDF, "application/pdf")

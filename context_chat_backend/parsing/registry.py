@@ -7,7 +7,6 @@ The bytes decide what a file is; the declared media type only tells kinds of tex
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -18,52 +17,59 @@ from context_chat_backend.domain import Document, Reason
 from context_chat_backend.errors import SourceRejected
 from context_chat_backend.parsing import limits
 from context_chat_backend.parsing.formats import (
+    code,
     csv,
     epub,
     html,
+    json,
+    legacy_word,
     mail,
+    notebook,
     office,
     opendocument,
+    outlook,
     pdf,
+    powerpoint,
+    recognition,
     slides,
     text,
     word,
     xml,
 )
+from context_chat_backend.parsing.writing import kind_of
 
 Reader = Callable[[bytes, str], Document]
 """From bytes and the name of the format to a document; raises SourceRejected."""
 
 _READERS: dict[str, Reader] = {
+    "code": code.read,
     "csv": csv.read,
-    "doc": office.read,
+    "doc": legacy_word.read,
     "docx": word.read,
     "eml": mail.read,
     "epub": epub.read,
     "html": html.read,
-    "msg": mail.read_outlook,
+    "ipynb": notebook.read,
+    "jpg": recognition.read,
+    "json": json.read,
+    "msg": outlook.read,
     "odp": opendocument.read_slides,
     "ods": opendocument.read_sheets,
     "odt": opendocument.read_text,
+    "org": text.read,
     "pdf": pdf.read,
-    "ppt": office.read,
+    "png": recognition.read,
+    "ppt": powerpoint.read,
     "pptx": slides.read,
-    "rtf": office.read_text,
+    "rst": text.read,
+    "rtf": office.read_rich_text,
     "text": text.read,
+    "tiff": recognition.read,
     "xls": office.read_sheets,
     "xlsx": office.read_sheets,
     "xml": xml.read,
 }
 
-_TEXT_TYPES = {
-    "text/csv": "csv",
-    "text/tab-separated-values": "csv",
-    "text/html": "html",
-    "application/xhtml+xml": "html",
-    "application/xml": "xml",
-    "text/xml": "xml",
-    "message/rfc822": "eml",
-}
 _BINARY_TYPES = frozenset(
     {
         "application/pdf",
@@ -80,6 +86,9 @@ _BINARY_TYPES = frozenset(
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
         "application/rtf",
+        "image/jpeg",
+        "image/png",
+        "image/tiff",
     }
 )
 _NOT_TEXT = ("image/", "audio/", "video/", "font/", "model/")
@@ -105,15 +114,14 @@ _OLE_TYPES = {
     "application/vnd.ms-outlook": "msg",
     "application/vnd.ms-powerpoint": "ppt",
 }
+_PICTURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpg", b"II*\x00": "tiff", b"MM\x00*": "tiff"}
 _NO_DOCUMENTS = (
-    b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\x00", b"MM\x00*", b"\x1f\x8b", b"\x7fELF", b"7z\xbc\xaf",
+    b"GIF8", b"RIFF", b"\x1f\x8b", b"\x7fELF", b"7z\xbc\xaf",
     b"Rar!", b"ID3", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3", b"SQLite format 3",
 )  # fmt: skip
 _SMALL = 256
 _depth: ContextVar[int] = ContextVar("depth", default=0)
 _MAX_MANIFEST = 1024 * 1024
-_TAG = re.compile(r"<[a-zA-Z!/][^<>]*>")
-_MAIL_HEAD = re.compile(r"(From |[A-Za-z][A-Za-z0-9-]*:)")
 
 
 def accepts(media_type: str, title: str) -> bool:
@@ -125,7 +133,7 @@ def accepts(media_type: str, title: str) -> bool:
     declared = _bare(media_type)
     if title.lower().endswith(".pot"):
         return False
-    if declared in _BINARY_TYPES or declared in _TEXT_TYPES:
+    if declared in _BINARY_TYPES:
         return True
     return not declared.startswith(_NOT_TEXT)
 
@@ -157,31 +165,18 @@ def sniff(content: bytes, declared: str) -> str:
         return _ole(content, declared)
     if content.lstrip()[:5] == b"{\\rtf":
         return "rtf"
+    for mark, kind in _PICTURES.items():
+        if content.startswith(mark):
+            return kind
     beginning = None if content.startswith(_NO_DOCUMENTS) else text.beginning(content)
     if beginning is None:
         raise SourceRejected(Reason.DAMAGED if declared in _BINARY_TYPES else Reason.UNSUPPORTED)
-    return _written(beginning.lstrip("\ufeff \t\r\n"), _TEXT_TYPES.get(declared, "text"))
+    return kind_of(beginning.lstrip("\ufeff \t\r\n"), declared)
 
 
 def _is_pdf(content: bytes) -> bool:
     """Readers forgive up to 1024 bytes before the signature; a text that only speaks of PDF has no end mark."""
     return content.startswith(b"%PDF-") or (b"%PDF-" in content[:1024] and b"%%EOF" in content[-1024:])
-
-
-def _written(beginning: str, declared: str) -> str:
-    """Which kind of text begins like this; `declared` where it has that kind's marks, or needs none (csv)."""
-    head = beginning[:1024].lower()
-    if head.startswith(("<!doctype html", "<html")) or (head.startswith("<?xml") and "<html" in head):
-        return "html"
-    if head.startswith("<?xml"):
-        return "xml"
-    fits = {
-        "csv": True,
-        "eml": _MAIL_HEAD.match(beginning) is not None,
-        "html": _TAG.search(beginning) is not None,
-        "xml": beginning.startswith("<"),
-    }
-    return declared if fits.get(declared) else "text"
 
 
 def _zipped(content: bytes) -> str:
@@ -195,7 +190,7 @@ def _zipped(content: bytes) -> str:
                 kind = archive.read("mimetype").decode("ascii", "replace").strip().removesuffix("-template")
                 if kind in _OPEN_DOCUMENT:
                     return _OPEN_DOCUMENT[kind]
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, OSError, EOFError) as error:
         raise SourceRejected(Reason.DAMAGED) from error
     for folder, kind in _OFFICE_FOLDERS.items():
         if any(name.startswith(folder) for name in names):

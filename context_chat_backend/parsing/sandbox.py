@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ _ENVIRONMENT = {"LANG": "C.UTF-8", "HOME": "/nonexistent", "MALLOC_ARENA_MAX": "
 """All a parser process is told: nothing of the program's environment, which holds secrets."""
 _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from context_chat_backend.parsing import worker; "
-    "worker.serve(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])"
+    "worker.serve(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5], sys.argv[6:])"
 )
 _ROOT = Path(__file__).resolve().parents[2]
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -60,6 +60,7 @@ class Sandbox:
         memory_bytes: int = 1024**3,
         total_memory_bytes: int = 900 * 1024**2,
         reader: Callable[[bytes, str], Document] = parse,
+        languages: Sequence[str] = (),
     ) -> None:
         """At most `processes` files are parsed at once, each within the given time and address space.
 
@@ -67,13 +68,14 @@ class Sandbox:
 
         When all processes together use more than `total_memory_bytes`, idle ones are stopped, then the largest; on
         machines where many are at work it is as much as so many ordinary files need. `reader` is what they run: a
-        function at module level.
+        function at module level. `languages` are those of text in pictures, in the names of Tesseract; none: those
+        that are installed.
         """
         self._folder = folder
         self._timeout_seconds = timeout_seconds
         self._memory_bytes = memory_bytes
         self._total_memory_bytes = max(total_memory_bytes, processes * _ORDINARY_BYTES)
-        self._reader = f"{reader.__module__}:{reader.__qualname__}"
+        self._arguments = (f"{reader.__module__}:{reader.__qualname__}", *languages)
         self._free = asyncio.Semaphore(processes)
         self._idle: list[_Process] = []
         self._all: set[_Process] = set()
@@ -141,7 +143,7 @@ class Sandbox:
             if (idle := self._idle.pop()).lives:
                 return idle
             await self._drop(idle)
-        process = _Process(self._memory_bytes, self._reader, self._unpacked)
+        process = _Process(self._memory_bytes, self._arguments, self._unpacked)
         self._all.add(process)
         try:
             await process.start()
@@ -169,11 +171,11 @@ class Sandbox:
 class _Process:
     """One parser process and the connection to it."""
 
-    def __init__(self, memory_bytes: int, reader: str, folder: str) -> None:
+    def __init__(self, memory_bytes: int, arguments: Sequence[str], folder: str) -> None:
         self.files = 0
         self.walls: frozenset[Wall] = frozenset()
         self._memory_bytes = memory_bytes
-        self._reader = reader
+        self._arguments = arguments
         self._folder = folder
         self.is_stopped = False
         """Whether it is on its way out, because it used too much memory."""
@@ -182,13 +184,14 @@ class _Process:
         """Start it and wait until it is confined. Raises OSError when that cannot be."""
         self._link, theirs = socket.socketpair()
         with theirs:
-            arguments = (_ROOT, theirs.fileno(), os.getpid(), self._memory_bytes, self._reader)
+            arguments = (_ROOT, theirs.fileno(), os.getpid(), self._memory_bytes, *self._arguments)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-B", "-c", _START, *map(str, arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,  # what a library prints about a file may quote it
                 stderr=asyncio.subprocess.DEVNULL,
-                env=_ENVIRONMENT | {"TMPDIR": self._folder}, pass_fds=(theirs.fileno(),),
+                env=_ENVIRONMENT | {"TMPDIR": self._folder, "KREUZBERG_CACHE_DIR": self._folder},
+                pass_fds=(theirs.fileno(),),
                 start_new_session=True, cwd="/",
             )  # fmt: skip
         self._replies, self._writer = await asyncio.open_connection(sock=self._link)

@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 from context_chat_backend.domain import Document, Reason
 from context_chat_backend.errors import SourceRejected
 from context_chat_backend.parsing.confinement import confine
+from context_chat_backend.parsing.formats import recognition
 
 Reader = Callable[[bytes, str], Document]
 """From the bytes of a file and its declared media type to a document; raises SourceRejected."""
@@ -33,11 +34,14 @@ _REQUEST_BYTES = 4096
 _FAULTS_OF_THE_MACHINE = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE})
 
 
-def serve(connection: int, parent: int, memory_bytes: int, reader: str) -> None:
+def serve(connection: int, parent: int, memory_bytes: int, reader: str, languages: Sequence[str]) -> None:
     """Read files until the connection closes. `reader` names a function as `module:function`.
+
+    `languages` are those of text in pictures, in the names of Tesseract.
 
     Where its module has a function `prepare`, that is called before the walls are built.
     """
+    recognition.want(languages)
     module = importlib.import_module(reader.partition(":")[0])
     read: Reader = getattr(module, reader.partition(":")[2])
     if hasattr(module, "prepare"):

@@ -399,6 +399,13 @@ ATTACHMENTS = [
 ]
 
 
+def rich_text(streams: dict[str, bytes]) -> dict[str, bytes]:
+    """The same mail with its text in RTF alone (MS-OXRTFCP, not compressed)."""
+    text = b"{\\rtf1\\ansi\\fromtext The key hangs by the door.\\par Gr\\'fc\\'dfe, Zo\\'eb}"
+    kept = {name: data for name, data in streams.items() if name != "__substg1.0_1000001F"}
+    return kept | {"__substg1.0_10090102": struct.pack("<II4sI", len(text) + 12, len(text), b"MELA", 0) + text}
+
+
 def compound_file(streams: dict[str, bytes]) -> bytes:
     """A compound file (MS-CFB) with these streams; folders are named in their paths. One plain writer, no mini sectors.
 
@@ -728,13 +735,14 @@ def files() -> dict[str, Callable[[Path], Any]]:
     keep("eml/empty.eml", mail, empty=True)
     keep("eml/broken.eml", lambda: mail()[:700])
     keep("msg/python.msg", lambda: compound_file(outlook_streams()))
+    keep("msg/python-rtf.msg", lambda: compound_file(rich_text(outlook_streams())))
     made["msg/gsf.msg"] = lambda path: gsf(outlook_streams(), path)
     keep("msg/empty.msg", lambda: compound_file(outlook_streams(empty=True)))
     cut("msg/broken.msg", lambda: compound_file(outlook_streams()), 0.3)
     keep("pdf/reportlab.pdf", reportlab_pdf, PAGES)
     keep("pdf/fpdf2.pdf", fpdf, PAGES)
     convert("pdf/libreoffice.pdf", docx, "docx", "pdf:writer_pdf_Export")
-    made["pdf/ghostscript.pdf"] = lambda path: ghostscript(reportlab_pdf(PAGES), "pdfwrite", path)
+    made["pdf/ghostscript.pdf"] = lambda path: ghostscript(fpdf(PAGES), "pdfwrite", path)
     keep("pdf/empty.pdf", reportlab_pdf, [[]])
     cut("pdf/broken.pdf", lambda: reportlab_pdf(PAGES), 0.5)
     keep("png/pillow.png", picture, SCAN, "PNG", optimize=True)

@@ -10,18 +10,20 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import psycopg
+import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from context_chat_backend import config
 from context_chat_backend.cli.doctor import Finding, examine
+from context_chat_backend.parsing.formats import recognition
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.wiring import Backend
 
 
 @asynccontextmanager
-async def started(database_url: str, storage: Path) -> AsyncIterator[Backend]:
-    (storage / "config.yaml").write_text("embedding:\n  hashing:\n", encoding="utf-8")
+async def started(database_url: str, storage: Path, more: str = "") -> AsyncIterator[Backend]:
+    (storage / "config.yaml").write_text(f"embedding:\n  hashing:\n{more}\n", encoding="utf-8")
     backend = Backend(config.load({"APP_PERSISTENT_STORAGE": str(storage), "CCB_DB_URL": database_url}, cores=2))
     await backend.start(indexing=False)
     try:
@@ -44,6 +46,31 @@ async def test_a_role_that_passes_row_security_is_named_with_the_cure(
         guard = (await findings(backend))["row security"]
     assert not guard.well
     assert "no BYPASSRLS" in guard.said
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "well", "said"),
+    [
+        ("", [], True, "install tesseract with its languages"),
+        ("", ["deu", "eng"], True, "read in deu, eng"),
+        ("[eng, fra]", ["deu", "eng"], False, "install Debian's tesseract-ocr-fra, or change ocr_languages"),
+    ],
+)
+async def test_languages_of_text_in_pictures_are_named_and_what_is_missing(
+    database_url: str,
+    storage: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: str,
+    there: list[str],
+    well: bool,
+    said: str,
+) -> None:
+    monkeypatch.setattr(recognition, "installed", lambda: there)
+    async with started(database_url, storage, f"ocr_languages: {wanted}") as backend:
+        finding = (await findings(backend))["text in pictures"]
+
+    assert finding.well is well
+    assert said in finding.said
 
 
 async def test_an_index_whose_building_was_cut_off_is_named_with_the_cure_and_built_again(

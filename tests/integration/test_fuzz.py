@@ -28,7 +28,9 @@ def samples() -> list[Path]:
     found = [*(ROOT / "samples" / "documents").rglob("*.*"), *(ROOT / "tests" / "data").rglob("*.*")]
     beside = {".py", ".txt.expected"}
     return sorted(
-        file for file in found if file.is_file() and file.suffix not in PICTURES | beside and "scan" not in file.parts
+        file
+        for file in found
+        if file.is_file() and file.suffix not in PICTURES | beside and not {"scan", "expected"} & set(file.parts)
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from context_chat_backend.errors import SourceRejected
+from context_chat_backend.parsing.formats import recognition
 from context_chat_backend.parsing.sandbox import Sandbox
 from tests.readers import imported_modules, read_as_told, say_something
 
@@ -102,6 +103,17 @@ async def test_a_parser_imports_nothing_but_the_parsing(tmp_path: Path) -> None:
     rooms = {name.split(".")[1] for name in modules if name.startswith("context_chat_backend.")}
     assert rooms <= {"domain", "errors", "parsing"}
     assert not modules & {"numpy", "psycopg", "fastapi", "httpx", "onnxruntime", "langchain"}
+
+
+@pytest.mark.skipif("deu" not in recognition.installed(), reason="tesseract-ocr-deu is not installed")
+async def test_text_in_pictures_is_read_by_a_confined_parser_in_the_languages_it_is_told(tmp_path: Path) -> None:
+    made = Sandbox(1, tmp_path, languages=["deu"])
+    await made.start()
+    document = await made.parse(ROOT / "tests/data/tiff/ghostscript.tiff", "image/tiff", "")
+    await made.close()
+
+    assert [part.location.page for part in document.parts] == [1, 2]
+    assert "roof costs 84500" in document.parts[0].text
 
 
 def test_parsers_die_with_the_program(tmp_path: Path) -> None:

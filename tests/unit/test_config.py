@@ -206,6 +206,8 @@ def test_keys_of_the_reference_are_mapped_or_passed_over_with_a_warning(tmp_path
     [
         ("chunk_tockens: 900", "did you mean 'chunk_tokens'?"),
         ("chunk_overlap_tokens: -1", "chunk_overlap_tokens: expected a whole number of at least 0"),
+        ("ocr_languages: {a: b}", "ocr_languages: expected names of Tesseract"),
+        ("ocr_languages: [../deu]", "ocr_languages: expected names of Tesseract"),
         ("chunk_overlap_tokens: 101", "chunk_overlap_tokens: 101 is more than half of chunk_tokens, which is 200"),
         ("llm:\n  opnai:\n", "did you mean 'openai'?"),
         ("embedding:\n  onxx:\n", "did you mean 'onnx'?"),
@@ -373,3 +375,12 @@ def test_the_page_names_the_defaults(tmp_path: Path) -> None:
 def test_a_tenth_of_a_chunk_is_shared_unless_it_is_set(tmp_path: Path) -> None:
     assert read(tmp_path, "chunk_tokens: 120").indexing.chunk_overlap_tokens == 12
     assert read(tmp_path, "chunk_tokens: 120\nchunk_overlap_tokens: 0").indexing.chunk_overlap_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "languages"), [("[deu, chi_sim]", ("deu", "chi_sim")), ("deu+eng", ("deu", "eng")), ("", ())]
+)
+def test_languages_of_pictures_are_a_list_or_joined_as_tesseract_does(
+    tmp_path: Path, written: str, languages: tuple[str, ...]
+) -> None:
+    assert read(tmp_path, f"ocr_languages: {written}").indexing.recognition_languages == languages

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Office formats: texts by heading, workbooks by sheet, presentations by slide."""
+"""Rich text by heading and workbooks by sheet, as kreuzberg finds them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,39 +14,31 @@ from context_chat_backend.parsing.formats.outline import Outline, document
 
 _MIDNIGHT = " 00:00:00"
 _LOST_SHARE = 0.95
+_HEADING_STYLE = re.compile(rb"\{(?:\\\*)?\\s(\d+)[^{}]*?\s?(?i:heading|title|\xdcberschrift) ?\d?;\}")
 
 
-def read(content: bytes, kind: str) -> Document:
-    """The document in a file whose format tells no places: doc, rtf, ppt. Raises SourceRejected."""
+def read_rich_text(content: bytes, kind: str) -> Document:
+    """The document in a rich text, heading by heading; tables row by row. Raises SourceRejected."""
+    for number in set(_HEADING_STYLE.findall(content)):  # its style makes a heading; the library looks at levels alone
+        content = re.sub(rb"(\\pard(?:\\plain)?[ ]?\\s%s)(?=[\\ ])" % number, rb"\1\\outlinelevel0", content)
     result = extract(content, kind)
-    return _document(result, [Part(result.content)])
-
-
-def read_text(content: bytes, kind: str) -> Document:
-    """The document in a text (rtf), heading by heading; tables row by row. Raises SourceRejected."""
-    result = extract(content, kind, structure=True)
-    parts = _by_heading((result.document or {}).get("nodes", []))
+    parts = _by_heading(result.nodes)
     if _size(part.text for part in parts) < _size([result.content]) * _LOST_SHARE:
         parts = [Part(result.content)]  # a kind of node that is not known here: all of the text, without its places
-    return _document(result, parts)
+    return document(parts, result.title)
 
 
 def read_sheets(content: bytes, kind: str) -> Document:
     """The document in a workbook, sheet by sheet and row by row. Raises SourceRejected."""
     result = extract(content, kind)
-    names = (result.metadata or {}).get("sheet_names") or []
+    names = result.sheet_names
     parts = []
-    for sheet in result.tables or []:
+    for sheet in result.tables:
         name = names[sheet.page_number - 1] if 0 < sheet.page_number <= len(names) else None
         rows = ([cell.removesuffix(_MIDNIGHT) for cell in row] for row in sheet.cells)
         text = "\n".join([name or "", *table.lines(rows)])
         parts.append(Part(text, Location(sheet=name), rows=True))
-    return _document(result, parts or [Part(result.content)])
-
-
-def _document(result: Any, parts: list[Part]) -> Document:
-    """The parts, and the title of the document."""
-    return document(parts, (result.metadata or {}).get("title"))
+    return document(parts or [Part(result.content)], result.title)
 
 
 def _by_heading(nodes: Iterable[dict[str, Any]]) -> list[Part]:

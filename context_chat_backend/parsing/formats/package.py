@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -38,7 +39,8 @@ class Package:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
-        self.names = archive.namelist()
+        self.names = frozenset(archive.namelist())
+        self._relations: dict[str, dict[str, tuple[str, str]]] = {}
 
     def read(self, name: str) -> bytes:
         """The bytes of a member. Raises SourceRejected when it is too large, KeyError when it is missing."""
@@ -46,9 +48,11 @@ class Package:
             raise SourceRejected(Reason.TOO_MUCH_TEXT)
         return self._archive.read(name)
 
-    def tree(self, name: str) -> ElementTree.Element:
-        """The elements of a member. Raises SourceRejected and KeyError as `read` does."""
+    def tree(self, name: str, without: re.Pattern[bytes] | None = None) -> ElementTree.Element:
+        """The elements of a member, without what matches. Raises SourceRejected and KeyError as `read` does."""
         data = self.read(name)
+        if without is not None:
+            data = without.sub(b"", data)
         if b"<!ENTITY" in data:  # entities could expand without end
             raise SourceRejected(Reason.DAMAGED)
         return ElementTree.fromstring(data)  # noqa: S314 - no entities: see above
@@ -62,9 +66,11 @@ class Package:
 
         With "" the relations of the package itself.
         """
+        if name in self._relations:
+            return self._relations[name]
         folder, base = posixpath.split(name)
         tree = self.found(posixpath.join(folder, "_rels", f"{base}.rels"))
-        pointed = {}
+        pointed = self._relations[name] = {}
         for relation in tree if tree is not None else ():
             if relation.get("TargetMode") != "External":
                 target = posixpath.normpath(posixpath.join("/", folder, unquote(relation.get("Target", ""))))

@@ -10,7 +10,7 @@ from context_chat_backend.domain import Location, Part
 
 _MARKDOWN = re.compile(
     r"^[ \t]*\|[^\n]*\|[ \t]*\n"  # the names of the columns
-    r"[ \t]*\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*(?:\n|\Z)"
+    r"[ \t]*\|(?:[ \t]*:?-+:?[ \t]*[|+])+[ \t]*(?:\n|\Z)"
     r"(?:[ \t]*\|[^\n]*(?:\n|\Z))*",
     re.MULTILINE,
 )
@@ -19,16 +19,17 @@ _CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 def lines(rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """The names of the first row that is not blank, then one line `name: value; …` for each row below it."""
-    filled = (row for row in rows if any(cell.strip() for cell in row))
-    header = [name.strip() for name in next(filled, [])]
+    one_line = ([" ".join(cell.split()) for cell in row] for row in rows)
+    filled = (row for row in one_line if any(row))
+    header = next(filled, [])
     yield ", ".join(name for name in header if name)
     for row in filled:
-        named = zip(header + [""] * (len(row) - len(header)), (cell.strip() for cell in row), strict=False)
+        named = zip(header + [""] * (len(row) - len(header)), row, strict=False)
         yield "; ".join(f"{name}: {value}" if name else value for name, value in named if value)
 
 
 def parts(text: str, location: Location) -> Iterator[Part]:
-    """The parts of a Markdown text: its tables, row by row, and what stands between them as it is."""
+    """The parts of a text in Markdown or Org: its tables, row by row, and what stands between them as it is."""
     start = 0
     for found in _MARKDOWN.finditer(text):
         yield Part(text[start : found.start()], location)

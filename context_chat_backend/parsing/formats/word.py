@@ -13,6 +13,8 @@ from context_chat_backend.parsing.formats.package import Package, attribute, loc
 
 _HEADING_STYLE = re.compile(r"(heading [1-9]|title)", re.IGNORECASE)
 _BODY_LEVEL = 9
+_LOOKS_OF_TABLES = re.compile(rb"<(?:\w+:)?tblStylePr\b[^<>]*[^/]>.*?</(?:\w+:)?tblStylePr>", re.DOTALL)
+"""Most of what the styles of a document hold, of no use here and slow to parse."""
 _UNSEEN = frozenset(
     {"del", "moveFrom", "Fallback", "instrText", "delText", "delInstrText", "rPr", "pPr", "tblPr", "sectPr"}
 )
@@ -20,6 +22,8 @@ _UNSEEN = frozenset(
 _SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _NOTES = {"footnoteReference": "footnotes", "endnoteReference": "endnotes", "commentReference": "comments"}
 _MAX_SPAN = 64
+_MAX_STYLES_BELOW = 32
+"""Styles build on each other, and a damaged file may go round in circles."""
 
 
 def read(content: bytes, kind: str) -> Document:
@@ -82,16 +86,12 @@ class _Reader:
         """Ids of the styles of headings: by name, or by the level in the outline, which they inherit."""
         styles: dict[str, tuple[str | None, bool]] = {}
         for name in self._package.related(self._main, "styles"):
-            for style in self._package.tree(name):
-                values = {local(node): attribute(node, "val") or "" for node in style.iter()}
-                is_heading = _HEADING_STYLE.fullmatch(values.get("name", "")) is not None
-                if level := values.get("outlineLvl"):
-                    is_heading = level.isdigit() and int(level) < _BODY_LEVEL
-                    values.pop("basedOn", None)
-                styles[attribute(style, "styleId") or ""] = (values.get("basedOn"), is_heading)
+            for style in self._package.tree(name, without=_LOOKS_OF_TABLES):
+                if attribute(style, "type") == "paragraph":
+                    styles[attribute(style, "styleId") or ""] = _style(style)
         for style_id in styles:
             current: str | None = style_id
-            for _ in styles:  # at most once around
+            for _ in range(_MAX_STYLES_BELOW):
                 based_on, is_heading = styles.get(current or "", (None, False))
                 if is_heading:
                     yield style_id
@@ -162,6 +162,23 @@ class _Reader:
         elif local(cell) not in _UNSEEN:
             for inner in cell:
                 yield from self._cells(inner)
+
+
+def _style(style: ElementTree.Element) -> tuple[str | None, bool]:
+    """What a style is based on, and whether it makes a heading itself."""
+    based_on, is_heading = None, False
+    for node in style:
+        name = local(node)
+        if name == "basedOn":
+            based_on = attribute(node, "val")
+        elif name == "name":
+            is_heading = _HEADING_STYLE.fullmatch(attribute(node, "val") or "") is not None
+        elif name == "pPr":
+            for setting in node:
+                if local(setting) == "outlineLvl":
+                    level = attribute(setting, "val") or ""
+                    return None, level.isdigit() and int(level) < _BODY_LEVEL
+    return based_on, is_heading
 
 
 def _symbol(code: str | None) -> str:
