@@ -213,7 +213,7 @@ class Bench:
         asked = self.asked[0]
         query = (
             "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM {}('nextcloud', %s, %s::text[], %s::text[], "
-            "NULL, NULL, NULL, NULL, %s::halfvec, %s, '{{}}', 1, 1, 10, false, 30)"
+            "NULL, NULL, NULL, NULL, %s::halfvec, %s, '{{}}', 1, 1, 30)"
         )
         providers = None if case.scope.providers is None else list(case.scope.providers)
         refs = None if case.scope.sources is None else [str(ref) for ref in case.scope.sources]

@@ -17,8 +17,8 @@ RANKINGS: Mapping[str, str] = {
     "hybrid": "as the program searches",
     "words": "words alone",
     "vectors": "vectors alone",
-    "ranks:MEANING:K": "hybrid by reciprocal ranks; vectors count MEANING (1) where words count 1, K (10) as published",
-    "scores:MEANING": "hybrid by normalised scores; vectors count MEANING (1) where words count 1",
+    "ranks:MEANING:K": "hybrid by reciprocal ranks, vectors weighted MEANING (1), with the constant K (60)",
+    "scores:MEANING": "hybrid as the program joins them; vectors count MEANING (1) where words count 1",
 }
 """Ways to rank, with their numbers, and what they are."""
 CHANGES: Mapping[str, str] = {
@@ -33,6 +33,18 @@ CHANGES: Mapping[str, str] = {
 DEFAULT = ("hybrid", "words", "vectors")
 _MOST = 1000.0
 """Larger numbers are typing errors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """Reciprocal rank fusion (Cormack, Clarke, Büttcher 2009): the sum of weight / (k + rank).
+
+    The program adds scores instead. To compare both, this is made of two searches, by meaning and by words alone.
+    """
+
+    meaning: float = 1.0
+    """What the list by meaning counts where the one by words counts 1."""
+    k: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,7 @@ class Configuration:
     """One thing that is measured."""
 
     name: str
-    weights: Weights | None
+    weights: Weights | Ranks | None
     """None: the program chooses."""
     index: Index = Index()
     quoted: bool = True
@@ -76,7 +88,7 @@ def parse(name: str) -> Configuration:
     return configuration
 
 
-def _weights(ranking: str) -> Weights | None:
+def _weights(ranking: str) -> Weights | Ranks | None:
     """The weights a way to rank means. Raises ValueError when it is none."""
     kind, *texts = ranking.split(":")
     numbers = [float(text) for text in texts]
@@ -90,15 +102,15 @@ def _weights(ranking: str) -> Weights | None:
         case "vectors", []:
             return Weights(words=0.0)
         case "ranks", []:
-            return Weights(by_score=False)
+            return Ranks()
         case "ranks", [meaning]:
-            return Weights(meaning=meaning, by_score=False)
+            return Ranks(meaning=meaning)
         case "ranks", [meaning, k]:
-            return Weights(meaning=meaning, k=int(k), by_score=False)
+            return Ranks(meaning=meaning, k=k)
         case "scores", []:
-            return Weights(by_score=True)
+            return Weights()
         case "scores", [meaning]:
-            return Weights(meaning=meaning, by_score=True)
+            return Weights(meaning=meaning)
         case _:
             raise ValueError(ranking)
 

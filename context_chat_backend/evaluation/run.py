@@ -19,12 +19,13 @@ from pathlib import Path
 
 from context_chat_backend import __version__, words
 from context_chat_backend.config import Config
-from context_chat_backend.domain import Delivery, Principal, Question, Realm, SourceRef, clean_title
+from context_chat_backend.domain import Delivery, Passage, Principal, Question, Realm, SourceRef, clean_title
 from context_chat_backend.errors import InvalidRequest, SourceRejected
-from context_chat_backend.evaluation.configurations import Configuration, Index
+from context_chat_backend.evaluation.configurations import Configuration, Index, Ranks
 from context_chat_backend.evaluation.datasets import DataSet, Document
 from context_chat_backend.evaluation.measures import DEPTH
 from context_chat_backend.settings import ModelChoice
+from context_chat_backend.store.search import Weights
 from context_chat_backend.wiring import Backend
 
 READER = Principal(Realm.LOCAL, "evaluation")
@@ -32,6 +33,8 @@ _PROVIDER = "local__evaluation"
 _AT_ONCE = 4
 _ROOM_SECONDS = 600.0
 _NOTE = "indexed.json"
+_LISTED = 80
+"""Passages of each list that ranks are taken of."""
 _WITHOUT_QUOTATION_MARKS = str.maketrans(dict.fromkeys('"“”„«»「」'))
 
 
@@ -153,11 +156,31 @@ async def ask(
         if not configuration.quoted:
             texts = [text.translate(_WITHOUT_QUOTATION_MARKS) for text in texts]
         questions = [Question(text, READER, limit=DEPTH) for text in texts]
-        searches = (backend.find_sources(question, configuration.weights) for question in questions)
-        for found in await asyncio.gather(*searches):
-            similarity = max((source.similarity for source in found), default=-1.0)
-            rankings.append(Ranking(tuple(keys[source.ref] for source in found), similarity))
+        for found in await asyncio.gather(
+            *(_search(backend, question, configuration.weights) for question in questions)
+        ):
+            similarity = max((similarity for _, similarity in found), default=-1.0)
+            rankings.append(Ranking(tuple(keys[ref] for ref, _ in found), similarity))
     return rankings
+
+
+async def _search(
+    backend: Backend, question: Question, weights: Weights | Ranks | None
+) -> list[tuple[SourceRef, float]]:
+    """Sources, best first, with their similarities."""
+    if not isinstance(weights, Ranks):
+        return [(source.ref, source.similarity) for source in await backend.find_sources(question, weights)]
+    longer = replace(question, limit=_LISTED)
+    scores: dict[int, float] = {}
+    passages: dict[int, Passage] = {}
+    for weight, alone in ((weights.meaning, Weights(words=0.0)), (1.0, Weights(meaning=0.0))):
+        for rank, passage in enumerate(await backend.find_passages(longer, alone), start=1):
+            passages[passage.chunk_id] = passage
+            scores[passage.chunk_id] = scores.get(passage.chunk_id, 0.0) + weight / (weights.k + rank)
+    found: dict[SourceRef, float] = {}
+    for chunk_id in sorted(scores, key=lambda id_: (-scores[id_], id_)):
+        found.setdefault(passages[chunk_id].source, passages[chunk_id].similarity)
+    return list(found.items())[: question.limit]
 
 
 async def _kept_or_filled(

@@ -35,7 +35,7 @@ _log = get_logger(__name__)
 T = TypeVar("T")
 
 NATIVE = Weights()
-FOREIGN = Weights(meaning=0.3)
+FOREIGN = Weights(meaning=0.5)
 """In a language the model was not trained for, nearness is a weak witness: words lead."""
 
 

@@ -3,9 +3,9 @@
 
 One function of the database (sql/search.sql, made for each embedding space) finds the chunks nearest by meaning and
 those best by words, both among the chunks that are visible to the asker within the scope, and joins the two lists by
-weighted reciprocal rank (Cormack, Clarke, Büttcher 2009: sum of weight / (k + rank)). Little that is visible is scanned
-exactly; of much, the vector index is read on until enough of what it finds is visible, and rare words choose the
-candidates that all words rank. docs/decisions/search.md tells what was measured.
+their scores, each brought to 0 … 1 among the candidates and weighted. Little that is visible is scanned exactly; of
+much, the vector index is read on until enough of what it finds is visible, and rare words choose the candidates that
+all words rank. docs/decisions/search.md and docs/quality.md tell what was measured.
 """
 
 from __future__ import annotations
@@ -33,14 +33,10 @@ _QUESTION_CHARACTERS = 4000
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much each list counts in the fusion; a list that counts nothing is not made."""
+    """How much meaning and words count where both are joined; what counts nothing is not looked for."""
 
     meaning: float = 1.0
     words: float = 1.0
-    k: int = 10
-    """The constant of reciprocal rank fusion: the smaller, the more the first ranks count."""
-    by_score: bool = False
-    """Whether scores are added in place of ranks, each list's from 0 (the worst of all candidates) to 1 (the best)."""
 
 
 class Search:
@@ -79,8 +75,6 @@ class Search:
             "vector": None if vector is None else HalfVector(vector),
             "meaning": 0.0 if vector is None else float(weights.meaning),
             "words": float(weights.words),
-            "k": float(weights.k),
-            "by_score": weights.by_score,
             "wanted": min(question.limit, MAX_PASSAGES),
         }
         query = sql.SQL(statement("search", "passages")).format(function=space.function)

@@ -13,8 +13,7 @@ AND (wanted_until IS NULL OR source.modified_at < wanted_until)
 SELECT * FROM {function}(
     %(realm)s, %(name)s, %(providers)s::text[], %(refs)s::text[], %(media_types)s::text[], %(path)s::text,
     %(since)s::timestamptz, %(until)s::timestamptz,
-    %(vector)s::halfvec, %(written)s, %(names)s::text[], %(meaning)s, %(words)s, %(k)s, %(by_score)s,
-    %(wanted)s)
+    %(vector)s::halfvec, %(written)s, %(names)s::text[], %(meaning)s, %(words)s, %(wanted)s)
 
 -- name: load_vector
 -- Only then are its settings known.
@@ -34,8 +33,7 @@ CREATE FUNCTION {function}(
     wanted_providers text[], wanted_refs text[], wanted_types text[], wanted_path text,
     wanted_since timestamptz, wanted_until timestamptz,
     question halfvec, question_text text, question_names text[],
-    meaning float8, by_words float8, rank_constant float8, by_score boolean,
-    wanted integer
+    meaning float8, by_words float8, wanted integer
 ) RETURNS TABLE (
     chunk_id bigint, ref text, title text, modified_at timestamptz, text text,
     page integer, sheet text, slide integer, heading text, language text, similarity float8
@@ -287,30 +285,20 @@ BEGIN
         END IF;
     END IF;
 
-    -- Both lists joined, by score or by rank. Every candidate has both scores, whichever list it came from.
-    IF by_score THEN
-        winners := ARRAY(
-            SELECT id
-            FROM (SELECT id, meaning * coalesce((cosine - min(cosine) OVER ())
-                        / nullif(max(cosine) OVER () - min(cosine) OVER (), 0), 0)
-                    + by_words * coalesce(impact / nullif(max(impact) OVER (), 0), 0) AS score
-                  FROM (SELECT candidate.id,
-                            CASE WHEN meaning > 0 THEN -(embedding.v <#> question) END AS cosine,
-                            CASE WHEN terms IS NOT NULL THEN -(words.impacts <#> impacts_wanted) END AS impact
-                        FROM (SELECT unnest(nearest) UNION SELECT unnest(best)) AS candidate (id)
-                        JOIN words ON words.chunk_id = candidate.id
-                        LEFT JOIN {embedding} AS embedding ON embedding.chunk_id = candidate.id) AS scored) AS joined
-            ORDER BY score DESC, id LIMIT wanted);
-    ELSE
-        winners := ARRAY(
-            SELECT id
-            FROM (SELECT id, meaning / (rank_constant + rank) AS part
-                  FROM unnest(nearest) WITH ORDINALITY AS listed (id, rank)
-                  UNION ALL
-                  SELECT id, by_words / (rank_constant + rank)
-                  FROM unnest(best) WITH ORDINALITY AS listed (id, rank)) AS ranked
-            GROUP BY id ORDER BY sum(part) DESC, id LIMIT wanted);
-    END IF;
+    -- Both lists joined by score: each score from 0, the worst of the candidates (for words: none of them), to 1, the
+    -- best. Every candidate has both, whichever list it came from.
+    winners := ARRAY(
+        SELECT id
+        FROM (SELECT id, meaning * coalesce((cosine - min(cosine) OVER ())
+                    / nullif(max(cosine) OVER () - min(cosine) OVER (), 0), 0)
+                + by_words * coalesce(impact / nullif(max(impact) OVER (), 0), 0) AS score
+              FROM (SELECT candidate.id,
+                        CASE WHEN meaning > 0 THEN -(embedding.v <#> question) END AS cosine,
+                        CASE WHEN terms IS NOT NULL THEN -(words.impacts <#> impacts_wanted) END AS impact
+                    FROM (SELECT unnest(nearest) UNION SELECT unnest(best)) AS candidate (id)
+                    JOIN words ON words.chunk_id = candidate.id
+                    LEFT JOIN {embedding} AS embedding ON embedding.chunk_id = candidate.id) AS scored) AS joined
+        ORDER BY score DESC, id LIMIT wanted);
 
     -- Readable text for the winners alone, after one more look at the rights.
     RETURN QUERY
