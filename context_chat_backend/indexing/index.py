@@ -43,8 +43,9 @@ _MAX_CHUNKS_UNDER_WAY = 4000
 """Between parsing and verdict; with their vectors some 20 MB."""
 _IDLE_SECONDS = 2.0
 _SECONDS_WITHOUT_DATABASE = 2.0
-_SECONDS_WITHOUT_SERVICE = 10.0
 _STOP_SECONDS = 2.0
+_WHILE_DOWN = 3
+"""While the model or Nextcloud is down each source waits as after so many attempts."""
 _log = get_logger(__name__)
 
 
@@ -106,16 +107,16 @@ class Indexer:
         except ModelUnavailable as error:
             _log.warning("embedding_unavailable", source_id=source.id, error=str(error))
             # Not an attempt: however long the model is down, no source is rejected for it.
-            await self._ledger.postpone(source, Reason.EMBEDDING_DOWN, _while_down())
-        except TextRefused as error:
-            await self._ledger.reject(source, Reason.EMBEDDING_REFUSED)
-            _log.warning("embedding_refused", source_id=source.id, version=source.version, error=str(error))
+            await self._ledger.postpone(source, Reason.EMBEDDING_DOWN, _back_off(_WHILE_DOWN))
         except NextcloudUnavailable as error:
             _log.warning("download_unavailable", source_id=source.id, error=str(error))
-            await self._ledger.postpone(source, Reason.NEXTCLOUD_DOWN, _while_down())
+            await self._ledger.postpone(source, Reason.NEXTCLOUD_DOWN, _back_off(_WHILE_DOWN))
         except FileUnreadable as error:
             _log.warning("file_unreadable", source_id=source.id, error=str(error), attempts=source.attempts)
             await self._ledger.retry_later(source, Reason.UNREADABLE, _back_off(source.attempts))
+        except TextRefused as error:
+            await self._ledger.reject(source, Reason.EMBEDDING_REFUSED)
+            _log.warning("embedding_refused", source_id=source.id, version=source.version, error=str(error))
         except DatabaseUnavailable:
             raise
         except Exception as error:  # a fault of ours must not stop the other sources; the type says where to look
@@ -203,11 +204,6 @@ class Indexer:
             parse_ms=prepared.parse_ms,
             embed_ms=round(1000 * (time.perf_counter() - started)),
         )
-
-
-def _while_down() -> timedelta:
-    """Soon, and not all at once, when something is back that all wait for."""
-    return timedelta(seconds=random.uniform(0.5, 1.0) * _SECONDS_WITHOUT_SERVICE)  # noqa: S311
 
 
 def _back_off(attempts: int) -> timedelta:
