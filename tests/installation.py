@@ -38,6 +38,7 @@ def prepare(nextcloud: Nextcloud, storage: Path, database: str, *, llm: str, env
 def register(nextcloud: Nextcloud, program: Program) -> None:
     """`occ app_api:app:register`, and a look that it went well (the command's own word is not trusted: trap 2)."""
     assert nextcloud.register(f"http://127.0.0.1:{program.port}", SECRET) == {"exit_code": 0, "error": ""}
+    nextcloud.wait(lambda: nextcloud.get("/app")["calls"][-1]["path"] == "/enabled?enabled=1")
     assert nextcloud.get("/app")["enabled"]
 
 
