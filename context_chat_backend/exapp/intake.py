@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The intake of the companion's queues: one loop under one lease, documents and actions in turn (contract pull-5x).
+"""The intake of the companion's queues: one loop under one lease, actions and documents in turn (contract pull-5x).
 
 What is leased is written down first, then admitted, then acknowledged; each step survives a crash. Files are fetched
 after their row was acknowledged, since whatever changes from then on is queued anew.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from context_chat_backend.errors import DatabaseUnavailable, NextcloudUnavailable
@@ -51,6 +52,15 @@ class _Batch:
             raise
         self.size = min(self._most, 2 * self.size)
         return rows
+
+
+@dataclass(frozen=True)
+class _Documents:
+    """What came of a lease of documents."""
+
+    any: bool
+    content_is_rest: bool
+    """Whether the queue of content holds nothing more."""
 
 
 class Intake:
@@ -97,47 +107,56 @@ class Intake:
         return await self._backend.switch.is_enabled() and await self._transfer.pulls()
 
     async def _take_in(self) -> bool:
+        """Actions first, then documents: what is listed after an action was read is newer than it.
+
+        Documents are left for the next turn while more actions wait than are leased at once, or cannot be read.
+        """
         await settle_leased(self._backend)  # what a process that died had leased
-        busy = False
-        failure: NextcloudUnavailable | None = None
-        for step in (self._take_documents, self._acknowledge, self._take_actions, self._acknowledge):
-            try:
-                busy = await step() or busy
-            except NextcloudUnavailable as error:
-                failure = failure or error
-        if failure is not None:
-            await self._transfer.doubt(failure)
-            raise failure
-        return busy
-
-    async def _take_documents(self) -> bool:
-        if not await self._backend.admission.has_room():
-            return False
-        queued, switch = self._backend.queued, self._backend.switch
-        asked_at, asked_for = await queued.now(), self._documents.size
-        rows = await self._documents.lease(self._queues.lease_documents(asked_for))
-        # The readers of a file are read for the list; those of content when it was submitted, which was after the last
-        # time its queue was seen empty.
-        submitted_after = await switch.content_read_empty_at()
-        await queued.keep(
-            [
-                LeasedRow(row.queue, row.id, row.payload, submitted_after if row.queue == CONTENT else asked_at)
-                for row in rows
-            ]
-        )
+        failures: list[NextcloudUnavailable] = []
+        asked_for = self._actions.size
+        actions = await self._lease_actions(failures)
+        all_are_read = actions is not None and len(actions) < asked_for
+        documents = await self._lease_documents(failures) if all_are_read else None
         await settle_leased(self._backend)
-        if sum(row.queue == CONTENT for row in rows) < asked_for:
-            await switch.set_content_read_empty_at(asked_at)
-        return bool(rows)
+        if documents is not None and documents.content_is_rest:
+            await self._backend.switch.set_content_read_empty_at(await self._backend.queued.now())
+        try:
+            await self._acknowledge()
+        except NextcloudUnavailable as error:
+            failures.append(error)
+        if failures:
+            await self._transfer.doubt(failures[0])
+            raise failures[0]
+        return bool(actions) or (documents is not None and documents.any)
 
-    async def _take_actions(self) -> bool:
-        rows = await self._actions.lease(self._queues.lease_actions(self._actions.size))
+    async def _lease_actions(self, failures: list[NextcloudUnavailable]) -> list[QueuedRow] | None:
+        """Actions that are written down; None, and a failure, when there was no answer."""
+        try:
+            rows = await self._actions.lease(self._queues.lease_actions(self._actions.size))
+        except NextcloudUnavailable as error:
+            failures.append(error)
+            return None
         now = await self._backend.queued.now()
         await self._backend.queued.keep([LeasedRow(row.queue, row.id, row.payload, now) for row in rows])
-        await settle_leased(self._backend)
-        return bool(rows)
+        return rows
 
-    async def _acknowledge(self) -> bool:
+    async def _lease_documents(self, failures: list[NextcloudUnavailable]) -> _Documents | None:
+        """Documents that are written down, as far as there is room; None when there is no room or no answer."""
+        if not await self._backend.admission.has_room():
+            return None
+        asked_for = self._documents.size
+        try:
+            rows = await self._documents.lease(self._queues.lease_documents(asked_for))
+        except NextcloudUnavailable as error:
+            failures.append(error)
+            return None
+        # The readers of content were read when it was submitted: after the last time its queue was seen empty.
+        since = await self._backend.switch.content_read_empty_at()
+        await self._backend.queued.keep([LeasedRow(row.queue, row.id, row.payload, since) for row in rows])
+        content = sum(row.queue == CONTENT for row in rows)
+        return _Documents(any=bool(rows), content_is_rest=content < asked_for)
+
+    async def _acknowledge(self) -> None:
         """Tell Nextcloud what was done, all of it."""
         while rows := await self._backend.queued.unacknowledged(_ACKNOWLEDGED_AT_ONCE):
             ids: dict[str, list[int]] = {}
@@ -153,4 +172,3 @@ class Intake:
             self._refusals = 0
             await self._backend.queued.acknowledged(rows)
             self._backend.admission.note_acknowledged()
-        return False

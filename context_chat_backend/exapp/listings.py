@@ -102,7 +102,6 @@ def listed(row: LeasedRow) -> Listed:
         modified_at=_moment(document.modified),
         readers=readers_from(document.userIds),
         adds_readers=not remote,
-        received_at=row.readers_since,
         readers_since=row.readers_since,
         remote=remote,
     )

@@ -41,10 +41,19 @@ class TaskResults:
                 await self._held.adopt_orphans(INTERRUPTED)
                 for task_id, result in await self._held.ended():
                     if task_id not in self._being_told:
-                        await self._report(task_id, result)
+                        await self._tell_again(task_id, result)
             except (NextcloudUnavailable, DatabaseUnavailable) as error:
                 _log.warning("results_wait", reason=str(error))
             await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _tell_again(self, task_id: int, result: Result) -> None:
+        """One that makes Nextcloud stumble holds up no other. Raises NextcloudUnavailable when it takes none."""
+        try:
+            await self._report(task_id, result)
+        except NextcloudUnavailable as error:
+            if error.status != 500:
+                raise
+            _log.warning("result_not_taken", task=task_id, reason=str(error))
 
     async def _report(self, task_id: int, result: Result) -> None:
         self._being_told.add(task_id)

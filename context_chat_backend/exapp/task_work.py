@@ -34,9 +34,10 @@ _STREAM_SECONDS = 1.0
 _log = get_logger(__name__)
 
 
-def failed(text: str) -> Result:
-    """The result of a task that has none, with a text for the user and the administrator."""
-    return {"output": None, "errorMessage": text, "userFacingErrorMessage": text}
+def failed(text: str, cause: str = "") -> Result:
+    """The result of a task that has none, with a text for the user; the administrator sees its `cause` too."""
+    told = f"{text} ({cause})" if cause else text
+    return {"output": None, "errorMessage": told, "userFacingErrorMessage": text}
 
 
 INTERRUPTED = failed("The answer was interrupted: ask again.")
@@ -55,7 +56,7 @@ class TaskWork:
             return {"output": await self._output(task)}
         except ContextChatError as error:
             _log.warning("task_failed", task=task.id, error=type(error).__name__)
-            return failed(_explained(error))
+            return failed(_explained(error), "" if error.public else str(error))
         except Exception as error:  # a fault of ours must not leave the task open for ever
             _log.error("task_failed", task=task.id, error=type(error).__name__)
             return failed("Context Chat has met an internal error; its log names it.")

@@ -7,7 +7,7 @@ provider or user (its lease was lost for a day), is passed over as far as those 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -74,8 +74,11 @@ class Actions:
         self._access = access
         self._queued = queued
 
-    async def apply(self, actions: Iterable[Action]) -> None:
-        """Apply the actions by ascending id; repeating a batch changes nothing. Raises DatabaseUnavailable."""
+    async def apply(self, actions: Iterable[Action], rows: Collection[tuple[str, int]]) -> None:
+        """Apply the actions by ascending id, then settle the `rows` (queue, id) they came in.
+
+        Until they are settled the batch may be applied again, to the same effect. Raises DatabaseUnavailable.
+        """
         ordered = sorted(actions, key=lambda action: action.id)
         applied = await self._queued.applied({target for action in ordered for target in _targets(action)} | {_ALL})
         nets: dict[SourceRef, _Net] = {}
@@ -92,7 +95,7 @@ class Actions:
                     await self._flush(nets)
                 nets.setdefault(ref, _Net()).then(timely)
         await self._flush(nets)
-        await self._queued.note_applied(_highest(ordered))
+        await self._queued.settle(rows, _highest(ordered))
 
     async def note_listed(self, refs: Sequence[SourceRef]) -> None:
         """The readers of these sources were read just now: all actions known so far are in them."""

@@ -74,7 +74,8 @@ class Admissions:
     async def _admit(self, delivery: Delivery, body: Path | bytes, size: int, row: tuple[str, int] | None) -> Admission:
         admission = await self._ledger.admit(delivery, body, size, row)
         if admission is Admission.ADMITTED:
-            self._waiting = Waiting(self._waiting.sources + 1, self._waiting.bytes + size)
+            taken = 0 if delivery.remote else size
+            self._waiting = Waiting(self._waiting.sources + 1, self._waiting.bytes + taken)
             self._admitted.set()
         return admission
 

@@ -45,9 +45,10 @@ _MAX_CHUNKS_UNDER_WAY = 4000
 """Between parsing and verdict; with their vectors some 20 MB."""
 _IDLE_SECONDS = 2.0
 _SECONDS_WITHOUT_DATABASE = 2.0
-_SECONDS_WITHOUT_SERVICE = 10.0
 _STOP_SECONDS = 2.0
 _CANCEL_SECONDS = 0.5
+_WHILE_DOWN = 3
+"""While the model, Nextcloud or room on the disk is missing each source waits as after so many attempts."""
 _log = get_logger(__name__)
 
 
@@ -107,12 +108,12 @@ class Indexer:
         except SourceRejected as rejection:
             await self._ledger.reject(source, rejection.reason)
             _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(rejection.reason))
-        except TextRefused as error:
-            await self._ledger.reject(source, Reason.EMBEDDING_REFUSED)
-            _log.warning("embedding_refused", source_id=source.id, version=source.version, error=str(error))
         except FileUnreadable as error:
             _log.warning("file_unreadable", source_id=source.id, error=str(error), attempts=source.attempts)
             await self._ledger.retry_later(source, Reason.UNREADABLE, _back_off(source.attempts))
+        except TextRefused as error:
+            await self._ledger.reject(source, Reason.EMBEDDING_REFUSED)
+            _log.warning("embedding_refused", source_id=source.id, version=source.version, error=str(error))
         except DatabaseUnavailable:
             raise
         except Exception as error:
@@ -126,7 +127,7 @@ class Indexer:
         reason = _missing(error)
         if reason is not None:
             _log.warning("indexing_waits", source_id=source.id, reason=str(reason), error=str(error))
-            await self._ledger.postpone(source, reason, _while_down())
+            await self._ledger.postpone(source, reason, _back_off(_WHILE_DOWN))
             return
         # The type says where to look; the text of a fault may quote the source.
         _log.error("indexing_failed", source_id=source.id, error=type(error).__name__, attempts=source.attempts)
@@ -222,11 +223,6 @@ def _missing(error: Exception) -> Reason | None:
     if isinstance(error, NextcloudUnavailable):
         return Reason.NEXTCLOUD_DOWN
     return Reason.DISK_FULL if finds_no_room(error) else None
-
-
-def _while_down() -> timedelta:
-    """Soon, and not all at once, when something is back that all wait for."""
-    return timedelta(seconds=random.uniform(0.5, 1.0) * _SECONDS_WITHOUT_SERVICE)  # noqa: S311
 
 
 async def _stop(tasks: set[asyncio.Task[None]]) -> None:

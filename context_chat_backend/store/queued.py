@@ -20,7 +20,7 @@ class LeasedRow:
     payload: str
     """JSON, in ASCII."""
     readers_since: datetime
-    """When the readers in it were read at the earliest."""
+    """When the readers in it were read at the earliest; of files that is known better when they are admitted."""
 
 
 class Queued:
@@ -53,10 +53,11 @@ class Queued:
             rows = await connection.execute(statement("queued", "kept"), {"limit": limit})
             return [LeasedRow(*row) for row in await rows.fetchall()]
 
-    async def settle(self, rows: Collection[tuple[str, int]]) -> None:
-        """Mark rows (queue and id) as done: they are to be acknowledged."""
+    async def settle(self, rows: Collection[tuple[str, int]], applied: Mapping[str, int] | None = None) -> None:
+        """Mark rows (queue and id) as done: they are to be acknowledged; with `applied` as `note_applied` does."""
         async with self._database.transaction() as connection:
             await connection.execute(statement("queued", "settle"), _columns(rows))
+            await _note(connection, applied or {})
 
     async def unacknowledged(self, limit: int) -> list[tuple[str, int]]:
         """At most `limit` rows that are to be acknowledged."""
@@ -77,14 +78,8 @@ class Queued:
 
     async def note_applied(self, ids: Mapping[str, int]) -> None:
         """Actions with these ids were applied, by target."""
-        if not ids:
-            return
-        ordered = sorted(ids)  # in one order, so that two processes do not wait for each other
         async with self._database.transaction() as connection:
-            await connection.execute(
-                statement("queued", "note_applied"), {"targets": ordered, "ids": [ids[target] for target in ordered]}
-            )
-            await connection.execute(statement("queued", "forget_applied"))
+            await _note(connection, ids)
 
     async def sources_not_newer(self, realm: str, provider: str, action_id: int) -> list[SourceRef]:
         """The sources of a provider to which no action newer than this one was applied."""
@@ -99,6 +94,16 @@ async def settle_row(connection: Connection, row: tuple[str, int] | None) -> Non
     """Settle a row in the transaction that admits what stands in it."""
     if row is not None:
         await connection.execute(statement("queued", "settle"), _columns([row]))
+
+
+async def _note(connection: Connection, ids: Mapping[str, int]) -> None:
+    if not ids:
+        return
+    ordered = sorted(ids)  # in one order, so that two processes do not wait for each other
+    await connection.execute(
+        statement("queued", "note_applied"), {"targets": ordered, "ids": [ids[target] for target in ordered]}
+    )
+    await connection.execute(statement("queued", "forget_applied"))
 
 
 def _columns(rows: Collection[tuple[str, int]]) -> dict[str, object]:

@@ -17,24 +17,41 @@ from tests.program import Program
 PROVIDERS = {"context_chat-context_chat", "context_chat-context_chat_search"}
 
 
-@pytest.fixture
-def nextcloud() -> Iterator[Nextcloud]:
+@pytest.fixture(scope="module")
+def double() -> Iterator[Nextcloud]:
     with Nextcloud() as running:
         running.do("add_users", names=["alice", "bob"])
         yield running
 
 
-@pytest.fixture
-def program(nextcloud: Nextcloud, storage: Path, database_url: str) -> Iterator[Program]:
+@pytest.fixture(scope="module")
+def installation(double: Nextcloud, module_storage: Path, module_database_url: str) -> Iterator[Program]:
     """Registered; alice reads two files about gardens and a card, bob one of the files."""
-    with installed(nextcloud, storage, database_url, llm="nc_texttotext") as running:
-        nextcloud.do("put_file", path="Plans/pond.md", readers=["alice", "bob"], text="The garden has a deep pond.")
-        nextcloud.do("put_file", path="Plans/shed.md", readers=["alice"], text="The garden shed is painted green.")
+    with installed(double, module_storage, module_database_url, llm="nc_texttotext") as running:
+        double.do("put_file", path="Plans/pond.md", readers=["alice", "bob"], text="The garden has a deep pond.")
+        double.do("put_file", path="Plans/shed.md", readers=["alice"], text="The garden shed is painted green.")
         card = {"provider": "deck__cards", "item": "7", "title": "Garden party", "content": "A garden party in June."}
-        nextcloud.do("submit", **card, readers=["alice"])
-        register(nextcloud, running)
-        nextcloud.wait(lambda: nextcloud.queues_are_empty() and agree(nextcloud, running, ["alice", "bob"]))
+        double.do("submit", **card, readers=["alice"])
+        register(double, running)
+        double.wait(lambda: double.queues_are_empty() and agree(double, running, ["alice", "bob"]))
         yield running
+
+
+@pytest.fixture
+def nextcloud(double: Nextcloud, installation: Program) -> Nextcloud:
+    """As after the registration."""
+    double.forget()
+    return double
+
+
+@pytest.fixture
+def program(nextcloud: Nextcloud, installation: Program) -> Program:
+    """It runs, is enabled, and has no task in work."""
+    if installation.process is None:
+        installation.start(enable=False)
+    if not nextcloud.get("/app")["enabled"]:
+        assert nextcloud.order("enable")
+    return installation
 
 
 def sources(task: dict[str, Any]) -> list[dict[str, str]]:
@@ -96,7 +113,8 @@ def test_what_nextcloud_hides_is_not_used_although_it_is_indexed(nextcloud: Next
     before = set(nextcloud.do("readable_by", user="alice"))
     nextcloud.fault("GET", "/queues/actions", "status", times=1000, value=503)  # the revocation does not arrive
     (shed,) = before - set(nextcloud.do("readable_by", user="bob")) - {"deck__cards: 7"}
-    nextcloud.do("unshare", file_id=int(shed.removeprefix("files__default: ")), users=["alice"])
+    number = int(shed.removeprefix("files__default: "))
+    nextcloud.do("unshare", file_id=number, users=["alice"])
 
     found = nextcloud.ended(nextcloud.schedule(SEARCH, "alice", "garden shed"))
     nextcloud.ended(nextcloud.schedule(CHAT, "alice", "How is the garden shed painted?"))
@@ -104,6 +122,10 @@ def test_what_nextcloud_hides_is_not_used_although_it_is_indexed(nextcloud: Next
     assert set(ids(found)) == before - {shed}
     (scheduled,) = nextcloud.calls("POST", "/taskprocessing/schedule")
     assert "painted green" not in scheduled["parameters"]["input"]["input"]
+    nextcloud.forget()
+    text = "The garden shed is painted green."
+    nextcloud.do("put_file", path="Plans/shed.md", readers=["alice"], text=text, file_id=number)
+    nextcloud.wait(lambda: nextcloud.queues_are_empty() and agree(nextcloud, program, ["alice"]))
 
 
 def test_a_failing_description_costs_no_answer(nextcloud: Nextcloud, program: Program) -> None:

@@ -85,6 +85,10 @@ class Nextcloud:
         """Let something go wrong (faults.Fault)."""
         self._post("/faults", [{"method": method, "path": path, "kind": kind, "times": times, "value": value}])
 
+    def forget(self) -> None:
+        """Begin anew between two tests: no faults, no journal, tasks as at the beginning; files and users stay."""
+        self._post("/forget", {})
+
     def faults_left(self) -> list[dict[str, Any]]:
         """Those that have not happened yet."""
         left: list[dict[str, Any]] = self.get("/faults")

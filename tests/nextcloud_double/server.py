@@ -394,6 +394,13 @@ def _add_controls(program: FastAPI, state: State) -> None:
         assert state.app is not None
         return await getattr(state.app, method)((await request.json())["path"])
 
+    @program.post("/_double/forget")
+    async def forget() -> None:
+        """Between two tests: no faults, no journal, tasks as at the beginning."""
+        for memory in (state.faults, state.journal, state.log, state.schedules):
+            memory.clear()
+        state.tasks.settle()
+
     @program.post("/_double/faults")
     async def faults(request: Request) -> None:
         state.faults += [Fault(**fault) for fault in await request.json()]

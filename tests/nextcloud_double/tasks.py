@@ -30,11 +30,17 @@ class Tasks:
         """Providers of a disabled ExApp are not seen."""
         self.preferred: dict[str, str] = {}
         self.tasks: dict[int, dict[str, Any]] = {}
+        self._polls: dict[int, int] = {}
+        self.settle()
+
+    def settle(self) -> None:
+        """Cancel what is open, and write texts at once."""
         self.writes: str | None = "According to [1], that is so. [1]"
         """What the provider of text answers; None: there is no such provider."""
         self.polls_until_written = 1
         self.final_status = "STATUS_SUCCESSFUL"
-        self._polls: dict[int, int] = {}
+        for task_id in self.tasks:
+            self.cancel(task_id)
 
     def register(self, record: dict[str, Any]) -> None:
         """POST ai_provider/task_processing."""

@@ -141,8 +141,8 @@ JOIN principal ON principal.id = access_member.principal_id
 WHERE source.id = %(id)s ORDER BY principal.id LIMIT %(limit)s
 
 -- name: waiting
--- How full the waiting list is.
-SELECT count(*), coalesce(sum(size), 0)::bigint FROM source WHERE state = 'waiting'
+-- How full the waiting list is; files that are fetched later take no room yet.
+SELECT count(*), coalesce(sum(size) FILTER (WHERE NOT remote), 0)::bigint FROM source WHERE state = 'waiting'
 
 -- name: prefer
 -- Somebody asks about these: they are next.

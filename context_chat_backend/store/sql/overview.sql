@@ -37,11 +37,11 @@ WHERE state = 'quarantined' AND (%(ref)s::text IS NOT NULL OR %(reason)s::text I
   AND (%(reason)s::text IS NULL OR reason = %(reason)s)
 
 -- name: retry
--- Rejected sources whose bytes were kept, and those that wait after a failed attempt, are due now.
+-- Rejected sources whose bytes were kept or can be fetched, and those that wait after a failed attempt, are due now.
 UPDATE source SET state = 'waiting', reason = NULL, attempts = 0, next_attempt_at = now(), leased_until = NULL,
     settled_at = NULL
-WHERE (state = 'rejected' AND EXISTS (
-        SELECT FROM spool WHERE spool.source_id = source.id AND spool.version = source.version)
+WHERE (state = 'rejected' AND (remote OR EXISTS (
+        SELECT FROM spool WHERE spool.source_id = source.id AND spool.version = source.version))
     OR state = 'waiting' AND reason IS NOT NULL)
   AND (%(ref)s::text IS NULL OR ref = %(ref)s) AND (%(provider)s::text IS NULL OR provider = %(provider)s)
   AND (%(reason)s::text IS NULL OR reason = %(reason)s)
@@ -49,14 +49,16 @@ WHERE (state = 'rejected' AND EXISTS (
 -- name: out_of_reach
 -- Rejected sources whose bytes are gone: they are tried when they are delivered again.
 SELECT count(*) FROM source
-WHERE state = 'rejected' AND NOT EXISTS (
+WHERE state = 'rejected' AND NOT remote AND NOT EXISTS (
         SELECT FROM spool WHERE spool.source_id = source.id AND spool.version = source.version)
   AND (%(ref)s::text IS NULL OR ref = %(ref)s) AND (%(provider)s::text IS NULL OR provider = %(provider)s)
   AND (%(reason)s::text IS NULL OR reason = %(reason)s)
 
 -- name: reindex
--- Indexed anew at the next delivery, whatever its time says; until then the indexed version answers.
-UPDATE source SET outdated = true
+-- Indexed anew: now where the bytes can be fetched, else at the next delivery, whatever its time says. Until then the
+-- indexed version answers.
+UPDATE source SET outdated = NOT remote, attempts = 0, next_attempt_at = now(),
+    state = CASE WHEN remote THEN 'waiting' ELSE state END
 WHERE state = 'indexed'
   AND (%(ref)s::text IS NULL OR ref = %(ref)s) AND (%(provider)s::text IS NULL OR provider = %(provider)s)
 

@@ -12,9 +12,10 @@ FROM unnest(%(queues)s::text[], %(ids)s::bigint[], %(payloads)s::text[]) AS row 
 ON CONFLICT (queue, row_id) DO UPDATE SET payload = excluded.payload, readers_since = excluded.readers_since
 
 -- name: kept
--- Rows that are still to be admitted: documents before actions, since these were leased later.
+-- Rows that are still to be admitted. Content of apps was submitted before the actions were read that were leased with
+-- it; files were listed after them.
 SELECT queue, row_id, payload, readers_since FROM leased_row
-ORDER BY queue = 'actions', readers_since, queue, row_id LIMIT %(limit)s
+ORDER BY array_position(ARRAY['content_providers', 'actions', 'files'], queue), row_id LIMIT %(limit)s
 
 -- name: settle
 -- Rows whose effect is part of this transaction, or was committed before.

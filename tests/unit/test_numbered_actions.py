@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Actions in bulk do what they would have done one by one, and late ones undo nothing newer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from typing import cast
+
+import pytest
+
+from context_chat_backend.domain import Principal, Realm, SourceRef
+from context_chat_backend.errors import DatabaseUnavailable
+from context_chat_backend.indexing.actions import Action, Actions, Kind
+from context_chat_backend.store.access import Access, Targets
+from context_chat_backend.store.queued import Queued
+
+REFS = [SourceRef("files__default", str(n)) for n in range(6)] + [SourceRef("deck__cards", str(n)) for n in range(3)]
+KEEPER = "keeper"
+
+
+def users(*names: str) -> frozenset[Principal]:
+    return frozenset(Principal(Realm.NEXTCLOUD, name) for name in names)
+
+
+class Readers:
+    """Readers by source, in the shape of store.access.Access; counts what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.of = {ref: {KEEPER, "alice"} for ref in REFS}
+        self.calls = 0
+
+    def _chosen(self, targets: Targets) -> list[SourceRef]:
+        self.calls += 1
+        return [ref for ref in self.of if (ref.provider == targets if isinstance(targets, str) else ref in targets)]
+
+    async def allow(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
+        for ref in self._chosen(targets):
+            self.of[ref] |= {reader.name for reader in readers}
+
+    async def deny(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
+        for ref in self._chosen(targets):
+            self.of[ref] -= {reader.name for reader in readers}
+
+    async def replace(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
+        for ref in self._chosen(targets):
+            self.of[ref] = {reader.name for reader in readers}
+
+    async def delete_sources(self, realm: str, refs: Sequence[SourceRef]) -> None:
+        for ref in self._chosen(refs):
+            del self.of[ref]
+
+    async def delete_provider(self, realm: str, provider: str) -> None:
+        for ref in self._chosen(provider):
+            del self.of[ref]
+
+    async def delete_user(self, user: Principal) -> None:
+        self.calls += 1
+        for readers in self.of.values():
+            readers.discard(user.name)
+
+
+class Applied:
+    """The highest ids, in the shape of store.queued.Queued."""
+
+    def __init__(self, readers: Readers) -> None:
+        self.ids: dict[str, int] = {}
+        self._readers = readers
+        self.dies = False
+
+    async def applied(self, targets: Collection[str]) -> dict[str, int]:
+        return {target: self.ids[target] for target in targets if target in self.ids}
+
+    async def settle(self, rows: Collection[tuple[str, int]], applied: Mapping[str, int]) -> None:
+        if self.dies:
+            self.dies = False
+            raise DatabaseUnavailable("the database does not answer")
+        await self.note_applied(applied)
+
+    async def note_applied(self, ids: Mapping[str, int]) -> None:
+        for target, id_ in ids.items():
+            self.ids[target] = max(id_, self.ids.get(target, 0))
+
+    async def sources_not_newer(self, realm: str, provider: str, action_id: int) -> list[SourceRef]:
+        return [ref for ref in self._readers.of if ref.provider == provider and self.ids.get(str(ref), 0) < action_id]
+
+
+class Batches(Actions):
+    """Actions without the rows they came in."""
+
+    def __init__(self, readers: Readers) -> None:
+        self.applied = Applied(readers)
+        super().__init__(cast(Access, readers), cast(Queued, self.applied))
+
+    async def take(self, actions: list[Action]) -> None:
+        await self.apply(actions, [])
+
+
+def build() -> tuple[Readers, Batches]:
+    readers = Readers()
+    return readers, Batches(readers)
+
+
+def any_action(chance: random.Random, id_: int) -> Action:
+    named = users(*chance.sample(["alice", "bob", "carol", "dave"], chance.randint(1, 2)))
+    kinds = [Kind.ALLOW, Kind.DENY, Kind.REPLACE, Kind.ALLOW, Kind.DENY, Kind.DELETE, Kind.DELETE_USER]
+    kind = chance.choices(kinds, [6, 6, 2, 6, 6, 1, 1])[0]
+    if kind is Kind.DELETE_USER:
+        return Action(id_, kind, readers=users(chance.choice(["alice", "bob"])))
+    if kind is Kind.REPLACE:
+        return Action(id_, kind, (chance.choice(REFS),), named | users(KEEPER))
+    if kind is not Kind.DELETE and chance.random() < 0.2:
+        return Action(id_, kind, "deck__cards", named)
+    return Action(id_, kind, (chance.choice(REFS),), frozenset() if kind is Kind.DELETE else named)
+
+
+@pytest.mark.parametrize("seed", range(200))
+async def test_a_batch_does_what_its_actions_do_one_by_one(seed: int) -> None:
+    chance = random.Random(seed)
+    actions = [any_action(chance, id_) for id_ in range(1, 40)]
+    one_by_one, single = build()
+    for action in actions:
+        await single.take([action])
+    at_once, bulk = build()
+
+    await bulk.take(chance.sample(actions, len(actions)))
+
+    assert at_once.of == one_by_one.of
+
+
+@pytest.mark.parametrize("seed", range(50))
+async def test_a_batch_that_was_applied_and_not_settled_is_applied_again_to_the_same_effect(seed: int) -> None:
+    chance = random.Random(seed)
+    actions = [any_action(chance, id_) for id_ in range(1, 20)]
+    readers, bulk = build()
+    bulk.applied.dies = True
+    with pytest.raises(DatabaseUnavailable):
+        await bulk.take(actions)
+    before = {ref: set(of) for ref, of in readers.of.items()}
+
+    await bulk.take(actions)
+
+    assert readers.of == before
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        Action(9, Kind.DENY, (REFS[6],), users("bob")),
+        Action(9, Kind.DENY, "deck__cards", users("bob")),
+        Action(9, Kind.REPLACE, (REFS[6],), users(KEEPER)),
+        Action(9, Kind.DELETE_USER, readers=users("bob")),
+        Action(9, Kind.DELETE, (REFS[6],)),
+    ],
+)
+@pytest.mark.parametrize("wide", [False, True])
+async def test_a_late_grant_opens_nothing_that_was_closed_since(newer: Action, wide: bool) -> None:
+    readers, bulk = build()
+    await bulk.take([newer])
+
+    await bulk.take([Action(5, Kind.ALLOW, "deck__cards" if wide else (REFS[6],), users("bob"))])
+
+    assert "bob" not in readers.of.get(REFS[6], set())
+
+
+async def test_a_late_grant_of_a_provider_reaches_what_nothing_newer_was_done_to() -> None:
+    readers, bulk = build()
+    await bulk.take([Action(9, Kind.DENY, (REFS[6],), users("bob"))])
+
+    await bulk.take([Action(5, Kind.ALLOW, "deck__cards", users("bob"))])
+
+    assert ["bob" in readers.of[ref] for ref in REFS[6:]] == [False, True, True]
+
+
+async def test_a_late_action_is_older_than_readers_that_were_listed_since() -> None:
+    readers, bulk = build()
+    await bulk.take([Action(9, Kind.ALLOW, (REFS[0],), users("carol"))])
+    await bulk.note_listed([REFS[1]])
+
+    await bulk.take([Action(5, Kind.ALLOW, (REFS[1],), users("bob"))])
+
+    assert readers.of[REFS[1]] == {KEEPER, "alice"}
+
+
+async def test_many_actions_alike_are_few_changes() -> None:
+    readers, bulk = build()
+
+    await bulk.take([Action(id_, Kind.ALLOW, (REFS[id_ % 9],), users("bob")) for id_ in range(1, 4000)])
+
+    assert readers.calls == 1
