@@ -38,7 +38,9 @@ def build_embedder(
     return local
 
 
-def build_local(name: str, options: Mapping[str, Any], *, models: Path, threads: int, download: bool) -> Embedder:
+def build_local(
+    name: str, options: Mapping[str, Any], *, models: Path, threads: int, download: bool = False
+) -> Embedder:
     """The embedder of that name, in this process; otherwise like `build_embedder`."""
     match name:
         case "onnx":

@@ -147,8 +147,8 @@ class SeparateEmbedder:
             if loading:
                 self._process.kill()
             deadline = time.monotonic() + _CLOSE_SECONDS
-            while self._process.poll() is None and time.monotonic() < deadline:
-                await asyncio.sleep(_LOCK_SECONDS)  # noqa: ASYNC110 - a process tells nobody of its end
+            while self._process.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(_LOCK_SECONDS)
 
     async def _ask(self, channel: _Channel, request: dict[str, Any]) -> Vectors:
         """The vectors the process answers with. When it dies over it, it is started anew and asked once more."""
