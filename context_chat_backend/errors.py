@@ -8,6 +8,7 @@
     ├── Unavailable           try again: something is down or full
     │   ├── DatabaseUnavailable
     │   ├── ModelUnavailable
+    │   ├── ModelNotFetched
     │   ├── SpaceGone
     │   │   └── WritingRefused    the reason is one its user understands; shown to him
     │   ├── NextcloudUnavailable
@@ -69,6 +70,10 @@ class DatabaseUnavailable(Unavailable):
 
 class ModelUnavailable(Unavailable):
     """A model does not answer."""
+
+
+class ModelNotFetched(Unavailable):
+    """The files of a model cannot be fetched. The text says why, and what to do."""
 
 
 class SpaceGone(Unavailable):
