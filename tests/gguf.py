@@ -54,7 +54,7 @@ def write_minilm(path: Path, *, pooling: bool = True) -> Path:
     }
     if pooling:
         keys["bert.pooling_type"] = (_UINT32, 1)
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "token_embd.weight": weights["embeddings.word_embeddings.weight"].astype(np.float16),
         "position_embd.weight": weights["embeddings.position_embeddings.weight"],
         "token_types.weight": weights["embeddings.token_type_embeddings.weight"],

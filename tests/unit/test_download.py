@@ -182,7 +182,7 @@ async def test_without_room_nothing_is_begun(
     server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _path: usage._replace(free=1_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=1_000_000))
     with pytest.raises(ModelNotFetched, match="make room"):
         await fetch(MODEL, tmp_path, transfer=transfer(server))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -105,7 +106,7 @@ async def test_what_the_model_said_of_itself_is_known_at_the_next_start_without_
     first = served(tmp_path)
     await first.open()
     await first.close()
-    monkeypatch.setattr(separate.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     second = served(tmp_path)
     await second.open()
 
@@ -119,7 +120,7 @@ async def test_what_the_model_said_of_itself_is_known_at_the_next_start_without_
 async def test_a_process_that_dies_while_loading_is_left_alone_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(separate.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     made = served(tmp_path)
     with pytest.raises(ModelUnavailable, match="cannot be loaded"):
         await made.open()
