@@ -9,6 +9,7 @@
     │   ├── DatabaseUnavailable
     │   │   └── DiskFull          what is to be stored finds no room
     │   ├── ModelUnavailable
+    │   ├── ModelNotFetched
     │   ├── SpaceGone
     │   │   └── WritingRefused    the reason is one its user understands; shown to him
     │   ├── NextcloudUnavailable
@@ -80,6 +81,10 @@ def finds_no_room(error: BaseException) -> bool:
 
 class ModelUnavailable(Unavailable):
     """A model does not answer."""
+
+
+class ModelNotFetched(Unavailable):
+    """The files of a model cannot be fetched. The text says why, and what to do."""
 
 
 class SpaceGone(Unavailable):

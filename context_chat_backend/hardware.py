@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,43 @@ def cpu_features(root: Path = Path("/")) -> frozenset[str]:
         return frozenset()
     told = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
     return frozenset(told.partition(":")[2].split())
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A graphics processor that can compute."""
+
+    name: str
+    memory_bytes: int | None
+    """None where the driver does not say it."""
+
+
+def gpus(root: Path = Path("/")) -> list[Gpu]:
+    """Those whose drivers are loaded: what `nvidia-smi` lists, else what NVIDIA's driver does, and AMD's. Blocks."""
+    amd = [
+        Gpu("AMD GPU", int(told.read_text(encoding="ascii")))
+        for told in sorted(root.glob("sys/class/drm/card*/device/mem_info_vram_total"))
+    ]
+    return (_nvidia_smi() if root == Path("/") else []) or _nvidia_driver(root) or amd
+
+
+def _nvidia_smi() -> list[Gpu]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603
+        rows = [line.rpartition(",") for line in said.splitlines() if line.strip()]
+        return [Gpu(name.strip(), int(mebibytes) * 1024**2) for name, _, mebibytes in rows]
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return []
+
+
+def _nvidia_driver(root: Path) -> list[Gpu]:
+    told = [file.read_text(encoding="utf-8") for file in sorted(root.glob("proc/driver/nvidia/gpus/*/information"))]
+    names = [line.partition(":")[2].strip() for text in told for line in text.splitlines() if line.startswith("Model")]
+    return [Gpu(name, None) for name in names]
 
 
 def usable_memory(root: Path = Path("/")) -> int:

@@ -15,6 +15,7 @@ from context_chat_backend.answering.answer import Answering, nothing_found
 from context_chat_backend.answering.rights import Sight
 from context_chat_backend.config import Config
 from context_chat_backend.domain import Answer, AnswerEvent, EmbeddingSpace, FoundSource, Passage, Principal, Question
+from context_chat_backend.errors import ModelNotFetched, StartError
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.actions import Actions
@@ -28,6 +29,8 @@ from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.indexing.sweeping import keep_sampled, keep_swept
 from context_chat_backend.indexing.tails import keep_indexed
 from context_chat_backend.indexing.urgency import wait_for_scope
+from context_chat_backend.inference.catalogue import CATALOGUE
+from context_chat_backend.inference.download import fetch, is_there
 from context_chat_backend.inference.embedding import build_embedder
 from context_chat_backend.inference.language import build_language_model
 from context_chat_backend.inference.reranking import build_reranker
@@ -60,6 +63,7 @@ from context_chat_backend.store.tails import Tails
 from context_chat_backend.store.tasks import HeldTasks
 from context_chat_backend.store.words import WordSample
 
+HOW_TO_FETCH = "run 'context-chat models fetch', or copy its folder from a machine that could"
 _CANCEL_SECONDS = 1.0
 _TEMPORARY_SECONDS = 24 * 3600
 _log = get_logger(__name__)
@@ -85,6 +89,8 @@ class Backend:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.missing_model: str | None = None
+        """Which configured embedding model is replaced by the packaged one, why, and what to do."""
         self.health = Health()
         self._stack = AsyncExitStack()
 
@@ -149,6 +155,11 @@ class Backend:
         """The space of the configured model, and the vector of a word in it, for `doctor`. Raises ModelUnavailable."""
         return self._embedder.space, await self._embedder.embed_question("health")
 
+    @property
+    def embedding_device(self) -> str:
+        """What the configured embedding model computes on, once it was asked."""
+        return self._embedder.device
+
     async def probe_reranker(self) -> None:
         """Let the re-ranker judge a word, for `doctor`. Raises ModelUnavailable."""
         await self._reranker.scores("health", ["health"])
@@ -171,10 +182,11 @@ class Backend:
         self.health.percent = 30
         stack.push_async_callback(database.close)
         self.leases = Leases(database)
-        embedder = self._embedder = self._build_embedder(config.embedding)
+        self.nextcloud = self._open_nextcloud()
+        self._chosen = await self._choose_embedding(fetching=indexing)
+        embedder = self._embedder = self._build_embedder(self._chosen)
         stack.push_async_callback(embedder.close)
         await embedder.open()
-        self.nextcloud = self._open_nextcloud()
         model = self._language_model()
         stack.push_async_callback(model.close)
         reranker = self._reranker = build_reranker(
@@ -243,7 +255,7 @@ class Backend:
 
     async def _open_spaces(self, configured: Embedder, *, changing: bool) -> None:
         """The live spaces; with `changing` the configured model is to answer from now on, or once it can."""
-        database, choice = self.database, self.config.embedding
+        database, choice = self.database, self._chosen
         stored = Spaces(database)
         await stored.renew_searches()
         if changing or not await stored.all():
@@ -254,6 +266,33 @@ class Backend:
         if (wanted := self.spaces.filling) is not None:
             _log.info("reembedding_needed", model=wanted.stored.space.model)
         self.reembedding = Reembedding(stored, self.spaces, Chunks(database), self.leases, self._build_vector_index)
+
+    async def _choose_embedding(self, *, fetching: bool) -> ModelChoice:
+        """The configured model, with `fetching` brought here where it is missing; else the packaged one, if it may.
+
+        Raises StartError when the index was made with a model that is missing now.
+        """
+        choice, models = self.config.embedding, _folder(self.config.storage / "model_files")
+        model = CATALOGUE.get(str(choice.options.get("model")))
+        if model is None or is_there(model, models):
+            return choice
+        said = "CC_DOWNLOAD_MODELS_FROM_HF is false" if fetching else "it was not fetched yet"
+        if fetching and self.config.download_models:
+            try:
+                _log.info("fetching_model", model=model.name, bytes=model.size)
+                await fetch(model, models, self._fetched)
+                return choice
+            except ModelNotFetched as error:
+                said = str(error)
+        self.missing_model = f"{model.name} is not in {models} ({said}): {HOW_TO_FETCH}"
+        for listed in await Spaces(self.database).all():
+            if listed.model is not None and listed.model.options.get("model") == model.name:
+                raise StartError(f"the index was made with a model that is missing: {self.missing_model}")
+        _log.warning("embedding_falls_back", missing=self.missing_model, instead="the packaged MiniLM")
+        return ModelChoice("onnx")
+
+    def _fetched(self, done: int, whole: int) -> None:
+        self.health.percent = 30 + 25 * done // max(whole, 1)
 
     def _build_embedder(self, choice: ModelChoice) -> Embedder:
         return build_embedder(

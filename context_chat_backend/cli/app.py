@@ -23,6 +23,7 @@ from context_chat_backend.cli import demo as sample
 from context_chat_backend.cli import doctor as examination
 from context_chat_backend.cli import index as local_files
 from context_chat_backend.cli.evaluate import evaluate
+from context_chat_backend.cli.models import models
 from context_chat_backend.cli.serve import serve as serve_until_stopped
 from context_chat_backend.cli.show import complaints, console, place, show_answer
 from context_chat_backend.cli.sources import show_sources
@@ -42,6 +43,7 @@ app = typer.Typer(
 
 indexes = typer.Typer(no_args_is_help=True, help="The indexes of search, around a bulk load.")
 app.add_typer(indexes, name="indexes")
+app.add_typer(models, name="models")
 app.command()(evaluate)
 
 User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]

@@ -3,17 +3,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
 from context_chat_backend.cli.status import embedding_status
 from context_chat_backend.errors import ContextChatError
+from context_chat_backend.hardware import cpu_features, gpus, usable_cores, usable_memory
+from context_chat_backend.inference.catalogue import CATALOGUE
+from context_chat_backend.inference.download import is_there, wrong_files
 from context_chat_backend.wiring import Backend
 
 _LOW_DISK_BYTES = 2 * 1024**3
+_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "bf16")
+"""Of a processor, what models run faster with."""
+_UNUSED_BECAUSE = {
+    "onnx": "embedding.onnx runs on the CPU; embedding.sentence_transformers uses GPUs (pip install '.[transformers]')",
+    "hashing": "embedding.hashing has no model",
+    "llama": "llama-cpp-python was built without GPU (CMAKE_ARGS=-DGGML_CUDA=on pip install --no-binary :all: "
+    "llama-cpp-python), or n_gpu_layers is 0",
+    "sentence_transformers": "torch was built without it, or 'device' says cpu",
+}
 _LOW_RECALL = 0.85
 """What an index of rightly built, living vectors is well above."""
 
@@ -37,6 +51,10 @@ async def examine(backend: Backend) -> AsyncIterator[Finding]:
     async for finding in _search_indexes(backend):
         yield finding
     yield await _model(backend)
+    async for finding in _model_files(backend):
+        yield finding
+    for finding in await asyncio.to_thread(hardware_findings, backend.config.embedding.name, backend.embedding_device):
+        yield finding
     yield await _spaces(backend)
     yield await _reranker(backend)
     yield await _jail(backend)
@@ -96,6 +114,43 @@ async def _model(backend: Backend) -> Finding:
 async def _spaces(backend: Backend) -> Finding:
     status = await embedding_status(backend)
     return Finding("embedding space", status.by_meaning and not status.stopped, "; ".join(status.lines))
+
+
+async def _model_files(backend: Backend) -> AsyncIterator[Finding]:
+    if backend.missing_model is not None:
+        said = f"{backend.missing_model}. Until then the packaged MiniLM answers, which knows English best"
+        yield Finding("model files", False, said)
+    model = CATALOGUE.get(str(backend.config.embedding.options.get("model")))
+    models = backend.config.storage / "model_files"
+    if model is None or not is_there(model, models):
+        return
+    wrong = await asyncio.to_thread(wrong_files, model, models)
+    if wrong:
+        said = (
+            f"{', '.join(wrong)} of {model.name} have other checksums than they must: run 'context-chat models fetch'"
+        )
+        yield Finding("model files", False, said)
+    else:
+        yield Finding("model files", True, f"{model.name}, {model.size / 1024**2:.0f} MiB, all checksums right")
+
+
+def hardware_findings(embedding: str, device: str, root: Path = Path("/")) -> list[Finding]:
+    """What the machine has, and whether the embedding model, on `device`, makes use of it. Blocks."""
+    features = [name for name in _FEATURES if name in cpu_features(root)]
+    there = gpus(root)
+    said = (
+        f"{usable_cores(root)} cores, {usable_memory(root) / 1024**3:.1f} GiB memory, {' '.join(features) or 'no AVX'}"
+    )
+    for gpu in there:
+        memory = "" if gpu.memory_bytes is None else f" with {gpu.memory_bytes / 1024**3:.0f} GiB"
+        said += f"; {gpu.name}{memory}"
+    findings = [Finding("hardware", True, said)]
+    if there and device == "cpu":
+        why = _UNUSED_BECAUSE.get(embedding, f"embedding.{embedding} does not compute here")
+        findings.append(Finding("GPU", True, f"note: it is not used for embedding: {why}"))
+    elif device in ("cuda", "gpu"):
+        findings.append(Finding("GPU", True, f"embedding.{embedding} computes on it"))
+    return findings
 
 
 async def _reranker(backend: Backend) -> Finding:

@@ -7,19 +7,21 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.inference.embedding import build_embedder, graph
+from context_chat_backend.errors import ConfigurationError, ModelUnavailable
+from context_chat_backend.inference.embedding import build_embedder, build_local, graph
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.inference.embedding.local_model import packaged
 from context_chat_backend.inference.embedding.onnx import OnnxEmbedder
 from context_chat_backend.ports import Embedder
 from tests.embedding_server import DIMENSION, embedding_server
+from tests.gguf import write_minilm
 
 TEXTS = ["The cat sat on the mat.", "", "Ein Satz mit Ümlauten.", "汉字和😀", "word " * 5000, "\t\n", "[CLS] [SEP]"]
 
@@ -29,11 +31,25 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
-@pytest.fixture(params=["onnx", "hashing", "openai"])
+@pytest.fixture(scope="session")
+def gguf(models: Path) -> str:
+    pytest.importorskip("llama_cpp", reason="the extra 'llama' is not installed")
+    return write_minilm(models / "minilm.gguf").name
+
+
+@pytest.fixture(params=["onnx", "onnx in a process", "hashing", "openai", "llama", "sentence_transformers"])
 async def embedder(request: pytest.FixtureRequest, models: Path) -> AsyncIterator[Embedder]:
+    name, _, apart = request.param.partition(" ")
+    options: dict[str, Any] = {}
+    if name == "llama":
+        options["model"] = request.getfixturevalue("gguf")
+    elif name == "sentence_transformers":
+        pytest.importorskip("sentence_transformers", reason="the extra 'transformers' is not installed")
     with embedding_server() as server:
-        options = {"base_url": server.url, "dimension": DIMENSION} if request.param == "openai" else {}
-        made = build_embedder(request.param, options, models=models, threads=1)
+        if name == "openai":
+            options = {"base_url": server.url, "dimension": DIMENSION}
+        made = (build_embedder if apart else build_local)(name, options, models=models, threads=1)
+        await made.open()
         yield made
         await made.close()
 
@@ -84,6 +100,16 @@ async def test_what_speaks_of_the_same_is_nearer(embedder: Embedder) -> None:
     assert question @ near > question @ far
 
 
+async def test_what_is_said_of_tokens_suffices_to_split_by(embedder: Embedder) -> None:
+    text = "Ein Satz mit Ümlauten. 汉字和😀"
+    starts = list(embedder.token_starts(text))
+
+    assert starts == sorted(starts)
+    assert 0 <= starts[0] <= starts[-1] < len(text)
+    assert embedder.max_tokens > 100
+    assert embedder.device in ("cpu", "cuda", "gpu", "remote")
+
+
 async def test_questions_overtake_a_long_row_of_passages(onnx: OnnxEmbedder) -> None:
     passages = asyncio.create_task(onnx.embed_passages(["a long passage " * 100] * 200))
     await asyncio.sleep(0)
@@ -111,6 +137,60 @@ async def test_the_graph_computes_what_the_weights_say(models: Path) -> None:
     assert (fp32 * np.array([bert(text) for text in texts])).sum(axis=1).min() > 0.9999
     assert (fp32 * int8).sum(axis=1).min() > 0.97
     assert exact.space != rounded.space
+
+
+async def test_llama_computes_what_onnx_does(models: Path, gguf: str) -> None:
+    exact = OnnxEmbedder(packaged(models, quantised=False), threads=1)
+    llama = build_local("llama", {"model": gguf}, models=models, threads=1)
+    await llama.open()
+    texts = [text for text in TEXTS if 5 < len(text) < 100 and "[CLS]" not in text]
+    fp32, f16 = await exact.embed_passages(texts), await llama.embed_passages(texts)
+    await exact.close()
+    await llama.close()
+
+    assert (fp32 * f16).sum(axis=1).min() > 0.999
+
+
+async def test_sentence_transformers_computes_what_onnx_does(models: Path) -> None:
+    pytest.importorskip("sentence_transformers", reason="the extra 'transformers' is not installed")
+    exact = OnnxEmbedder(packaged(models, quantised=False), threads=1)
+    torch = build_local("sentence_transformers", {}, models=models, threads=1)
+    await torch.open()
+    texts = [text for text in TEXTS if 5 < len(text) < 100]
+    fp32, other = await exact.embed_passages(texts), await torch.embed_passages(texts)
+    await exact.close()
+    await torch.close()
+
+    assert (fp32 * other).sum(axis=1).min() > 0.999
+
+
+async def test_a_gguf_that_does_not_name_its_pooling_is_pooled_by_the_mean(models: Path, gguf: str) -> None:
+    named = build_local("llama", {"model": gguf}, models=models, threads=1)
+    unnamed = build_local(
+        "llama", {"model": write_minilm(models / "u.gguf", pooling=False).name}, models=models, threads=1
+    )
+    for embedder in (named, unnamed):
+        await embedder.open()
+    vectors = [await embedder.embed_question("text") for embedder in (named, unnamed)]
+    for embedder in (named, unnamed):
+        await embedder.close()
+
+    assert np.allclose(vectors[0], vectors[1], atol=1e-6)
+
+
+def test_a_gguf_that_is_not_there_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp", reason="the extra 'llama' is not installed")
+    with pytest.raises(ConfigurationError, match=r"missing\.gguf is not there"):
+        build_embedder("llama", {"model": "missing.gguf"}, models=tmp_path, threads=1)
+
+
+async def test_a_gguf_that_is_broken_is_said_to_be(tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp", reason="the extra 'llama' is not installed")
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
+    made = build_embedder("llama", {"model": "broken.gguf"}, models=tmp_path, threads=1)
+    with pytest.raises(ModelUnavailable, match="cannot be loaded"):
+        await made.open()
+    await made.close()
 
 
 async def test_a_broken_graph_in_the_cache_is_built_again(tmp_path: Path) -> None:

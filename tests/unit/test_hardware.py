@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from context_chat_backend.errors import StartError
-from context_chat_backend.hardware import choose_configuration, detect, usable_cores
+from context_chat_backend.hardware import Gpu, choose_configuration, cpu_features, detect, gpus, usable_cores
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,3 +72,18 @@ def test_a_storage_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> Non
 
     with pytest.raises(StartError, match="APP_PERSISTENT_STORAGE"):
         choose_configuration(tmp_path / "file" / "storage", ROOT, {})
+
+
+def test_a_processor_says_what_it_can_do(tmp_path: Path) -> None:
+    (machine(tmp_path, "proc/cpuinfo") / "proc/cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx2 amx_bf16\n")
+
+    assert cpu_features(tmp_path) == {"fpu", "avx2", "amx_bf16"}
+    assert cpu_features(tmp_path / "nowhere") == frozenset()
+
+
+def test_the_memory_of_an_amd_gpu_is_read_from_its_driver(tmp_path: Path) -> None:
+    told = "sys/class/drm/card0/device/mem_info_vram_total"
+    (machine(tmp_path, told) / told).write_text("17163091968\n")
+
+    assert gpus(tmp_path) == [Gpu("AMD GPU", 17163091968)]
+    assert gpus(tmp_path / "nowhere") == []

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from context_chat_backend.domain import EmbeddingSpace
 from context_chat_backend.errors import ConfigurationError, ModelUnavailable
-from context_chat_backend.inference.embedding import build_embedder
+from context_chat_backend.inference.embedding import build_local
 from context_chat_backend.ports import Embedder
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "query", "passage", ":", "cat", "dog", "sofa", "sleeps")
@@ -80,7 +80,7 @@ def write(file: Path, content: object) -> None:
 
 
 def embedder(folder: Path, model: str, **options: object) -> Embedder:
-    return build_embedder("onnx", {"model": model} | options, models=folder, threads=1)
+    return build_local("onnx", {"model": model} | options, models=folder, threads=1)
 
 
 def expected(*words: str, pooling: str = "mean") -> NDArray[np.float32]:

@@ -11,10 +11,9 @@ from typing import Any
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.hardware import cpu_features
 from context_chat_backend.inference.embedding.families import Family, family_of
+from context_chat_backend.inference.embedding.separate import SeparateEmbedder, Served
 from context_chat_backend.ports import Embedder
 
-LOCAL = frozenset({"onnx", "llama", "sentence_transformers"})
-"""Those that run a model on this machine."""
 BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Features of processors that compute in bfloat16 faster than in float32."""
 
@@ -22,11 +21,27 @@ BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 def build_embedder(
     name: str, options: Mapping[str, Any], *, models: Path, threads: int, download: bool = False
 ) -> Embedder:
-    """The embedder of that name, in this process; those with an `open()` want it called before anything else.
+    """The embedder of that name; models of this machine run in a process of their own.
 
     `models` is a folder for what it keeps, in which relative paths begin; `threads` how many cores it may use; with
     `download` a model may be fetched by its name. Raises ConfigurationError.
     """
+    from context_chat_backend.inference.embedding.onnx import OnnxEmbedder
+    from context_chat_backend.inference.embedding.threaded import ThreadedEmbedder
+
+    local = build_local(name, options, models=models, threads=threads, download=download)
+    served = Served(name, options, models, threads, download)
+    if isinstance(local, OnnxEmbedder):  # its files say all, and its tokenizer is quick to ask
+        return SeparateEmbedder(served, local.token_starts, space=local.space, max_tokens=lambda: local.max_tokens)
+    if isinstance(local, ThreadedEmbedder):
+        return SeparateEmbedder(served, local.token_starts)
+    return local
+
+
+def build_local(
+    name: str, options: Mapping[str, Any], *, models: Path, threads: int, download: bool = False
+) -> Embedder:
+    """The embedder of that name, in this process; otherwise like `build_embedder`."""
     match name:
         case "onnx":
             from context_chat_backend.inference.embedding.local_model import packaged, read_model

@@ -21,6 +21,7 @@ import numpy as np
 
 from context_chat_backend.domain import EmbeddingSpace
 from context_chat_backend.errors import ConfigurationError, ModelUnavailable, TextRefused
+from context_chat_backend.inference.breaker import Breaker
 from context_chat_backend.inference.embedding import estimate
 from context_chat_backend.inference.embedding.families import UNKNOWN, Family
 from context_chat_backend.ports import Vectors
@@ -98,6 +99,7 @@ class OpenAIEmbedder:
         self._family = family
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._not_before = 0.0
+        self._breaker = Breaker("the embedding server", tolerated=2, first_pause=5.0, longest_pause=300.0)
 
     async def open(self) -> None:
         """Learn the dimension, where it was not given. Raises ModelUnavailable, ConfigurationError."""
@@ -186,6 +188,11 @@ class OpenAIEmbedder:
 
     async def _once(self, texts: list[str], patience: float) -> Vectors:
         """One request, tried again while the server is in trouble. Raises _Refused, ModelUnavailable."""
+        await self._wait(patience)
+        with self._breaker.attempt():
+            return await self._answered(texts, patience)
+
+    async def _answered(self, texts: list[str], patience: float) -> Vectors:
         body = {**self._model, "input": [text if text.strip() else "." for text in texts]}  # OpenAI refuses blank ones
         failure = ""
         for attempt in range(1, _ATTEMPTS + 1):
