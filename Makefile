@@ -29,9 +29,11 @@ format: tools ## Format the code
 	@$(PYTHON) -m ruff format .
 	@$(PYTHON) -m ruff check --fix .
 
-bench: tools ## Measure indexing rate and question latency
+bench: tools ## Measure indexing, parsing, questions over HTTP, and searches in 100 000 chunks
 	@$(PYTHON) -m benchmarks.indexing
+	@$(PYTHON) -m benchmarks.parsing
 	@$(PYTHON) -m benchmarks.questions
+	@$(PYTHON) -m benchmarks.search
 
 lock: ## Pin all dependencies anew (needs uv)
 	@./dockerfile_scripts/lock.sh
