@@ -260,11 +260,13 @@ async def create_search(connection: Connection, stored: StoredSpace) -> None:
 
     One that is the same is left alone: a search that is just calling it would fail.
     """
+    within_scope = sql.SQL(statement("search", "within_scope"))
     create = sql.SQL(statement("search", "create_function")).format(
         function=stored.function,
         embedding=stored.table,
         index=sql.Literal(stored.index),
-        within_scope=sql.SQL(statement("search", "within_scope")),
+        within_scope=within_scope,
+        may_read=sql.SQL(statement("search", "may_read")).format(within_scope=within_scope),
     )
     digest = hashlib.sha256(create.as_string(connection).encode()).hexdigest()
     name = {"function": stored.function.as_string(connection)}

@@ -233,6 +233,7 @@ async def test_without_a_vector_words_decide_and_a_vector_of_another_shape_is_re
 async def test_without_its_access_clauses_the_search_still_shows_nothing_foreign(shelf: Shelf) -> None:
     await shelf.put("some words")
     text = statement("search", "create_function")
+    within_scope = sql.SQL(statement("search", "within_scope"))
     # Everybody is taken for alice, as far as the function itself looks.
     text = text.replace("name = asker_name)", "name = 'alice')")
     assert "'alice'" in text
@@ -241,7 +242,8 @@ async def test_without_its_access_clauses_the_search_still_shows_nothing_foreign
         await connection.execute(
             sql.SQL(text).format(
                 function=shelf.space.function, embedding=shelf.space.table, index=sql.Literal(shelf.space.index),
-                within_scope=sql.SQL(statement("search", "within_scope")),
+                within_scope=within_scope,
+                may_read=sql.SQL(statement("search", "may_read")).format(within_scope=within_scope),
             )
         )  # fmt: skip
     assert await shelf.find("words", Weights(), asker=MALLORY) == []

@@ -8,6 +8,18 @@ AND (wanted_path IS NULL OR starts_with(source.title, wanted_path))
 AND (wanted_since IS NULL OR source.modified_at >= wanted_since)
 AND (wanted_until IS NULL OR source.modified_at < wanted_until)
 
+-- name: may_read
+-- Whether the asker may read `candidate` within the scope, by what is at hand: his sources, his access sets, or a look.
+CASE
+    WHEN all_known THEN candidate.source_id IN (SELECT unnest(visible))
+    WHEN sets_known THEN
+        (SELECT access_set_id FROM source
+         WHERE source.id = candidate.source_id AND realm = asker_realm AND {within_scope}) IN (SELECT unnest(sets))
+    ELSE
+        (SELECT true FROM source JOIN access_member USING (access_set_id)
+         WHERE source.id = candidate.source_id AND principal_id = asker AND realm = asker_realm AND {within_scope})
+END
+
 -- name: passages
 -- At most `wanted` passages the asker may read, best first.
 SELECT * FROM {function}(
@@ -156,19 +168,10 @@ BEGIN
                     greatest(150, least(800, 65 / greatest(share_visible, 0.001)))::integer::text, true);
                 nearest := ARRAY(
                     SELECT found.chunk_id
-                    FROM (SELECT embedding.chunk_id, embedding.v <#> question AS distance
-                          FROM {embedding} AS embedding
-                          WHERE CASE WHEN all_known THEN source_id IN (SELECT unnest(visible)) ELSE
-                              CASE WHEN sets_known THEN
-                                  (SELECT access_set_id FROM source
-                                   WHERE source.id = embedding.source_id AND realm = asker_realm AND {within_scope})
-                                  IN (SELECT unnest(sets))
-                              ELSE
-                                  (SELECT true FROM source JOIN access_member USING (access_set_id)
-                                   WHERE source.id = embedding.source_id AND principal_id = asker
-                                     AND realm = asker_realm AND {within_scope})
-                              END END
-                          ORDER BY embedding.v <#> question
+                    FROM (SELECT candidate.chunk_id, candidate.v <#> question AS distance
+                          FROM {embedding} AS candidate
+                          WHERE {may_read}
+                          ORDER BY candidate.v <#> question
                           LIMIT candidates) AS found
                     ORDER BY distance, found.chunk_id);
             END IF;
@@ -244,43 +247,25 @@ BEGIN
                 ORDER BY place LIMIT 1;
             END IF;
             best := ARRAY(
-                SELECT ranked.chunk_id
+                SELECT candidate.chunk_id
                 FROM (SELECT chosen.chunk_id, chosen.source_id, chosen.impacts <#> impacts_wanted AS score
                       FROM (SELECT words.chunk_id, words.source_id, words.impacts FROM words
                             WHERE word_keys(words.impacts) && telling OR word_keys(words.impacts) @> together
                             LIMIT 2 * budget) AS chosen
-                      ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS ranked
-                WHERE CASE WHEN all_known THEN source_id IN (SELECT unnest(visible)) ELSE
-                    CASE WHEN sets_known THEN
-                        (SELECT access_set_id FROM source
-                         WHERE source.id = ranked.source_id AND realm = asker_realm AND {within_scope})
-                        IN (SELECT unnest(sets))
-                    ELSE
-                        (SELECT true FROM source JOIN access_member USING (access_set_id)
-                         WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
-                           AND {within_scope})
-                    END END
+                      ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS candidate
+                WHERE {may_read}
                 LIMIT candidates);
             EXIT WHEN cardinality(best) >= enough_by_words OR telling @> terms;
         END LOOP;
         -- Frequent terms alone, and hardly a chunk that says much about them: any that hold the rarest of them will do.
         IF cardinality(best) < enough_by_words AND NOT telling @> terms THEN
             best := ARRAY(
-                SELECT ranked.chunk_id
+                SELECT candidate.chunk_id
                 FROM (SELECT chosen.chunk_id, chosen.source_id, chosen.impacts <#> impacts_wanted AS score
                       FROM (SELECT words.chunk_id, words.source_id, words.impacts FROM words
                             WHERE word_keys(words.impacts) && (telling || terms[1]) LIMIT 2 * budget) AS chosen
-                      ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS ranked
-                WHERE CASE WHEN all_known THEN source_id IN (SELECT unnest(visible)) ELSE
-                    CASE WHEN sets_known THEN
-                        (SELECT access_set_id FROM source
-                         WHERE source.id = ranked.source_id AND realm = asker_realm AND {within_scope})
-                        IN (SELECT unnest(sets))
-                    ELSE
-                        (SELECT true FROM source JOIN access_member USING (access_set_id)
-                         WHERE source.id = ranked.source_id AND principal_id = asker AND realm = asker_realm
-                           AND {within_scope})
-                    END END
+                      ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS candidate
+                WHERE {may_read}
                 LIMIT candidates);
         END IF;
     END IF;

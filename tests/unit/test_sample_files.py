@@ -2,7 +2,7 @@
 """Files of every format as real programs write them (tests/data, each named after its program), and what is read there.
 
 What is expected lies in `tests/data/expected`, one file for each sample. After a change that is meant,
-`python -m tests.unit.test_samples` writes those files anew: look at the difference.
+`python -m tests.unit.test_sample_files` writes those files anew: look at the difference.
 """
 
 from __future__ import annotations
