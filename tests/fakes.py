@@ -13,6 +13,7 @@ from context_chat_backend.config import AppSettings, Secret
 from context_chat_backend.domain import Admission, Answer, Delivery, FoundSource, Principal, Question, Reason, SourceRef
 from context_chat_backend.errors import ContextChatError, SourceRejected, WaitingListFull
 from context_chat_backend.health import Health
+from context_chat_backend.store.overview import SlowSource, StateCount
 
 MAX_SOURCE_BYTES = 1000
 
@@ -105,6 +106,20 @@ class FakeLedger:
 
 
 @dataclass
+class FakeOverview:
+    states: list[StateCount] = field(default_factory=list)
+
+    async def counts(self) -> list[StateCount]:
+        return self.states
+
+    async def sources_per_second(self) -> float | None:
+        return 4.0
+
+    async def slowest(self) -> list[SlowSource]:
+        return [SlowSource("files__default: 7", "files/Secret plan.pdf", 900, 20)]
+
+
+@dataclass
 class FakeSwitch:
     enabled: bool = True
     fails_with: ContextChatError | None = None
@@ -148,6 +163,7 @@ class FakeBackend:
         self.admission = FakeAdmissions()
         self.actions = FakeActions()
         self.ledger = FakeLedger()
+        self.overview = FakeOverview()
         self.switch = FakeSwitch()
         self.nextcloud: FakeNextcloud | None = FakeNextcloud()
         self.questions: list[Question] = []

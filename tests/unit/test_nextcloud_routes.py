@@ -25,6 +25,7 @@ from context_chat_backend.errors import (
     ModelUnavailable,
 )
 from context_chat_backend.exapp.authentication import MAX_JSON_BYTES
+from context_chat_backend.store.overview import StateCount
 from context_chat_backend.web.app import build_app
 from tests.fakes import MAX_SOURCE_BYTES, FakeBackend, FakeNextcloud
 from tests.program import BOUNDARY, headers, part
@@ -36,9 +37,10 @@ ROUTES = [
     ("GET", "/downloadLogs"), ("PUT", "/loadSources"), ("POST", "/deleteSources"), ("POST", "/deleteProvider"),
     ("POST", "/deleteSourcesByProvider"), ("POST", "/deleteSourcesByProviderForAllUsers"), ("POST", "/deleteUser"),
     ("POST", "/updateAccess"), ("POST", "/updateAccessProvider"), ("POST", "/updateAccessDeclarative"),
-    ("POST", "/countIndexedDocuments"), ("POST", "/query"), ("POST", "/docSearch"),
+    ("POST", "/countIndexedDocuments"), ("POST", "/query"), ("POST", "/docSearch"), ("GET", "/status"),
 ]  # fmt: skip
-WORKING = [route for route in ROUTES if route[1] not in ("/", "/enabled", "/init", "/trigger", "/downloadLogs")]
+ALWAYS = ("/", "/enabled", "/init", "/trigger", "/downloadLogs", "/status")
+WORKING = [route for route in ROUTES if route[1] not in ALWAYS]
 REF = "files__default: 5"
 
 
@@ -282,6 +284,20 @@ async def test_no_file_of_a_request_outlives_it(client: httpx.AsyncClient, backe
     assert (await load(client, part(REF, b"x"))).json() == {"error": "internal error"}
     assert len(backend.admission.paths) == 3
     assert list((backend.config.storage / "tmp").iterdir()) == []
+
+
+async def test_status_tells_numbers_and_no_titles(client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    backend.overview.states = [
+        StateCount("files__default", "waiting", None, 8),
+        StateCount("files__default", "rejected", "encrypted", 2),
+    ]
+    backend.switch.enabled = False
+    told = (await client.get("/status")).json()
+
+    assert told["states"] == {"waiting": 8, "rejected": 2}
+    assert told["rejected"] == {"encrypted": 2}
+    assert (told["sources_per_second"], told["seconds_left"]) == (4.0, 2.0)
+    assert told["slowest"] == [{"ref": "files__default: 7", "parse_ms": 900, "embed_ms": 20}]
 
 
 async def test_a_request_without_sources_is_answered_in_the_shape_of_the_contract(client: httpx.AsyncClient) -> None:
