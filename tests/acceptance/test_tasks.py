@@ -79,6 +79,24 @@ def test_an_answer_is_written_by_nextcloud_for_the_asker_and_names_its_sources(
     assert "painted green" not in scheduled["parameters"]["input"]["input"]
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_answer_is_shown_while_it_is_written_where_that_is_wanted(
+    nextcloud: Nextcloud, program: Program, taken: bool
+) -> None:
+    nextcloud.set_tasks(streams=True)
+    if not taken:
+        nextcloud.fault("POST", "/stream-result", "status", times=100, value=500)
+
+    task = nextcloud.ended(nextcloud.schedule(CHAT, "bob", "How deep is the pond in the garden?"))
+
+    assert task["output"]["output"] == "According to [1], that is so. [1]"
+    shown = nextcloud.calls("POST", "/stream-result")
+    assert bool(shown) is taken
+    for call in shown:
+        assert task["output"]["output"].startswith(call["parameters"]["output"]["output"])
+        assert call["parameters"]["output"]["sources"] == []
+
+
 def test_a_search_finds_each_source_once_up_to_its_limit(nextcloud: Nextcloud, program: Program) -> None:
     everything = nextcloud.ended(nextcloud.schedule(SEARCH, "alice", "garden"))
     two = nextcloud.ended(nextcloud.schedule(SEARCH, "alice", "garden", limit="2"))

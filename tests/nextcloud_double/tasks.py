@@ -39,6 +39,8 @@ class Tasks:
         """What the provider of text answers; None: there is no such provider."""
         self.polls_until_written = 1
         self.final_status = "STATUS_SUCCESSFUL"
+        self.streams = False
+        """Whether those who ask want to see answers while they are written (Nextcloud 35)."""
         for task_id in self.tasks:
             self.cancel(task_id)
 
@@ -89,6 +91,8 @@ class Tasks:
             "appId": app, "input": input_, "output": None, "customId": "", "completionExpectedAt": now + 30,
             "progress": None, "scheduledAt": now, "startedAt": None, "endedAt": None,
         }  # fmt: skip
+        if self.streams:
+            task["preferStreaming"] = True
         self.tasks[self._last_id] = task
         return task
 
