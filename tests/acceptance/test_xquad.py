@@ -6,7 +6,6 @@ XQuAD (CC BY-SA 4.0) lies beside the project and is not part of it; without it t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from context_chat_backend.evaluation import datasets
 from tests.program import ROOT, Program, part
 
 DATA = ROOT.parent / "shared" / "data" / "xquad"
@@ -30,13 +30,16 @@ class Paragraph:
 
 
 def paragraphs() -> list[Paragraph]:
-    found: list[Paragraph] = []
-    for language in LANGUAGES:
-        articles = json.loads((DATA / f"xquad.{language}.json").read_text(encoding="utf-8"))["data"]
-        for paragraph in (p for article in articles for p in article["paragraphs"]):
-            questions = tuple(qa["question"] for qa in paragraph["qas"])
-            found.append(Paragraph(f"files__default: {len(found) + 1}", language, paragraph["context"], questions))
-    return found
+    """Those of both languages with their questions, as the evaluation reads them."""
+    data = datasets.xquad(DATA, tuple(LANGUAGES), tuple(LANGUAGES))
+    asked: dict[str, list[str]] = {}
+    for question in data.questions:
+        (key,) = question.relevant
+        asked.setdefault(key, []).append(question.text)
+    return [
+        Paragraph(f"files__default: {number}", each.key.partition("-")[0], each.text, tuple(asked[each.key]))
+        for number, each in enumerate(data.documents, start=1)
+    ]
 
 
 def pushed(program: Program, found: list[Paragraph]) -> None:

@@ -153,7 +153,7 @@ def test_the_command_prints_json(monkeypatch: pytest.MonkeyPatch, settings: Conf
     done = run_command(monkeypatch, settings, str(beir), "--json", "-c", "hybrid", "-c", "words", "-c", "words")
 
     assert done.exit_code == 0
-    told = json.loads(done.stdout)
+    told = json.loads(done.stdout.splitlines()[-1])  # before it stand lines of the log
     assert [row["configuration"] for row in told["rows"]] == ["hybrid", "words"]
     for row in told["rows"]:
         assert row["questions"] == 3
