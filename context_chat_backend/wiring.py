@@ -7,15 +7,16 @@ import asyncio
 import shutil
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 
 from context_chat_backend.answering.answer import Answering, nothing_found
 from context_chat_backend.answering.rights import Sight
+from context_chat_backend.answering.writing import Templates, Writer
 from context_chat_backend.config import Config
 from context_chat_backend.domain import Answer, AnswerEvent, EmbeddingSpace, FoundSource, Passage, Principal, Question
-from context_chat_backend.errors import ModelNotFetched, StartError
+from context_chat_backend.errors import ModelNotFetched, ModelUnavailable, StartError
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.actions import Actions
@@ -33,6 +34,7 @@ from context_chat_backend.inference.catalogue import CATALOGUE
 from context_chat_backend.inference.download import fetch, is_there
 from context_chat_backend.inference.embedding import build_embedder
 from context_chat_backend.inference.language import build_language_model
+from context_chat_backend.inference.language.separate import SeparateLanguageModel
 from context_chat_backend.inference.reranking import build_reranker
 from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.client import NextcloudClient
@@ -160,6 +162,19 @@ class Backend:
         """What the configured embedding model computes on, once it was asked."""
         return self._embedder.device
 
+    async def probe_language_models(self) -> list[tuple[str, str | None]]:
+        """The name of each language model in its order, and why it does not answer, for `doctor`."""
+        found: list[tuple[str, str | None]] = []
+        for writer in self._writers:
+            try:
+                await writer.model.count_tokens(["health"])
+                await writer.model.context_tokens()
+            except ModelUnavailable as error:
+                found.append((writer.model.name, str(error)))
+            else:
+                found.append((writer.model.name, None))
+        return found
+
     async def probe_reranker(self) -> None:
         """Let the re-ranker judge a word, for `doctor`. Raises ModelUnavailable."""
         await self._reranker.scores("health", ["health"])
@@ -187,8 +202,9 @@ class Backend:
         embedder = self._embedder = self._build_embedder(self._chosen)
         stack.push_async_callback(embedder.close)
         await embedder.open()
-        model = self._language_model()
-        stack.push_async_callback(model.close)
+        writers = self._writers = [self._build_writer(choice) for choice in (config.llm, *config.llm_fallback)]
+        for writer in writers:
+            stack.push_async_callback(writer.model.close)
         reranker = self._reranker = build_reranker(
             config.reranker.name,
             config.reranker.options,
@@ -242,9 +258,10 @@ class Backend:
             admitted=admitted,
         )
         self._retriever = Retriever(self.spaces, Search(database), reranker, Neighbours(database))
-        self._answering = Answering(self._retriever, model)
+        self._answering = Answering(self._retriever, writers)
         self._run(self.spaces.keep_current, "watching embedding spaces")
         if indexing:
+            self._run(lambda: _load([writer.model for writer in writers]), "loading language models")
             self._run(self.reembedding.run, "re-embedding")
             self._run(self.reembedding.keep_clean, "dropping embedding spaces")
             self._run(self.indexer.run, "indexing")
@@ -303,20 +320,35 @@ class Backend:
             download=self.config.download_models,
         )
 
+    def _build_writer(self, choice: ModelChoice) -> Writer:
+        options = choice.options
+        model = self._language_model(choice)
+        stop = [options["end_separator"]] if "end_separator" in options else []
+        stop += options.get("stop", [])
+        return Writer(model, Templates(options.get("template"), options.get("no_ctx_template"), tuple(stop)))
+
+    def _language_model(self, choice: ModelChoice) -> LanguageModel:
+        """Not loaded yet. Where it is Nextcloud's and there is no Nextcloud, quotes must do."""
+        name, options = choice.name, choice.options
+        if name == NextcloudWriter.name and self.nextcloud is not None:
+            return NextcloudWriter(
+                self.nextcloud.client,
+                context_tokens=options.get("context_tokens", 8192),
+                answer_tokens=options.get("max_tokens", 1024),
+            )
+        return build_language_model(
+            "extractive" if name == NextcloudWriter.name else name,
+            options,
+            models=_folder(self.config.storage / "model_files"),
+            threads=self.config.indexing.embedding_threads,
+            download=self.config.download_models,
+        )
+
     async def _build_vector_index(self, stored: StoredSpace) -> None:
         indexes = SearchIndexes(self.database, stored)
         if stored.index in await indexes.missing():
             # Half of the cores: searches and deliveries go on.
             await indexes.build(stored.index, memory=usable_memory() // 4, workers=max(0, usable_cores() // 2 - 1))
-
-    def _language_model(self) -> LanguageModel:
-        """The configured one; where that is Nextcloud's and there is no Nextcloud, quotes must do."""
-        name, options = self.config.llm.name, self.config.llm.options
-        if name != NextcloudWriter.name:
-            return build_language_model(name, options)
-        if self.nextcloud is None:
-            return build_language_model("extractive", {})
-        return NextcloudWriter(self.nextcloud.client, **options)
 
     async def _open_database(self) -> str:
         configured = self.config.database_url
@@ -350,6 +382,14 @@ class Backend:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("background_work_failed", work=name, error=type(error).__name__)
             self.health.ready = False
+
+
+async def _load(models: Sequence[LanguageModel]) -> None:
+    """Load those that run here, so that no question waits for it. What cannot be loaded is tried again by questions."""
+    for model in models:
+        if isinstance(model, SeparateLanguageModel):
+            with suppress(ModelUnavailable):
+                await model.open()
 
 
 async def _cancel(task: asyncio.Future[None]) -> None:

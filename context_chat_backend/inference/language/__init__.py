@@ -4,14 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.inference.language.separate import SeparateLanguageModel, Served
 from context_chat_backend.ports import LanguageModel
 
 
-def build_language_model(name: str, options: Mapping[str, Any]) -> LanguageModel:
-    """The language model of that name. Raises ConfigurationError naming the option and the cure."""
+def build_language_model(
+    name: str, options: Mapping[str, Any], *, models: Path, threads: int, download: bool = False
+) -> LanguageModel:
+    """The language model of that name, with the options of language_settings. Nothing is loaded yet.
+
+    `models` is the folder in which relative paths begin, `threads` how many cores a model may use that runs here; with
+    `download` it may be fetched by its name.
+    Raises ConfigurationError naming the option and the cure.
+    """
     match name:
         case "extractive":
             from context_chat_backend.inference.language.extractive import ExtractiveModel
@@ -19,32 +28,43 @@ def build_language_model(name: str, options: Mapping[str, Any]) -> LanguageModel
             return ExtractiveModel()
         case "openai":
             return _openai(options)
+        case "llama":
+            file = models / _needed("llama", "model_path", options, "mistral-7b-instruct.Q5_K_M.gguf")
+            return _separate(file.stem, Served("llama", {**options, "model": str(file)}, threads, download))
+        case "hugging_face":
+            where = "model_path" if "model_path" in options else "model_id"
+            named = _needed("hugging_face", where, options, "Qwen/Qwen3-4B-Instruct-2507")
+            model = str(models / named) if (models / named).is_dir() else named
+            return _separate(named, Served("hugging_face", {**options, "model": model}, threads, download))
         case _:
-            raise ConfigurationError(f"llm: there is no '{name}'; use 'extractive' or 'openai'")
+            raise ConfigurationError(
+                f"llm: there is no '{name}'; use 'extractive', 'openai', 'llama' or 'hugging_face'"
+            )
 
 
 def _openai(options: Mapping[str, Any]) -> LanguageModel:
     from context_chat_backend.inference.language.openai import OpenAIModel
-    from context_chat_backend.inference.openai_http import OpenAIServer
+    from context_chat_backend.inference.openai_http import OpenAIServer, Patience
 
-    for option in ("base_url", "model"):
-        if not isinstance(options.get(option), str) or not options[option]:
-            raise ConfigurationError(
-                f"llm.openai.{option}: it is missing; for example {option}: "
-                + ("http://localhost:8080/v1" if option == "base_url" else "my-model")
-            )
-    api_key = options.get("api_key")
+    base_url = _needed("openai", "base_url", options, "http://localhost:8080/v1")
+    model = _needed("openai", "model", options, "my-model")
+    usual = Patience()
+    total = float(options.get("timeout", usual.total))
+    patience = Patience(first=min(total, float(options.get("first_timeout", usual.first))), total=total)
     return OpenAIModel(
-        OpenAIServer(options["base_url"], None if api_key is None else str(api_key)),
-        options["model"],
-        context_tokens=_number(options, "context_tokens", 8192),
-        max_tokens=_number(options, "max_tokens", 1024),
+        OpenAIServer(base_url, options.get("api_key"), patience=patience),
+        model,
+        context_tokens=options.get("context_tokens"),
+        answer_tokens=options.get("max_tokens", 1024),
         temperature=float(options.get("temperature", 0.1)),
     )
 
 
-def _number(options: Mapping[str, Any], name: str, default: int) -> int:
-    value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"llm.openai.{name}: expected a whole number of at least 1, found {value!r}")
-    return value
+def _separate(name: str, served: Served) -> LanguageModel:
+    return SeparateLanguageModel(served, name=name, answer_tokens=served.options.get("max_tokens", 1024))
+
+
+def _needed(model: str, option: str, options: Mapping[str, Any], example: str) -> str:
+    if not options.get(option):
+        raise ConfigurationError(f"llm.{model}.{option}: it is missing; for example {option}: {example}")
+    return str(options[option])
