@@ -64,9 +64,10 @@ class SentenceTransformersEmbedder(ThreadedEmbedder):
             self._path,
             device=device,
             local_files_only=not self._download or Path(self._path).is_dir(),
-            model_kwargs={"torch_dtype": torch.bfloat16} if half else {},
+            model_kwargs={"dtype": torch.bfloat16} if half else {},
         )
-        return model, int(model.get_sentence_embedding_dimension() or 0), int(model.max_seq_length or _MAX_TOKENS)
+        dimension = len(self._embed(model, ["dimension"])[0])  # the method that says it has two names
+        return model, dimension, int(model.max_seq_length or _MAX_TOKENS)
 
     def _embed(self, model: Any, texts: list[str]) -> Any:
         tensor = model.encode(texts, batch_size=self._batch, show_progress_bar=False, convert_to_tensor=True)
