@@ -240,6 +240,32 @@ async def test_a_server_that_refuses_any_text_is_a_matter_of_configuration(serve
     await made.close()
 
 
+async def test_a_question_does_not_wait_for_a_server_that_hangs(
+    server: EmbeddingServer, embedder: OpenAIEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai, "_QUESTION_SECONDS", 0.2)
+    hold = threading.Event()
+
+    def hang(texts: list[str]) -> None:
+        hold.wait(10)
+
+    server.trouble = hang
+    with pytest.raises(ModelUnavailable, match="did not answer within"):
+        await embedder.embed_question("anybody there?")
+    hold.set()
+
+
+async def test_a_server_that_stays_in_trouble_is_left_alone(server: EmbeddingServer, embedder: OpenAIEmbedder) -> None:
+    server.trouble = lambda texts: Answer(401)
+    for _ in range(3):
+        with pytest.raises(ModelUnavailable, match="refuses us"):
+            await embedder.embed_question("text")
+    with pytest.raises(ModelUnavailable, match="left alone"):
+        await embedder.embed_question("text")
+
+    assert len(server.requests) == 3
+
+
 async def test_a_question_does_not_wait_behind_passages(server: EmbeddingServer, embedder: OpenAIEmbedder) -> None:
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -33,6 +33,8 @@ _LONGEST_PAUSE_SECONDS = 120.0
 _LONGEST_WISH_SECONDS = 3600.0
 """A server that names a later time is asked again after this one."""
 _QUESTION_PATIENCE_SECONDS = 5.0
+_QUESTION_SECONDS = 20.0
+"""Longer nobody waits for an answer: words alone are searched then."""
 _AT_ONCE = 4
 """Requests for passages under way; questions do not queue behind them."""
 _TOKENS_PER_REQUEST = 16_384
@@ -154,11 +156,13 @@ class OpenAIEmbedder:
     async def embed_question(self, text: str) -> Vectors:
         """See ports.Embedder. A question waits a few seconds at most for a server that asks for patience."""
         try:
-            vector: Vectors = (await self._vectors([self._family.question_prefix + text], _QUESTION_PATIENCE_SECONDS))[
-                0
-            ]
+            async with asyncio.timeout(_QUESTION_SECONDS):
+                vectors = await self._vectors([self._family.question_prefix + text], _QUESTION_PATIENCE_SECONDS)
         except TextRefused as error:
             raise ModelUnavailable(str(error)) from None
+        except TimeoutError:
+            raise ModelUnavailable(f"the embedding server did not answer within {_QUESTION_SECONDS:.0f} s") from None
+        vector: Vectors = vectors[0]
         return vector
 
     async def close(self) -> None:
