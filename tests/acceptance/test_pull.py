@@ -79,7 +79,7 @@ def test_each_document_is_judged_on_its_own(nextcloud: Nextcloud, program: Progr
     good = put(nextcloud, "good", ["alice"])
     wrongs: list[dict[str, object]] = [
         {"userIds": []}, {"reference": "files__default: x"}, {"modified": "soon"}, {"provider": "mail__messages"},
-        {"type": None}, {"title": 7}, {"size": 200_000_000}, {"type": "image/png"},
+        {"type": None}, {"title": 7}, {"size": 200_000_000}, {"type": "audio/mpeg"},
     ]  # fmt: skip
     for wrong in wrongs:
         right = {

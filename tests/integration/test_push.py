@@ -259,7 +259,7 @@ def test_parts_of_no_use_are_in_neither_list_and_lose_nothing_else(program: Prog
         part("files__default 8", b"odd"),
         part("files__default:9", b"odd"),
         part("../../etc/passwd", b"odd"),
-        part("files__default: 10", b"picture", type="image/png"),
+        part("files__default: 10", b"sound", type="audio/mpeg"),
         part("files__default: 11", b"template", title="files/a.pot"),
         good,
         part("files__default: 12", b"Wrong type, good text.", type="application/pdf"),
