@@ -193,6 +193,7 @@ def test_a_stale_list_does_not_bring_back_a_reader_who_was_taken_away(nextcloud:
     assert program.search("bob", "garden") == []
 
 
+@pytest.mark.slow  # it waits for a lease to end
 def test_nothing_is_lost_when_the_program_is_killed_or_nextcloud_is_down(
     nextcloud: Nextcloud, program: Program
 ) -> None:
