@@ -296,6 +296,37 @@ class Prompt:
     passages: tuple[Passage, ...]
     asker: Principal | None = None
     """In whose name it is asked, for models that have users of their own."""
+    filled: bool = False
+    """Whether the one message is a template of the administrator, filled in: a model that runs here reads it as it
+    stands, with the marks of speakers it holds, rather than as a turn of a conversation."""
+    stop: tuple[str, ...] = ()
+    """Where one of these would begin, the answer ends; they are not part of it."""
+
+
+class Finish(StrEnum):
+    """Why a model stopped writing."""
+
+    STOP = "stop"
+    """It had said all."""
+    LENGTH = "length"
+    """It ran out of room: the answer is cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one generation, as the model counts them."""
+
+    prompt_tokens: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end of what a language model writes."""
+
+    finish: Finish
+    usage: Usage | None = None
+    """None: the model does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +349,10 @@ class Answer:
     """All that the model was given, best first."""
     model: str = ""
     """Who wrote it; empty when nothing was found, so that nobody was asked."""
+    unavailable: tuple[str, ...] = ()
+    """Models that were asked before it and did not answer, in the order of the configuration."""
+    finish: Finish = Finish.STOP
+    usage: Usage | None = None
 
     @property
     def sources(self) -> tuple[SourceRef, ...]:
@@ -327,7 +362,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """The first event of an answer: what it will be written from, best first."""
+    """The first event of an answer: what it will be written from, best first.
+
+    It comes again, and replaces what it said, when another model takes over before the text begins and reads more or
+    fewer of the passages.
+    """
 
     passages: tuple[Passage, ...]
 

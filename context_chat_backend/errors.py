@@ -5,6 +5,7 @@
     ├── ConfigurationError    the administrator must act; the start stops
     ├── StartError            something of this machine is in the way (port, disk, folder); the start stops
     ├── InvalidRequest        the caller must change the request; shown to him
+    │   └── PromptTooLong
     ├── Unavailable           try again: something is down or full
     │   ├── DatabaseUnavailable
     │   │   └── DiskFull          what is to be stored finds no room
@@ -58,6 +59,14 @@ class InvalidRequest(ContextChatError):
     """The request cannot be understood. The text names the field and the cure."""
 
     public = True
+
+
+class PromptTooLong(InvalidRequest):
+    """The question is longer than the language model reads.
+
+    A model raises it when its server says so; from then on its `context_tokens` and `count_tokens` know better, so
+    that a prompt built anew is shorter.
+    """
 
 
 class Unavailable(ContextChatError):

@@ -19,6 +19,7 @@ _CONFIGURATIONS = {
 }  # fmt: skip
 """Those of PostgreSQL 15, the oldest that may be used; 18 has Estonian, too."""
 _SURE = 0.5
+_VERY_SURE = 0.8
 _ENOUGH_CHARACTERS = 500
 
 
@@ -27,12 +28,22 @@ def detect(text: str, otherwise: str = SIMPLE) -> str:
 
     A language PostgreSQL has no stemmer for gives 'simple'.
     """
+    return _detected(text, _SURE) or otherwise
+
+
+def english_name(text: str) -> str | None:
+    """'German' for a text in German; None when that is not certain, or the language is none of those above."""
+    name = _detected(text, _VERY_SURE)
+    return name.capitalize() if name and name != SIMPLE else None
+
+
+def _detected(text: str, sure: float) -> str | None:
     sample = " ".join(text[:_ENOUGH_CHARACTERS].split())
     if not any(character.isalpha() for character in sample):
-        return otherwise
+        return None
     best = _detector().detect(sample, model="lite", k=1)[0]
-    if float(best["score"]) < _SURE:
-        return otherwise
+    if float(best["score"]) < sure:
+        return None
     return _CONFIGURATIONS.get(str(best["lang"]), SIMPLE)
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from context_chat_backend.domain import EmbeddingSpace, Prompt
+from context_chat_backend.domain import EmbeddingSpace, Ended, Prompt
 
 Vectors = NDArray[np.float32]
 
@@ -89,18 +89,29 @@ class LanguageModel(Protocol):
         ...
 
     @property
-    def context_tokens(self) -> int:
-        """How many tokens prompt and answer may have together."""
+    def answer_tokens(self) -> int:
+        """How many tokens an answer may have at most."""
         ...
 
-    def count_tokens(self, text: str) -> int:
-        """How many tokens `text` has for this model; an upper estimate where the tokenizer is not known."""
+    async def context_tokens(self) -> int:
+        """How many tokens prompt and answer may have together.
+
+        The first use may load the model or ask its server. Raises ModelUnavailable.
+        """
         ...
 
-    def stream(self, prompt: Prompt) -> AsyncGenerator[str, None]:
-        """The answer's text, piece by piece, with citation markers `[n]` (Prompt.passages[n - 1]).
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each of `texts` has for this model; an upper estimate where the tokenizer is not known.
 
-        Closing the iterator stops the generation. Raises ModelUnavailable.
+        Raises ModelUnavailable.
+        """
+        ...
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
+        """The answer's text, piece by piece, with citation markers `[n]` (Prompt.passages[n - 1]); Ended is the last.
+
+        A piece is never empty and holds whole characters. Closing the iterator stops the generation. Raises
+        ModelUnavailable, at any time, and PromptTooLong before the first piece.
         """
         ...
 

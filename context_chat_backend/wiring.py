@@ -13,6 +13,7 @@ from pathlib import Path
 
 from context_chat_backend.answering.answer import Answering, nothing_found
 from context_chat_backend.answering.rights import Sight
+from context_chat_backend.answering.writing import Writer
 from context_chat_backend.config import Config
 from context_chat_backend.domain import Answer, AnswerEvent, EmbeddingSpace, FoundSource, Passage, Principal, Question
 from context_chat_backend.errors import ModelNotFetched, StartError
@@ -242,7 +243,7 @@ class Backend:
             admitted=admitted,
         )
         self._retriever = Retriever(self.spaces, Search(database), reranker, Neighbours(database))
-        self._answering = Answering(self._retriever, model)
+        self._answering = Answering(self._retriever, [Writer(model)])
         self._run(self.spaces.keep_current, "watching embedding spaces")
         if indexing:
             self._run(self.reembedding.run, "re-embedding")

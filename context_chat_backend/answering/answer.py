@@ -1,18 +1,36 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The way of a question: retrieve what the asker may read, prompt the language model, cite."""
+"""The way of a question: retrieve what the asker may read, prompt a language model, cite."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
 from context_chat_backend.answering import prompt
 from context_chat_backend.answering.citations import CitedText
 from context_chat_backend.answering.rights import Sight, seen
-from context_chat_backend.domain import Answer, AnswerEvent, Cited, Delta, Done, Principal, Prompt, Question, Retrieved
+from context_chat_backend.answering.writing import Writer, bounded
+from context_chat_backend.domain import (
+    Answer,
+    AnswerEvent,
+    Cited,
+    Delta,
+    Done,
+    Ended,
+    Finish,
+    Passage,
+    Principal,
+    Prompt,
+    Question,
+    Retrieved,
+)
+from context_chat_backend.errors import ModelUnavailable, PromptTooLong
 from context_chat_backend.language import detect
+from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import LanguageModel
 from context_chat_backend.retrieval.retrieve import Retriever
+
+_log = get_logger(__name__)
 
 _NOTHING_FOUND = {
     "german": "In den Dokumenten, die Sie lesen dürfen, habe ich dazu nichts gefunden.",
@@ -22,44 +40,57 @@ _NOTHING_FOUND = {
     "dutch": "In de documenten die u mag lezen heb ik hierover niets gevonden.",
 }
 _NOTHING_FOUND_IN_ENGLISH = "I found nothing about this in the documents you can read."
+_CUT_OFF = " …"
+"""What follows an answer that ran out of room, in any language."""
 _NO_WRITER = "No language model is configured that can answer without documents."
 
 
 class Answering:
-    """Answers questions with one language model."""
+    """Answers questions with the first of some language models that is there."""
 
-    def __init__(self, retriever: Retriever, model: LanguageModel) -> None:
+    def __init__(self, retriever: Retriever, writers: Sequence[Writer]) -> None:
+        """`writers` in the order in which they are asked; at least one."""
         self._retriever = retriever
-        self._model = model
+        self._writers = tuple(writers)
 
     async def stream(self, question: Question, sight: Sight | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer from what the asker may read: Retrieved, Delta and Cited in turn, Done.
 
         With `sight` passages are left out whose sources the asker does not see any more, before the model reads them.
-        An honest sentence without citations, and no model call, when there is nothing. Closing the generator stops
-        the generation. Raises InvalidRequest, ModelUnavailable, DatabaseUnavailable.
+        An honest sentence without citations, and no model call, when there is nothing. A model that is not there
+        before its text begins gives way to the next. Closing the generator stops the generation. Raises
+        InvalidRequest, ModelUnavailable, DatabaseUnavailable.
         """
         passages = await self._retriever.passages(question)
         if sight is not None:
             passages = await seen(passages, sight)
-        # Joined after the cut: a long joined passage would otherwise push better ones out of a small context.
-        fitting = prompt.fitting(question, passages, self._model)
-        asked = prompt.build(question, await self._retriever.joined(question.asker, fitting), self._model)
-        yield Retrieved(asked.passages)
-        written = CitedText(asked.passages)
-        if asked.passages:
-            async with aclosing(self._model.stream(asked)) as pieces:
-                async for piece in pieces:
-                    for event in _events(written, written.add(piece)):
-                        yield event
-            for event in _events(written, written.end()):
+        if not passages:
+            yield Retrieved(())
+            for event in _nothing_found(question.text):
                 yield event
-        if written.text:
-            yield Done(Answer(written.text, written.citations, asked.passages, self._model.name))
+            return
+        turns = _Turns(self._writers)
+        shown: tuple[Passage, ...] | None = None
+        while True:
+            growing = _GrowingAnswer(())
+            try:
+                asked = await self._asked(question, passages, turns.writer)
+                if shown != asked.passages:
+                    shown = asked.passages
+                    yield Retrieved(shown)
+                growing = _GrowingAnswer(asked.passages)
+                async with aclosing(growing.events(turns.writer.model, asked)) as events:
+                    async for event in events:
+                        yield event
+                break
+            except (ModelUnavailable, PromptTooLong) as error:
+                if growing.has_begun or not turns.go_on(error):
+                    raise
+        if growing.has_begun:
+            yield Done(growing.answer(turns.writer.model.name, turns.unavailable))
         else:
-            nothing = nothing_found(question.text)
-            yield Delta(nothing.text)
-            yield Done(nothing)
+            for event in _nothing_found(question.text):
+                yield event
 
     async def answer(self, question: Question) -> Answer:
         """The answer of `stream` at once. Raises as it does."""
@@ -70,23 +101,116 @@ class Answering:
         raise AssertionError("an answer ends with Done")
 
     async def chat(self, text: str, asker: Principal) -> str:
-        """What the model says to `asker` without any document. Raises ModelUnavailable."""
-        return await self._write(prompt.build_chat(text, asker)) or _NO_WRITER
+        """What the first model that is there says to `asker` without any document.
 
-    async def _write(self, asked: Prompt) -> str:
-        # Closing the stream on a cancelled question stops the generation too.
-        async with aclosing(self._model.stream(asked)) as pieces:
-            return "".join([piece async for piece in pieces]).strip()
+        Raises InvalidRequest, ModelUnavailable.
+        """
+        turns = _Turns(self._writers)
+        while True:
+            try:
+                return await _said(turns.writer, text, asker) or _NO_WRITER
+            except (ModelUnavailable, PromptTooLong) as error:
+                if not turns.go_on(error):
+                    raise
+
+    async def _asked(self, question: Question, passages: Sequence[Passage], writer: Writer) -> Prompt:
+        # Joined after the cut: a long joined passage would otherwise push better ones out of a small context.
+        fitting = await prompt.fitting(question, passages, writer)
+        return await prompt.build(question, await self._retriever.joined(question.asker, fitting), writer)
 
 
-def _events(written: CitedText, text: str) -> Iterator[AnswerEvent]:
-    """What `text`, just added to `written`, is to those who follow it."""
-    if text:
-        yield Delta(text)
-        begins = len(written.text) - len(text)
-        yield from (Cited(citation) for citation in written.citations if citation.start >= begins)
+class _GrowingAnswer:
+    """What one model writes, as events."""
+
+    def __init__(self, passages: tuple[Passage, ...]) -> None:
+        self._passages = passages
+        self._written = CitedText(passages)
+        self._ended = Ended(Finish.STOP)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether some of the text is out, and cannot be taken back."""
+        return bool(self._written.text)
+
+    async def events(self, model: LanguageModel, asked: Prompt) -> AsyncGenerator[AnswerEvent, None]:
+        """Delta and Cited in turn. Raises as `model.stream` does."""
+        async with aclosing(bounded(model, asked)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Ended):
+                    self._ended = piece
+                else:
+                    for event in self._new(self._written.add(piece)):
+                        yield event
+        rest = self._written.end()
+        if self._ended.finish is Finish.LENGTH and self.has_begun:
+            rest += self._written.add(_CUT_OFF) + self._written.end()
+        for event in self._new(rest):
+            yield event
+
+    def answer(self, model: str, unavailable: tuple[str, ...]) -> Answer:
+        """The whole."""
+        return Answer(
+            self._written.text,
+            self._written.citations,
+            self._passages,
+            model,
+            unavailable,
+            self._ended.finish,
+            self._ended.usage,
+        )
+
+    def _new(self, text: str) -> Iterator[AnswerEvent]:
+        """What `text`, just added, is to those who follow it."""
+        if text:
+            yield Delta(text)
+            begins = len(self._written.text) - len(text)
+            yield from (Cited(citation) for citation in self._written.citations if citation.start >= begins)
+
+
+class _Turns:
+    """Whose turn it is to write, and who could not."""
+
+    def __init__(self, writers: Sequence[Writer]) -> None:
+        self._waiting = list(writers)
+        self._was_too_long = False
+        self.unavailable: tuple[str, ...] = ()
+
+    @property
+    def writer(self) -> Writer:
+        return self._waiting[0]
+
+    def go_on(self, error: ModelUnavailable | PromptTooLong) -> bool:
+        """Whether to try again: once with the same model when it has learned its limit, else with the next."""
+        if isinstance(error, PromptTooLong):
+            again, self._was_too_long = not self._was_too_long, True
+            return again
+        name = self.writer.model.name
+        _log.warning("language_model_unavailable", model=name, reason=str(error), others=len(self._waiting) - 1)
+        if len(self._waiting) == 1:
+            return False
+        self._waiting.pop(0)
+        self._was_too_long = False
+        self.unavailable += (name,)
+        return True
+
+
+async def _said(writer: Writer, text: str, asker: Principal) -> str:
+    said = ""
+    async with aclosing(bounded(writer.model, await prompt.build_chat(text, asker, writer))) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, str):
+                said += piece
+            elif piece.finish is Finish.LENGTH and said:
+                said = said.rstrip() + _CUT_OFF
+    return said.strip()
 
 
 def nothing_found(question: str) -> Answer:
     """The honest sentence, in the language of the question where we have it."""
     return Answer(_NOTHING_FOUND.get(detect(question), _NOTHING_FOUND_IN_ENGLISH))
+
+
+def _nothing_found(question: str) -> Iterator[AnswerEvent]:
+    nothing = nothing_found(question)
+    yield Delta(nothing.text)
+    yield Done(nothing)

@@ -70,6 +70,7 @@ class CitedText:
         for marker in _MARKER.finditer(text):
             out += self._emit(text[read_to : marker.start()])
             read_to = marker.end()
+            self._blank = self._blank.rstrip(" \t")  # as much as the marker takes when it comes in one piece
             for number in self._numbers(marker):
                 out += self._mark(number)
         return out + self._emit(text[read_to:])
@@ -80,7 +81,6 @@ class CitedText:
         return [number for number in numbers if 1 <= number <= len(self._passages)]
 
     def _mark(self, number: int) -> str:
-        self._blank = self._blank.rstrip(" \t")
         marker = self._emit(f"[{number}]" if self._blank else f" [{number}]")
         start = self._length - len(f"[{number}]")
         self._citations.append(Citation(start, self._length, self._passages[number - 1]))

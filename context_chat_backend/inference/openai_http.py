@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The one client for servers that speak OpenAI's HTTP protocol: llama.cpp, vLLM, Ollama and OpenAI itself."""
+"""The one client for servers that speak OpenAI's HTTP protocol: llama.cpp, vLLM, Ollama and OpenAI itself.
+
+A request is tried again before the first byte of its answer only. A server that fails again and again is left alone for
+a while, so that questions do not queue behind it and another model can take over at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -15,58 +21,267 @@ from context_chat_backend.errors import ModelUnavailable
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 5.0
+"""A server that asks for more patience is not waited for: somebody is looking at the screen."""
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_LARGEST_EVENT = 1 << 20
+_LARGEST_ERROR = 1 << 16
+"""Bytes; what is larger is neither an event nor an error."""
+_ASIDE_SECONDS = 5.0
+"""For questions beside generation: sizes, tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a server is waited for, in seconds."""
+
+    connect: float = 5.0
+    first: float = 120.0
+    """From the request to the first byte of the answer: a long prompt is read meanwhile."""
+    idle: float = 60.0
+    """Between two pieces."""
+    total: float = 900.0
+
+
+class ServerRefuses(ModelUnavailable):
+    """The server understands the request and does not do it, whenever it is sent.
+
+    `error` is what it says about it, which may quote the request: it is for decisions, not for logs.
+    """
+
+    def __init__(self, status: int, error: Mapping[str, Any]) -> None:
+        super().__init__(f"the model server refuses the request (status {status})")
+        self.status = status
+        self.error = error
+
+
+class BrokeOff(ModelUnavailable):
+    """The answer ended before it was complete."""
+
+
+class Breaker:
+    """Remembers failures in a row; after five nobody is let through for half a minute, then one at a time."""
+
+    def __init__(
+        self, failures: int = 5, pause_seconds: float = 30.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit = failures
+        self._pause_seconds = pause_seconds
+        self._clock = clock
+        self._failures = 0
+        self._closed_until = 0.0
+
+    def admit(self) -> None:
+        """Raise ModelUnavailable while the server is left alone. Who passes after a pause tries for all."""
+        if self._failures >= self._limit:
+            if self._clock() < self._closed_until:
+                raise ModelUnavailable("the model server failed again and again and is left alone for a while")
+            self._closed_until = self._clock() + self._pause_seconds
+
+    def worked(self) -> None:
+        """The server answered."""
+        self._failures = 0
+
+    def failed(self) -> None:
+        """The server did not answer."""
+        self._failures += 1
+        self._closed_until = self._clock() + self._pause_seconds
+
+
+class _NotNow(Exception):
+    """One attempt failed before the first byte, and another may not."""
+
+    def __init__(self, failure: str, pause_seconds: float | None = None) -> None:
+        super().__init__(failure)
+        self.pause_seconds = pause_seconds
 
 
 class OpenAIServer:
     """A server by its base URL, which ends before `/chat/completions`."""
 
-    def __init__(self, base_url: str, api_key: str | None, *, idle_seconds: float = 60.0) -> None:
-        """`idle_seconds` is how long the server may be silent, before the first byte and between two."""
-        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        timeout = httpx.Timeout(idle_seconds, connect=5.0)
-        self._client = httpx.AsyncClient(base_url=base_url.rstrip("/"), headers=headers, timeout=timeout)
+    def __init__(
+        self, base_url: str, api_key: str | None, *, patience: Patience = Patience(), breaker: Breaker | None = None
+    ) -> None:
+        """Without a `breaker` of its own the server has the usual one."""
+        self._base_url = base_url.rstrip("/")
+        self._patience = patience
+        self._breaker = breaker or Breaker()
+        self._client = httpx.AsyncClient(
+            headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+            timeout=httpx.Timeout(30.0, connect=patience.connect, read=None),  # reading is timed below
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+        )
 
     async def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-        """POST `body` and yield the JSON of each server-sent event until `[DONE]`.
+        """POST `body` and yield the JSON of each server-sent event until `[DONE]`; an answer in plain JSON is one.
 
-        Tried again up to three times, before the first event only. Raises ModelUnavailable, whose text holds nothing
-        of what was asked or answered.
+        Closing the generator closes the connection, on which servers stop. Raises ServerRefuses, BrokeOff and other
+        ModelUnavailable, whose texts hold nothing of what was asked or answered.
         """
-        async with self._answer(path, body) as answer:
-            try:
-                async for line in answer.aiter_lines():
-                    if line.startswith("data:"):
-                        data = line[len("data:") :].strip()
-                        if data == "[DONE]":
-                            return
-                        yield json.loads(data)
-            except (httpx.HTTPError, ValueError) as error:
-                raise ModelUnavailable(f"the model's answer broke off ({type(error).__name__})") from None
-        raise ModelUnavailable("the model's answer broke off")
+        deadline = time.monotonic() + self._patience.total
+        async with self._answer(path, body, deadline) as (answer, chunks):
+            plain = "json" in answer.headers.get("content-type", "")
+            if plain:
+                yield _without_error(await _whole(chunks), answer.status_code)
+                return
+            async with aclosing(_lines(chunks)) as lines:
+                async for line in lines:
+                    name, _, data = line.partition(":")
+                    if name not in ("data", "error"):
+                        continue
+                    if data.strip() == "[DONE]":
+                        return
+                    event = _parsed(data)
+                    yield _without_error({"error": event} if name == "error" else event, answer.status_code)
+        raise BrokeOff("the model's answer broke off")
+
+    async def ask(self, path: str, body: Mapping[str, Any] | None = None, *, at_root: bool = False) -> Any:
+        """The JSON of a short answer: GET without `body`, else POST; None when the server has no such page.
+
+        With `at_root` the path begins at the server instead of the base URL. Raises ModelUnavailable.
+        """
+        self._breaker.admit()
+        url = (self._base_url.removesuffix("/v1") if at_root else self._base_url) + path
+        try:
+            async with asyncio.timeout(min(_ASIDE_SECONDS, self._patience.total)):
+                answer = await self._client.request("GET" if body is None else "POST", url, json=body)
+        except (httpx.HTTPError, TimeoutError) as error:
+            self._breaker.failed()
+            raise ModelUnavailable(f"the model server does not answer ({type(error).__name__})") from None
+        if answer.status_code in _RETRIED:
+            self._breaker.failed()
+            raise ModelUnavailable(f"the model server does not answer (status {answer.status_code})")
+        try:
+            return answer.json() if answer.is_success else None
+        except ValueError:
+            return None
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
     @asynccontextmanager
-    async def _answer(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+    async def _answer(
+        self, path: str, body: Mapping[str, Any], deadline: float
+    ) -> AsyncIterator[tuple[httpx.Response, AsyncGenerator[bytes, None]]]:
+        """The answer of the first attempt whose body begins, and the pieces of that body."""
+        self._breaker.admit()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                answer = await self._client.send(self._client.build_request("POST", path, json=body), stream=True)
-            except httpx.HTTPError as error:
-                failure = type(error).__name__
-            else:
-                if answer.is_success:
-                    break
-                await answer.aclose()
-                failure = f"status {answer.status_code}"
-                if answer.status_code not in _RETRIED:
-                    raise ModelUnavailable(f"the model server refuses the request ({failure})")
-            if attempt == _ATTEMPTS:
-                raise ModelUnavailable(f"the model server does not answer ({failure})")
-            await asyncio.sleep(_PAUSE_SECONDS * attempt)
+                answer, first, rest = await self._begun(path, body, deadline)
+                break
+            except _NotNow as failure:
+                pause = failure.pause_seconds or _PAUSE_SECONDS * attempt
+                if attempt < _ATTEMPTS and pause <= _LONGEST_PAUSE_SECONDS and time.monotonic() + pause < deadline:
+                    await asyncio.sleep(pause)
+                    continue
+                self._breaker.failed()
+                raise ModelUnavailable(f"the model server does not answer ({failure})") from None
+        self._breaker.worked()
+        chunks = self._timed(first, rest, deadline)
         try:
-            yield answer
+            yield answer, chunks
         finally:
+            await chunks.aclose()
             await answer.aclose()
+
+    async def _begun(
+        self, path: str, body: Mapping[str, Any], deadline: float
+    ) -> tuple[httpx.Response, bytes, AsyncIterator[bytes]]:
+        """One attempt, up to the first byte. Raises _NotNow, ServerRefuses, ModelUnavailable."""
+        request = self._client.build_request("POST", self._base_url + path, json=body)
+        answer: httpx.Response | None = None
+        begun = False
+        try:
+            async with asyncio.timeout(min(self._patience.first, max(0.0, deadline - time.monotonic()))):
+                answer = await self._client.send(request, stream=True)
+                pieces = answer.aiter_bytes()
+                if answer.status_code in _RETRIED:
+                    raise _NotNow(f"status {answer.status_code}", _retry_after(answer))
+                if not answer.is_success:
+                    raise ServerRefuses(answer.status_code, await _error(pieces))
+                first = await anext(pieces, b"")
+            if not first:
+                raise _NotNow("nothing")
+            begun = True
+        except TimeoutError:
+            # Not tried again: the server is at work, and would have to begin anew.
+            self._breaker.failed()
+            raise ModelUnavailable("the model server does not answer in time") from None
+        except httpx.HTTPError as error:
+            raise _NotNow(type(error).__name__) from None
+        finally:
+            if answer is not None and not begun:
+                await answer.aclose()
+        return answer, first, pieces
+
+    async def _timed(self, first: bytes, rest: AsyncIterator[bytes], deadline: float) -> AsyncGenerator[bytes, None]:
+        """All pieces of a body. Raises ModelUnavailable when the next one does not come in time."""
+        yield first
+        while True:
+            try:
+                async with asyncio.timeout(min(self._patience.idle, max(0.0, deadline - time.monotonic()))):
+                    piece = await anext(rest, None)
+            except TimeoutError:
+                self._breaker.failed()
+                raise BrokeOff("the model fell silent in the middle of its answer") from None
+            except httpx.HTTPError as error:
+                raise BrokeOff(f"the model's answer broke off ({type(error).__name__})") from None
+            if piece is None:
+                return
+            yield piece
+
+
+def _retry_after(answer: httpx.Response) -> float | None:
+    """Seconds; None when the server names none, or a date."""
+    told = answer.headers.get("retry-after", "")
+    return float(told) if told.isascii() and told.isdigit() else None
+
+
+async def _error(pieces: AsyncIterator[bytes]) -> Mapping[str, Any]:
+    """What a refusal says, as far as it is understood."""
+    said = b""
+    try:
+        async for piece in pieces:
+            said += piece
+            if len(said) > _LARGEST_ERROR:
+                break
+        error = json.loads(said)["error"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return {}
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+async def _whole(chunks: AsyncIterator[bytes]) -> Any:
+    said = b""
+    async for piece in chunks:
+        said += piece
+        if len(said) > _LARGEST_EVENT:
+            raise BrokeOff("the model's answer is too large")
+    return _parsed(said.decode("utf-8", "surrogateescape"))
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
+    """Lines of text; bytes that are no UTF-8 come as surrogates, since the next piece may hold their other half."""
+    held = b""
+    async for piece in chunks:
+        *whole, held = (held + piece).split(b"\n")
+        for line in whole:
+            yield line.rstrip(b"\r").decode("utf-8", "surrogateescape")
+        if len(held) > _LARGEST_EVENT:
+            raise BrokeOff("the model's answer holds an event that is too large")
+    yield held.decode("utf-8", "surrogateescape")
+
+
+def _parsed(data: str) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise BrokeOff("the model server answers something that is not JSON") from None
+
+
+def _without_error(event: Any, status: int) -> Any:
+    if isinstance(event, dict) and event.get("error"):
+        error = event["error"]
+        raise ServerRefuses(status, error if isinstance(error, dict) else {"message": str(error)})
+    return event

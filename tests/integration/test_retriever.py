@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from context_chat_backend.answering.answer import Answering
+from context_chat_backend.answering.writing import Writer
 from context_chat_backend.domain import (
     Chunk,
     Delivery,
+    Ended,
+    Finish,
     Location,
     Passage,
     Principal,
@@ -238,17 +241,21 @@ class SmallModel:
     """Remembers its prompt; its context holds some hundred words."""
 
     name = "small"
-    context_tokens = 400
+    answer_tokens = 100
 
     def __init__(self) -> None:
         self.asked: list[Prompt] = []
 
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())
+    async def context_tokens(self) -> int:
+        return 450
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         self.asked.append(prompt)
         yield "It is so [1]."
+        yield Ended(Finish.STOP)
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -259,7 +266,7 @@ async def test_a_small_context_gets_the_best_passages_and_never_a_joined_one_tha
 ) -> None:
     await library.add("1", *(f"The ferry {'goes on ' * 40}in part {n}." for n in range(6)))
     model = SmallModel()
-    answer = await Answering(library.retriever(), model).answer(Question("ferry", ALICE))
+    answer = await Answering(library.retriever(), [Writer(model)]).answer(Question("ferry", ALICE))
     (asked,) = model.asked
 
     assert sum("ferry" in line for passage in asked.passages for line in passage.text.splitlines()) == 2

@@ -25,6 +25,7 @@ def passage(text: str) -> Passage:
 PASSAGES = [passage(f"The plan is at {ADDRESS} since May."), passage("The roof costs 4,000 euros.")]
 
 WRITTEN = {
+    "So it is [7]. And [8] so [1].": "So it is. And so [1].",
     "First[1]. Both [1, 2]. None [3][0].": "First [1]. Both [1] [2]. None.",
     f"See {ADDRESS} [1].": f"See {ADDRESS} [1].",
     f"See [the plan]({ADDRESS}) [1].": f"See [the plan]({ADDRESS}) [1].",

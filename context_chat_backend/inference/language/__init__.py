@@ -37,14 +37,16 @@ def _openai(options: Mapping[str, Any]) -> LanguageModel:
     return OpenAIModel(
         OpenAIServer(options["base_url"], None if api_key is None else str(api_key)),
         options["model"],
-        context_tokens=_number(options, "context_tokens", 8192),
-        max_tokens=_number(options, "max_tokens", 1024),
+        context_tokens=_number(options, "context_tokens", None),
+        answer_tokens=_number(options, "max_tokens", 1024) or 1024,
         temperature=float(options.get("temperature", 0.1)),
     )
 
 
-def _number(options: Mapping[str, Any], name: str, default: int) -> int:
+def _number(options: Mapping[str, Any], name: str, default: int | None) -> int | None:
     value = options.get(name, default)
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"llm.openai.{name}: expected a whole number of at least 1, found {value!r}")
     return value

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 
 from context_chat_backend import sentences
-from context_chat_backend.domain import Passage, Prompt
+from context_chat_backend.domain import Ended, Finish, Passage, Prompt
 
 _SENTENCES = 3
 _PASSAGES = 12
@@ -43,16 +43,21 @@ class ExtractiveModel:
     """Quotes instead of writing: nothing is invented, and no model is needed."""
 
     name = "extractive"
-    context_tokens = 1_000_000
+    answer_tokens = 1024
 
-    def count_tokens(self, text: str) -> int:
-        """Words are as good as tokens here: nothing is limited."""
-        return len(text.split())
+    async def context_tokens(self) -> int:
+        """As good as no limit."""
+        return 1_000_000
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Words are as good as tokens here."""
+        return [len(text.split()) for text in texts]
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         """The best sentences, best passage first, each followed by its marker; nothing when none fits."""
         for number, sentence in enumerate(_best(prompt.question, prompt.passages)):
             yield f"{' ' if number else ''}{_shortened(sentence.text)} [{sentence.passage}]"
+        yield Ended(Finish.STOP)
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Starts a double in a process of its own, and tells it what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class ModelDouble:
+    """A running double."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}/v1"
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+
+    def script(self, *steps: dict[str, Any]) -> None:
+        """What it does with the next generations; earlier requests are forgotten."""
+        self._client.post("/double/script", json=steps).raise_for_status()
+
+    def be(self, *, n_ctx: int | None = None, counts: bool = True) -> None:
+        """Whether it tells its context, and counts tokens."""
+        self._client.post("/double/server", json={"n_ctx": n_ctx, "counts": counts}).raise_for_status()
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """What it was asked to write: path, headers, body, and whether the client left before the end."""
+        told: list[dict[str, Any]] = self._client.get("/double/requests").json()
+        return told
+
+    def was_left(self, seconds: float = 5.0) -> bool:
+        """Whether the client of the last request hangs up within some time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.requests and self.requests[-1]["left"]:
+                return True
+            time.sleep(0.02)
+        return False
+
+    def close(self) -> None:
+        """Close our connections."""
+        self._client.close()
+
+
+@contextmanager
+def running_double() -> Iterator[ModelDouble]:
+    """A double on a free port, until the end of the block."""
+    command = [sys.executable, "-m", "tests.model_double"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            double = ModelDouble(int(process.stdout.readline()))
+            yield double
+            double.close()
+        finally:
+            process.terminate()
