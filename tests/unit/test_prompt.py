@@ -104,11 +104,12 @@ async def test_the_language_of_the_question_decides_that_of_the_answer(asked: st
     assert f"{expected} of the question." in system.text
 
 
-async def test_the_worst_passages_are_left_out_and_smaller_ones_behind_them_are_not() -> None:
-    texts = ["alpha " * 150, "beta " * 150, "gamma " * 700, "delta " * 20]
+async def test_where_room_runs_out_a_passage_is_cut_and_the_worst_are_left_out() -> None:
+    texts = ["alpha " * 150, "beta " * 150, "gamma goes on. " * 300, "delta " * 150]
     one = await built([passage(text, n) for n, text in enumerate(texts, 1)], Words(context=800))
 
-    assert [found.text[:5] for found in one.passages] == ["alpha", "beta ", "delta"]
+    assert [found.text for found in one.passages[:2]] == texts[:2]
+    assert [found.text[:14] for found in one.passages[2:]] == ["gamma goes on."]
     assert size(one) <= 700
 
 
