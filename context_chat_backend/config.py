@@ -110,6 +110,8 @@ class Config:
     """None: the embedded PostgreSQL."""
     embedding: ModelChoice
     llm: ModelChoice
+    llm_fallback: tuple[ModelChoice, ...]
+    """Models that are asked in turn while `llm` is down."""
     reranker: ModelChoice
     indexing: IndexingSettings
     exclusions: Exclusions
@@ -151,6 +153,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         database_url=_database_url(reader.model("vectordb"), environment),
         embedding=_embedding(reader.model("embedding"), environment, reader),
         llm=reader.model("llm"),
+        llm_fallback=reader.fallbacks("llm"),
         reranker=reader.model("reranker"),
         indexing=_indexing(reader, cores),
         exclusions=reader.exclusions(),

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from context_chat_backend import language_settings
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions, read_exclusions
 
@@ -43,14 +44,6 @@ MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
         },
         "sentence_transformers": {"model": str, "device": str, "question_prefix": str, "passage_prefix": str},
     },
-    "llm": {
-        "nc_texttotext": {"context_tokens": int},
-        "extractive": {},
-        "openai": {
-            "base_url": str, "model": str, "api_key": str, "context_tokens": int, "max_tokens": int,
-            "temperature": float,
-        },
-    },
     "reranker": {
         "none": {},
         "onnx": {"model": str},
@@ -58,13 +51,13 @@ MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
         "remote": {"base_url": str, "model": str, "api_key": str, "request_timeout": int},
     },
 }  # fmt: skip
-"""What each section may name (the first is the default), with its options and their types."""
+"""What each section may name (the first is the default), with its options and their types; for `llm` see
+language_settings."""
 NEEDS = {"llama": ("llama_cpp", "llama"), "sentence_transformers": ("sentence_transformers", "transformers")}
 """Models that are there only when a package is installed, with the package and our extra that brings it."""
 MODELS_OF_THE_REFERENCE = {
     "vectordb": ("chroma", "weaviate"),
     "embedding": ("hugging_face", "instructor"),
-    "llm": ("llama", "hugging_face", "ctransformer"),
 }
 BESIDE_EMBEDDING = (
     "base_url", "protocol", "host", "port", "workers", "request_timeout", "batch_size", "remote_service", "model_name",
@@ -74,7 +67,6 @@ BESIDE_EMBEDDING = (
 OF_A_REMOTE_SERVER = ("base_url", "model_name", "model", "auth", "batch_size", "request_timeout")
 """Those of them that mean something here, where the server is a remote one."""
 LANGCHAIN_NAMES: Mapping[str, Mapping[str, str]] = {
-    "llm.openai": {"model_name": "model", "openai_api_key": "api_key", "openai_api_base": "base_url"},
     "embedding.openai": {
         "model": "model_name", "apikey": "api_key", "openai_api_key": "api_key", "openai_api_base": "base_url",
         "chunk_size": "batch_size", "dimensions": "dimension",
@@ -84,10 +76,6 @@ LANGCHAIN_NAMES: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 """Other names of options of a model."""
 LANGCHAIN_OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "llm.openai": (
-        "template", "no_ctx_template", "end_separator", "model_kwargs", "timeout", "request_timeout", "max_retries",
-        "streaming", "top_p", "seed", "frequency_penalty", "presence_penalty",
-    ),
     "embedding.openai": ("remote_service", "workers", "max_retries", "model_kwargs"),
     "embedding.llama": (
         "n_parts", "seed", "f16_kv", "logits_all", "vocab_only", "verbose", "device", "model_alias", "embedding",
@@ -188,23 +176,29 @@ class KeyReader:
     def model(self, section: str) -> ModelChoice:
         """The first supported model of a section; others of the reference are passed over with a warning."""
         given = self._section(section)
-        known = MODELS[section]
+        known = _models(section)
         default = next(iter(known))
         configured = bool(given)
         if section == "embedding" and (remote := self._remote(given)) is not None:
             return remote
         for name, options in given.items():
-            if name in NEEDS and find_spec(NEEDS[name][0]) is None:
-                self.warn(f"{section}.{name} is passed over: it needs pip install '.[{NEEDS[name][1]}]'")
-                continue
-            if name in known:
-                return ModelChoice(str(name), self._options(section, str(name), options))
-            if name not in MODELS_OF_THE_REFERENCE.get(section, ()):
-                raise ConfigurationError(_unknown(f"{section}.{name}", str(name), known))
-            self.warn(f"{section}.{name} is not available in this version and is passed over")
+            if (choice := self._choice(section, str(name), options)) is not None:
+                return choice
         if configured:
             self.warn(f"{section}: none of the configured models is available; '{default}' is used")
         return ModelChoice(default)
+
+    def fallbacks(self, section: str) -> tuple[ModelChoice, ...]:
+        """All supported models of `section`_fallback, in their order: a section, or a list of such."""
+        key = f"{section}_fallback"
+        listed = self._left.pop(key, None) or []
+        chosen = []
+        for given in listed if isinstance(listed, list) else [listed]:
+            named = {given: None} if isinstance(given, str) else given
+            if not isinstance(named, dict):
+                raise ConfigurationError(f"{key}: expected names of models, with their options below them")
+            chosen += [self._choice(section, str(name), options, key) for name, options in named.items()]
+        return tuple(choice for choice in chosen if choice is not None)
 
     def number(self, key: str, default: int, least: int) -> int:
         """A whole number of at least `least`."""
@@ -300,7 +294,7 @@ class KeyReader:
         if not meant:
             return None
         options = {key: value for key, value in beside.items() if key in OF_A_REMOTE_SERVER}
-        return ModelChoice("openai", self._options("embedding", "openai", options))
+        return ModelChoice("openai", self._options("embedding", "openai", options, "embedding.openai"))
 
     def _login(self, path: str, given: Any) -> dict[str, Any]:
         """`apikey`, or `username` and `password`; 'from_env' leaves both to CC_EM_APIKEY, CC_EM_USERNAME, …"""
@@ -317,10 +311,27 @@ class KeyReader:
                 options[names[key]] = _typed(f"{path}.{key}", value, str)
         return options
 
-    def _options(self, section: str, model: str, given: Any) -> dict[str, Any]:
-        path = f"{section}.{model}"
+    def _choice(self, section: str, name: str, given: Any, key: str = "") -> ModelChoice | None:
+        """The model of that name at `key` (by default that of its section); None when it is passed over."""
+        path = f"{key or section}.{name}"
+        if section == "llm":
+            name = language_settings.named_now(name, self.warn)
+        if name in _models(section):
+            needed = (language_settings.NEEDS if section == "llm" else NEEDS).get(name)
+            if needed is not None and find_spec(needed[0]) is None:
+                self.warn(f"{path} is passed over: it needs pip install '.[{needed[1]}]'")
+                return None
+            return ModelChoice(name, self._options(section, name, given, path))
+        if name not in MODELS_OF_THE_REFERENCE.get(section, ()):
+            raise ConfigurationError(_unknown(path, name, _models(section)))
+        self.warn(f"{path} is not available in this version and is passed over")
+        return None
+
+    def _options(self, section: str, model: str, given: Any, path: str) -> dict[str, Any]:
         if given is not None and not isinstance(given, dict):
             raise ConfigurationError(f"{path}: expected options below it, one 'key: value' a line")
+        if section == "llm":
+            return language_settings.read_options(path, model, given or {}, self.warn)
         types = MODELS[section][model]
         options: dict[str, Any] = {}
         for key, value in (given or {}).items():
@@ -335,6 +346,10 @@ class KeyReader:
             else:
                 raise ConfigurationError(_unknown(f"{path}.{key}", name, types))
         return options
+
+
+def _models(section: str) -> Iterable[str]:
+    return language_settings.LANGUAGE_MODELS if section == "llm" else MODELS[section]
 
 
 def _typed(path: str, value: Any, kind: type) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from context_chat_backend.answering.answer import Answering, nothing_found
 from context_chat_backend.answering.rights import Sight
-from context_chat_backend.answering.writing import Writer
+from context_chat_backend.answering.writing import Templates, Writer
 from context_chat_backend.config import Config
 from context_chat_backend.domain import Answer, AnswerEvent, EmbeddingSpace, FoundSource, Passage, Principal, Question
 from context_chat_backend.errors import ModelNotFetched, StartError
@@ -188,8 +188,9 @@ class Backend:
         embedder = self._embedder = self._build_embedder(self._chosen)
         stack.push_async_callback(embedder.close)
         await embedder.open()
-        model = self._language_model()
-        stack.push_async_callback(model.close)
+        writers = [self._build_writer(choice) for choice in (config.llm, *config.llm_fallback)]
+        for writer in writers:
+            stack.push_async_callback(writer.model.close)
         reranker = self._reranker = build_reranker(
             config.reranker.name,
             config.reranker.options,
@@ -243,7 +244,7 @@ class Backend:
             admitted=admitted,
         )
         self._retriever = Retriever(self.spaces, Search(database), reranker, Neighbours(database))
-        self._answering = Answering(self._retriever, [Writer(model)])
+        self._answering = Answering(self._retriever, writers)
         self._run(self.spaces.keep_current, "watching embedding spaces")
         if indexing:
             self._run(self.reembedding.run, "re-embedding")
@@ -304,20 +305,33 @@ class Backend:
             download=self.config.download_models,
         )
 
+    def _build_writer(self, choice: ModelChoice) -> Writer:
+        options = choice.options
+        model = self._language_model(choice)
+        stop = (options["end_separator"],) if "end_separator" in options else ()
+        return Writer(model, Templates(options.get("template"), options.get("no_ctx_template"), stop))
+
+    def _language_model(self, choice: ModelChoice) -> LanguageModel:
+        """Not loaded yet. Where it is Nextcloud's and there is no Nextcloud, quotes must do."""
+        name, options = choice.name, choice.options
+        if name == NextcloudWriter.name and self.nextcloud is not None:
+            return NextcloudWriter(
+                self.nextcloud.client,
+                context_tokens=options.get("context_tokens", 8192),
+                answer_tokens=options.get("max_tokens", 1024),
+            )
+        return build_language_model(
+            "extractive" if name == NextcloudWriter.name else name,
+            options,
+            models=_folder(self.config.storage / "model_files"),
+            threads=self.config.indexing.embedding_threads,
+        )
+
     async def _build_vector_index(self, stored: StoredSpace) -> None:
         indexes = SearchIndexes(self.database, stored)
         if stored.index in await indexes.missing():
             # Half of the cores: searches and deliveries go on.
             await indexes.build(stored.index, memory=usable_memory() // 4, workers=max(0, usable_cores() // 2 - 1))
-
-    def _language_model(self) -> LanguageModel:
-        """The configured one; where that is Nextcloud's and there is no Nextcloud, quotes must do."""
-        name, options = self.config.llm.name, self.config.llm.options
-        if name != NextcloudWriter.name:
-            return build_language_model(name, options)
-        if self.nextcloud is None:
-            return build_language_model("extractive", {})
-        return NextcloudWriter(self.nextcloud.client, **options)
 
     async def _open_database(self) -> str:
         configured = self.config.database_url

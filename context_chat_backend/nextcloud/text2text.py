@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from context_chat_backend.domain import Prompt
+from context_chat_backend.domain import Ended, Finish, Prompt
 from context_chat_backend.errors import ModelUnavailable, NextcloudUnavailable, WritingRefused
 from context_chat_backend.nextcloud.client import NextcloudClient
 
@@ -33,21 +33,21 @@ class NextcloudWriter:
 
     name = "nc_texttotext"
 
-    def __init__(self, client: NextcloudClient, *, context_tokens: int = 8192) -> None:
-        """`context_tokens` is what the installed model reads and writes together; Nextcloud does not tell."""
+    def __init__(self, client: NextcloudClient, *, context_tokens: int = 8192, answer_tokens: int = 1024) -> None:
+        """`context_tokens` is what the installed model reads and writes together; Nextcloud tells neither."""
         self._client = client
         self._context_tokens = context_tokens
+        self.answer_tokens = answer_tokens
 
-    @property
-    def context_tokens(self) -> int:
+    async def context_tokens(self) -> int:
         """See ports.LanguageModel."""
         return self._context_tokens
 
-    def count_tokens(self, text: str) -> int:
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """An upper estimate: which model writes is not known here."""
-        return len(text.encode()) // _BYTES_PER_TOKEN + 1
+        return [len(text.encode()) // _BYTES_PER_TOKEN + 1 for text in texts]
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         """The text in one piece, once it is written. Cancelling it cancels the task. Raises ModelUnavailable."""
         if prompt.asker is None:
             raise WritingRefused("Nextcloud writes for its users only, and nobody asks")
@@ -62,7 +62,9 @@ class NextcloudWriter:
         except asyncio.CancelledError:
             await self._cancel(task_id, user)
             raise
-        yield text
+        if text:
+            yield text
+        yield Ended(Finish.STOP)
 
     async def close(self) -> None:
         """The connections belong to the client."""

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "context_chat_backend"
 GROUND, ADAPTERS, USE_CASES, WIRING, ENTRY = range(5)
 FLOORS = {
     "domain": GROUND, "errors": GROUND, "ports": GROUND, "config": GROUND, "settings": GROUND,
+    "language_settings": GROUND,
     "hardware": GROUND, "logs": GROUND, "language": GROUND, "sentences": GROUND, "words": GROUND,
     "compounds": GROUND, "exclusions": GROUND,
     "upgrade": GROUND, "health": GROUND,
