@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The packaged MiniLM as a GGUF file for llama.cpp, written here byte by byte (GGUF version 3)."""
+"""GGUF files for llama.cpp, written here byte by byte (GGUF version 3): MiniLM, and a tiny model that writes."""
 
 from __future__ import annotations
 
@@ -69,6 +69,88 @@ def write_minilm(path: Path, *, pooling: bool = True) -> Path:
             tensors[f"blk.{layer}.{ours}.bias"] = weights[f"{name}.bias"]
     _write(path, keys, tensors)
     return path
+
+
+_CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>{{ message.content }}\n{% endfor %}<|assistant|>"
+)
+_WORDS = (
+    "the",
+    "roof",
+    "is",
+    "old",
+    "and",
+    "lift",
+    "was",
+    "mended",
+    "in",
+    "April",
+    "dogs",
+    "[1]",
+    "[2]",
+    "Straße",
+    "年度",
+)
+_WIDTH, _HIDDEN, _HEADS, _DEPTH = 64, 128, 4, 2
+
+
+def write_llama(path: Path, *, seed: int = 7) -> Path:
+    """A model of llama's kind with random weights, which writes words of its vocabulary in no order.
+
+    Its tokenizer has all 256 bytes, so that any text has tokens. Dimension 0 is constant, and each token's weight there
+    says how often it is written: words often, the end now and then, bytes and marks never.
+    """
+    random = np.random.default_rng(seed)
+    words = [f"\u2581{word}" for word in _WORDS]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *words, "\u2581"]
+    kinds = [2, 3, 3, *[6] * 256, *[1] * (len(words) + 1)]
+    keys: dict[str, tuple[int, Any]] = {
+        "general.architecture": (_STRING, "llama"),
+        "llama.block_count": (_UINT32, _DEPTH),
+        "llama.context_length": (_UINT32, 2048),
+        "llama.embedding_length": (_UINT32, _WIDTH),
+        "llama.feed_forward_length": (_UINT32, _HIDDEN),
+        "llama.attention.head_count": (_UINT32, _HEADS),
+        "llama.attention.head_count_kv": (_UINT32, _HEADS),
+        "llama.attention.layer_norm_rms_epsilon": (_FLOAT32, 1e-5),
+        "llama.rope.dimension_count": (_UINT32, _WIDTH // _HEADS),
+        "llama.vocab_size": (_UINT32, len(tokens)),
+        "tokenizer.ggml.model": (_STRING, "llama"),
+        "tokenizer.ggml.tokens": (_ARRAY, (_STRING, tokens)),
+        "tokenizer.ggml.scores": (_ARRAY, (_FLOAT32, [0.0] * len(tokens))),
+        "tokenizer.ggml.token_type": (_ARRAY, (_INT32, kinds)),
+        "tokenizer.ggml.bos_token_id": (_UINT32, 1),
+        "tokenizer.ggml.eos_token_id": (_UINT32, 2),
+        "tokenizer.ggml.unknown_token_id": (_UINT32, 0),
+        "tokenizer.chat_template": (_STRING, _CHAT_TEMPLATE),
+    }
+
+    def matrix(rows: int, columns: int) -> NDArray[Any]:
+        return random.normal(0, 0.3, (rows, columns)).astype(np.float32)
+
+    embedding, output = matrix(len(tokens), _WIDTH), matrix(len(tokens), _WIDTH)
+    embedding[:, 0] = 20.0
+    output[:, 0] = [-20.0 if kind != 1 else 0.0 for kind in kinds]
+    output[2, 0] = 0.2
+    output[-1, 0] = -20.0
+    tensors = {"token_embd.weight": embedding, "output.weight": output, "output_norm.weight": _ones(_WIDTH)}
+    for layer in range(_DEPTH):
+        block = f"blk.{layer}."
+        for name in ("attn_q", "attn_k", "attn_v"):
+            tensors[f"{block}{name}.weight"] = matrix(_WIDTH, _WIDTH)
+        tensors[f"{block}attn_output.weight"] = matrix(_WIDTH, _WIDTH)
+        tensors[f"{block}ffn_gate.weight"] = matrix(_HIDDEN, _WIDTH)
+        tensors[f"{block}ffn_up.weight"] = matrix(_HIDDEN, _WIDTH)
+        tensors[f"{block}ffn_down.weight"] = matrix(_WIDTH, _HIDDEN)
+        for name in ("attn_output", "ffn_down"):
+            tensors[f"{block}{name}.weight"][0, :] = 0.0  # dimension 0 stays what it is
+        tensors[f"{block}attn_norm.weight"] = tensors[f"{block}ffn_norm.weight"] = _ones(_WIDTH)
+    _write(path, keys, tensors)
+    return path
+
+
+def _ones(width: int) -> NDArray[Any]:
+    return np.ones(width, dtype=np.float32)
 
 
 def _piece(word: str, special: dict[str, int]) -> str:

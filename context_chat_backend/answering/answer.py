@@ -61,9 +61,7 @@ class Answering:
         before its text begins gives way to the next. Closing the generator stops the generation. Raises
         InvalidRequest, ModelUnavailable, DatabaseUnavailable.
         """
-        passages = await self._retriever.passages(question)
-        if sight is not None:
-            passages = await seen(passages, sight)
+        passages = await self._readable(question, sight)
         if not passages:
             yield Retrieved(())
             for event in _nothing_found(question.text):
@@ -112,6 +110,10 @@ class Answering:
             except (ModelUnavailable, PromptTooLong) as error:
                 if not turns.go_on(error):
                     raise
+
+    async def _readable(self, question: Question, sight: Sight | None) -> list[Passage]:
+        passages = await self._retriever.passages(question)
+        return passages if sight is None else list(await seen(passages, sight))
 
     async def _asked(self, question: Question, passages: Sequence[Passage], writer: Writer) -> Prompt:
         # Joined after the cut: a long joined passage would otherwise push better ones out of a small context.

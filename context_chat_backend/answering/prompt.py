@@ -38,6 +38,8 @@ answer, say so."""
 _CHAT_INSTRUCTIONS = "You are a helpful assistant."
 
 _FENCE = re.compile(r"<(?=\s*/?\s*passage)", re.IGNORECASE)
+_MARK = re.compile(r"<(?=\||/?s>|/?(?:start|end)_of_turn>|</?SYS>>|</?think>)|\[(?=/?INST\])", re.IGNORECASE)
+"""Where a mark begins by which models tell speakers apart: a passage must not pretend to be one."""
 _BLANK = re.compile(r"\{(context|question)\}|\{\{|\}\}")
 
 
@@ -143,7 +145,7 @@ async def _cut(passage: Passage, question: str, allowed: int, model: LanguageMod
 
 
 def _block(number: int, passage: Passage) -> str:
-    text = _FENCE.sub("‹", visible(passage.text))
+    text = _MARK.sub("‹", _FENCE.sub("‹", visible(passage.text)))
     title = _attribute(passage.title)
     date = passage.modified_at.date().isoformat()
     return f'<passage number="{number}" title="{title}"{_place(passage)} date="{date}">\n{text}\n</passage>'

@@ -24,6 +24,14 @@ def build_language_model(name: str, options: Mapping[str, Any], *, models: Path,
             return ExtractiveModel()
         case "openai":
             return _openai(options)
+        case "llama":
+            file = models / _needed("llama", "model_path", options, "mistral-7b-instruct.Q5_K_M.gguf")
+            return _separate("llama", file.stem, str(file), options, threads)
+        case "hugging_face":
+            where = "model_path" if "model_path" in options else "model_id"
+            named = _needed("hugging_face", where, options, "Qwen/Qwen3-4B-Instruct-2507")
+            folder = models / named
+            return _separate("hugging_face", named, str(folder) if folder.is_dir() else named, options, threads)
         case _:
             raise ConfigurationError(
                 f"llm: there is no '{name}'; use 'extractive', 'openai', 'llama' or 'hugging_face'"
@@ -34,16 +42,28 @@ def _openai(options: Mapping[str, Any]) -> LanguageModel:
     from context_chat_backend.inference.language.openai import OpenAIModel
     from context_chat_backend.inference.openai_http import OpenAIServer, Patience
 
-    for option, example in (("base_url", "http://localhost:8080/v1"), ("model", "my-model")):
-        if option not in options:
-            raise ConfigurationError(f"llm.openai.{option}: it is missing; for example {option}: {example}")
+    base_url = _needed("openai", "base_url", options, "http://localhost:8080/v1")
+    model = _needed("openai", "model", options, "my-model")
     usual = Patience()
     total = float(options.get("timeout", usual.total))
     patience = Patience(first=min(total, float(options.get("first_timeout", usual.first))), total=total)
     return OpenAIModel(
-        OpenAIServer(options["base_url"], options.get("api_key"), patience=patience),
-        options["model"],
+        OpenAIServer(base_url, options.get("api_key"), patience=patience),
+        model,
         context_tokens=options.get("context_tokens"),
         answer_tokens=options.get("max_tokens", 1024),
         temperature=float(options.get("temperature", 0.1)),
     )
+
+
+def _separate(name: str, called: str, model: str, options: Mapping[str, Any], threads: int) -> LanguageModel:
+    from context_chat_backend.inference.language.separate import SeparateLanguageModel, Served
+
+    served = Served(name, {**options, "model": model}, threads)
+    return SeparateLanguageModel(served, name=called, answer_tokens=options.get("max_tokens", 1024))
+
+
+def _needed(model: str, option: str, options: Mapping[str, Any], example: str) -> str:
+    if not options.get(option):
+        raise ConfigurationError(f"llm.{model}.{option}: it is missing; for example {option}: {example}")
+    return str(options[option])

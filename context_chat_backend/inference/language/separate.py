@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A local language model in a process of its own (`language/server.py`), which is started and replaced here."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from context_chat_backend.domain import Ended, Finish, Prompt, Usage
+from context_chat_backend.errors import ConfigurationError, ContextChatError, ModelUnavailable, PromptTooLong
+from context_chat_backend.inference.breaker import Breaker
+from context_chat_backend.inference.embedding.separate import cause_of_death
+from context_chat_backend.inference.messages import receive, send
+from context_chat_backend.logs import get_logger
+
+_LOAD_SECONDS = 600.0
+_SILENT_SECONDS = 300.0
+"""A process that says nothing for so long, to anybody who waits, hangs: it is ended."""
+_CLOSE_SECONDS = 3.0
+_ERRORS: Mapping[str, type[ContextChatError]] = {
+    error.__name__: error for error in (ModelUnavailable, PromptTooLong, ConfigurationError)
+}
+_ROOT = Path(__file__).resolve().parents[3]
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the process is to load; see `engine.build_engine`."""
+
+    name: str
+    options: Mapping[str, Any]
+    threads: int
+
+
+class SeparateLanguageModel:
+    """Asks the process; it is started with the first question, or by `open()`."""
+
+    def __init__(self, served: Served, *, name: str, answer_tokens: int) -> None:
+        """`name` is what answers say they were written by."""
+        self.name = name
+        self.answer_tokens = answer_tokens
+        self._served = served
+        self._numbers = itertools.count(1)
+        self._starting = asyncio.Lock()
+        self._running: _Process | None = None
+        self._breaker = Breaker("the language model", tolerated=1, first_pause=2.0, longest_pause=120.0)
+
+    async def open(self) -> None:
+        """Load the model. Raises ModelUnavailable."""
+        await self._process()
+
+    async def context_tokens(self) -> int:
+        """See ports.LanguageModel."""
+        return (await self._process()).context_tokens
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See ports.LanguageModel."""
+        if not texts:
+            return []
+        async for said in self._asked({"count": list(texts)}):
+            counts: list[int] = said["counts"]
+            return counts
+        raise AssertionError("the process says something or an error is raised")
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
+        """See ports.LanguageModel. Questions are written one after the other."""
+        messages = [{"role": message.role, "content": message.text} for message in prompt.messages]
+        order = {"messages": messages, "filled": prompt.filled, "stop": list(prompt.stop)}
+        said = self._asked(order)
+        try:
+            async for message in said:
+                if "end" in message:
+                    end = message["end"]
+                    yield Ended(Finish(end["finish"]), Usage(**end["usage"]) if end["usage"] else None)
+                    return
+                yield message["piece"]
+        finally:
+            await said.aclose()
+
+    async def close(self) -> None:
+        """End the process."""
+        if self._running is not None:
+            await self._running.close()
+            self._running = None
+
+    async def _asked(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """What the process says to a request. Raises ModelUnavailable, PromptTooLong."""
+        process = await self._process()
+        number = next(self._numbers)
+        answers = process.answers(number)
+        try:
+            await process.say({"id": number, **request})
+            while True:
+                message = await answers.get()
+                if "error" in message:
+                    raise _ERRORS.get(message["error"], ModelUnavailable)(message["said"])
+                yield message
+        finally:
+            await process.forget(number)
+
+    async def _process(self) -> _Process:
+        """The running process, started where there is none. Raises ModelUnavailable."""
+        async with self._starting:
+            if self._running is None or self._running.dead:
+                with self._breaker.attempt():
+                    try:
+                        self._running = await _Process.start(self._served)
+                    except ConfigurationError as error:  # other models may answer meanwhile
+                        raise ModelUnavailable(str(error)) from None
+            return self._running
+
+
+def _spawned(socket_number: int) -> subprocess.Popen[bytes]:
+    nowhere = subprocess.DEVNULL  # what a library prints may quote users' content
+    return subprocess.Popen(
+        [sys.executable, "-m", "context_chat_backend.inference.language.server", str(socket_number)],
+        cwd=_ROOT,
+        pass_fds=[socket_number],
+        stdin=nowhere,
+        stdout=nowhere,
+        stderr=nowhere,
+        start_new_session=True,
+    )
+
+
+class _Process:
+    """One running process."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._answers: dict[int, asyncio.Queue[dict[str, Any]]] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self.context_tokens = 0
+        self.dead = False
+
+    @classmethod
+    async def start(cls, served: Served) -> _Process:
+        """Start it, and wait until the model is loaded. Raises ModelUnavailable, ConfigurationError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = _spawned(theirs.fileno())
+        started = cls(process, *await asyncio.open_connection(sock=ours))
+        try:
+            await started._load(served)
+        except BaseException:
+            process.kill()
+            await started.close()
+            raise
+        _log.info("language_model_started", pid=process.pid, context_tokens=started.context_tokens)
+        return started
+
+    def answers(self, number: int) -> asyncio.Queue[dict[str, Any]]:
+        """Where the answers to request `number` will come."""
+        return self._answers.setdefault(number, asyncio.Queue())
+
+    async def say(self, message: Mapping[str, Any]) -> None:
+        """Raises ModelUnavailable."""
+        try:
+            if self.dead:
+                raise OSError
+            await send(self._writer, message)
+        except OSError:
+            raise ModelUnavailable(f"the process of the language model died: {self._cause()}") from None
+
+    async def forget(self, number: int) -> None:
+        """Nobody waits for the answers to this request any more."""
+        if self._answers.pop(number, None) is not None:
+            with suppress(ModelUnavailable):
+                await self.say({"id": number, "leave": True})
+
+    async def close(self) -> None:
+        """End it."""
+        self.dead = True
+        self._writer.close()
+        if self._listening is not None:
+            self._listening.cancel()
+        try:
+            await asyncio.to_thread(self._process.wait, _CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+
+    async def _load(self, served: Served) -> None:
+        told = {"name": served.name, "options": dict(served.options), "threads": served.threads}
+        try:
+            async with asyncio.timeout(_LOAD_SECONDS):
+                await send(self._writer, told)
+                introduction, _ = await receive(self._reader)
+        except TimeoutError:
+            raise ModelUnavailable(f"the language model was not loaded within {_LOAD_SECONDS:.0f} seconds") from None
+        except (EOFError, OSError, ValueError):
+            raise ModelUnavailable(f"the language model cannot be loaded: {self._cause()}") from None
+        if "error" in introduction:
+            raise _ERRORS.get(introduction["error"], ModelUnavailable)(introduction["said"])
+        self.context_tokens = int(introduction["context_tokens"])
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        """Give each message to whoever waits for it; at the end tell all that there is none."""
+        cause = ""
+        try:
+            while True:
+                async with asyncio.timeout(_SILENT_SECONDS) as patience:
+                    if not self._answers:
+                        patience.reschedule(None)
+                    message, _ = await receive(self._reader)
+                if (waiting := self._answers.get(message["id"])) is not None:
+                    waiting.put_nowait(message)
+        except TimeoutError:
+            cause = "it was silent for too long"
+            self._process.kill()
+        except (EOFError, OSError, ValueError):
+            pass
+        self.dead = True
+        cause = cause or await asyncio.to_thread(self._cause)
+        _log.warning("language_model_died", cause=cause)
+        for waiting in self._answers.values():
+            waiting.put_nowait({"error": "ModelUnavailable", "said": f"the language model's process died: {cause}"})
+
+    def _cause(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        return cause_of_death(self._process.returncode)
