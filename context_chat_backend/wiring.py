@@ -7,8 +7,8 @@ import asyncio
 import shutil
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 
 from context_chat_backend.answering.answer import Answering, nothing_found
@@ -16,7 +16,7 @@ from context_chat_backend.answering.rights import Sight
 from context_chat_backend.answering.writing import Templates, Writer
 from context_chat_backend.config import Config
 from context_chat_backend.domain import Answer, AnswerEvent, EmbeddingSpace, FoundSource, Passage, Principal, Question
-from context_chat_backend.errors import ModelNotFetched, StartError
+from context_chat_backend.errors import ModelNotFetched, ModelUnavailable, StartError
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.actions import Actions
@@ -34,6 +34,7 @@ from context_chat_backend.inference.catalogue import CATALOGUE
 from context_chat_backend.inference.download import fetch, is_there
 from context_chat_backend.inference.embedding import build_embedder
 from context_chat_backend.inference.language import build_language_model
+from context_chat_backend.inference.language.separate import SeparateLanguageModel
 from context_chat_backend.inference.reranking import build_reranker
 from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.client import NextcloudClient
@@ -247,6 +248,7 @@ class Backend:
         self._answering = Answering(self._retriever, writers)
         self._run(self.spaces.keep_current, "watching embedding spaces")
         if indexing:
+            self._run(lambda: _load([writer.model for writer in writers]), "loading language models")
             self._run(self.reembedding.run, "re-embedding")
             self._run(self.reembedding.keep_clean, "dropping embedding spaces")
             self._run(self.indexer.run, "indexing")
@@ -365,6 +367,14 @@ class Backend:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("background_work_failed", work=name, error=type(error).__name__)
             self.health.ready = False
+
+
+async def _load(models: Sequence[LanguageModel]) -> None:
+    """Load those that run here, so that no question waits for it. What cannot be loaded is tried again by questions."""
+    for model in models:
+        if isinstance(model, SeparateLanguageModel):
+            with suppress(ModelUnavailable):
+                await model.open()
 
 
 async def _cancel(task: asyncio.Future[None]) -> None:

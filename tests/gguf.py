@@ -94,13 +94,14 @@ _WORDS = (
 _WIDTH, _HIDDEN, _HEADS, _DEPTH = 64, 128, 4, 2
 
 
-def write_llama(path: Path, *, seed: int = 7) -> Path:
+def write_llama(path: Path, *, ends: bool = True) -> Path:
     """A model of llama's kind with random weights, which writes words of its vocabulary in no order.
 
+    Unless it `ends`, it goes on as long as it may.
     Its tokenizer has all 256 bytes, so that any text has tokens. Dimension 0 is constant, and each token's weight there
     says how often it is written: words often, the end now and then, bytes and marks never.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(7)
     words = [f"\u2581{word}" for word in _WORDS]
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *words, "\u2581"]
     kinds = [2, 3, 3, *[6] * 256, *[1] * (len(words) + 1)]
@@ -129,10 +130,10 @@ def write_llama(path: Path, *, seed: int = 7) -> Path:
         return random.normal(0, 0.3, (rows, columns)).astype(np.float32)
 
     embedding, output = matrix(len(tokens), _WIDTH), matrix(len(tokens), _WIDTH)
-    embedding[:, 0] = 20.0
-    output[:, 0] = [-20.0 if kind != 1 else 0.0 for kind in kinds]
-    output[2, 0] = 0.2
-    output[-1, 0] = -20.0
+    embedding[:, 0] = 4.0
+    output[:, 0] = [-200.0 if kind != 1 else 0.0 for kind in kinds]
+    output[2, 0] = -9.0 if ends else -200.0
+    output[-1, 0] = -200.0
     tensors = {"token_embd.weight": embedding, "output.weight": output, "output_norm.weight": _ones(_WIDTH)}
     for layer in range(_DEPTH):
         block = f"blk.{layer}."

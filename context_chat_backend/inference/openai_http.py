@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from context_chat_backend.errors import ModelUnavailable
+from context_chat_backend.inference.breaker import Breaker
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
@@ -59,35 +60,6 @@ class BrokeOff(ModelUnavailable):
     """The answer ended before it was complete."""
 
 
-class Breaker:
-    """Remembers failures in a row; after five nobody is let through for half a minute, then one at a time."""
-
-    def __init__(
-        self, failures: int = 5, pause_seconds: float = 30.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._limit = failures
-        self._pause_seconds = pause_seconds
-        self._clock = clock
-        self._failures = 0
-        self._closed_until = 0.0
-
-    def admit(self) -> None:
-        """Raise ModelUnavailable while the server is left alone. Who passes after a pause tries for all."""
-        if self._failures >= self._limit:
-            if self._clock() < self._closed_until:
-                raise ModelUnavailable("the model server failed again and again and is left alone for a while")
-            self._closed_until = self._clock() + self._pause_seconds
-
-    def worked(self) -> None:
-        """The server answered."""
-        self._failures = 0
-
-    def failed(self) -> None:
-        """The server did not answer."""
-        self._failures += 1
-        self._closed_until = self._clock() + self._pause_seconds
-
-
 class _NotNow(Exception):
     """One attempt failed before the first byte, and another may not."""
 
@@ -102,10 +74,10 @@ class OpenAIServer:
     def __init__(
         self, base_url: str, api_key: str | None, *, patience: Patience = Patience(), breaker: Breaker | None = None
     ) -> None:
-        """Without a `breaker` of its own the server has the usual one."""
+        """Without a `breaker` of its own the server has the usual one: five failures in a row bring a pause."""
         self._base_url = base_url.rstrip("/")
         self._patience = patience
-        self._breaker = breaker or Breaker()
+        self._breaker = breaker or Breaker("the model server", tolerated=4, first_pause=10.0, longest_pause=60.0)
         self._client = httpx.AsyncClient(
             headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
             timeout=httpx.Timeout(30.0, connect=patience.connect, read=None),  # reading is timed below
@@ -140,17 +112,15 @@ class OpenAIServer:
 
         With `at_root` the path begins at the server instead of the base URL. Raises ModelUnavailable.
         """
-        self._breaker.admit()
         url = (self._base_url.removesuffix("/v1") if at_root else self._base_url) + path
-        try:
-            async with asyncio.timeout(min(_ASIDE_SECONDS, self._patience.total)):
-                answer = await self._client.request("GET" if body is None else "POST", url, json=body)
-        except (httpx.HTTPError, TimeoutError) as error:
-            self._breaker.failed()
-            raise ModelUnavailable(f"the model server does not answer ({type(error).__name__})") from None
-        if answer.status_code in _RETRIED:
-            self._breaker.failed()
-            raise ModelUnavailable(f"the model server does not answer (status {answer.status_code})")
+        with self._breaker.attempt():
+            try:
+                async with asyncio.timeout(min(_ASIDE_SECONDS, self._patience.total)):
+                    answer = await self._client.request("GET" if body is None else "POST", url, json=body)
+            except (httpx.HTTPError, TimeoutError) as error:
+                raise ModelUnavailable(f"the model server does not answer ({type(error).__name__})") from None
+            if answer.status_code in _RETRIED:
+                raise ModelUnavailable(f"the model server does not answer (status {answer.status_code})")
         try:
             return answer.json() if answer.is_success else None
         except ValueError:
@@ -165,25 +135,35 @@ class OpenAIServer:
         self, path: str, body: Mapping[str, Any], deadline: float
     ) -> AsyncIterator[tuple[httpx.Response, AsyncGenerator[bytes, None]]]:
         """The answer of the first attempt whose body begins, and the pieces of that body."""
-        self._breaker.admit()
-        for attempt in range(1, _ATTEMPTS + 1):
+        refusal: ServerRefuses | None = None
+        with self._breaker.attempt():
             try:
-                answer, first, rest = await self._begun(path, body, deadline)
-                break
-            except _NotNow as failure:
-                pause = failure.pause_seconds or _PAUSE_SECONDS * attempt
-                if attempt < _ATTEMPTS and pause <= _LONGEST_PAUSE_SECONDS and time.monotonic() + pause < deadline:
-                    await asyncio.sleep(pause)
-                    continue
-                self._breaker.failed()
-                raise ModelUnavailable(f"the model server does not answer ({failure})") from None
-        self._breaker.worked()
+                answer, first, rest = await self._tried(path, body, deadline)
+            except ServerRefuses as error:  # the server is well
+                refusal = error
+        if refusal is not None:
+            raise refusal
         chunks = self._timed(first, rest, deadline)
         try:
             yield answer, chunks
         finally:
             await chunks.aclose()
             await answer.aclose()
+
+    async def _tried(
+        self, path: str, body: Mapping[str, Any], deadline: float
+    ) -> tuple[httpx.Response, bytes, AsyncIterator[bytes]]:
+        """As `_begun`, several times. Raises ServerRefuses, ModelUnavailable."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await self._begun(path, body, deadline)
+            except _NotNow as failure:
+                pause = failure.pause_seconds or _PAUSE_SECONDS * attempt
+                hopeless = pause > _LONGEST_PAUSE_SECONDS or time.monotonic() + pause > deadline
+                if attempt == _ATTEMPTS or hopeless:
+                    raise ModelUnavailable(f"the model server does not answer ({failure})") from None
+                await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     async def _begun(
         self, path: str, body: Mapping[str, Any], deadline: float
@@ -206,7 +186,6 @@ class OpenAIServer:
             begun = True
         except TimeoutError:
             # Not tried again: the server is at work, and would have to begin anew.
-            self._breaker.failed()
             raise ModelUnavailable("the model server does not answer in time") from None
         except httpx.HTTPError as error:
             raise _NotNow(type(error).__name__) from None
@@ -223,7 +202,6 @@ class OpenAIServer:
                 async with asyncio.timeout(min(self._patience.idle, max(0.0, deadline - time.monotonic()))):
                     piece = await anext(rest, None)
             except TimeoutError:
-                self._breaker.failed()
                 raise BrokeOff("the model fell silent in the middle of its answer") from None
             except httpx.HTTPError as error:
                 raise BrokeOff(f"the model's answer broke off ({type(error).__name__})") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from context_chat_backend import config, settings
+from context_chat_backend import config, language_settings, settings
 from context_chat_backend.config import Config, load, read_environment
 from context_chat_backend.errors import ConfigurationError
 
@@ -110,11 +110,99 @@ def test_whose_certificates_nextcloud_may_show(tmp_path: Path) -> None:
 
 
 def test_options_have_their_names_in_langchain_too(tmp_path: Path) -> None:
-    text = "llm:\n  openai:\n    openai_api_base: http://x/v1\n    model_name: m\n    temperature: 1\n    template: t\n"
+    text = "llm:\n  openai:\n    openai_api_base: http://x/v1\n    model_name: m\n    temperature: 1\n    top_p: 0.9\n"
     loaded = read(tmp_path, text)
 
-    assert loaded.llm.options == {"base_url": "http://x/v1", "model": "m", "temperature": 1.0}
-    assert loaded.warnings == ("llm.openai.template has no effect here",)
+    assert loaded.llm.options == {"base_url": "http://x/v1", "model": "m", "temperature": 1}
+    assert loaded.warnings == ("llm.openai.top_p has no effect here",)
+
+
+TEMPLATE = "<|im_start|>user {context} Q: {question}<|im_end|>"
+
+
+@pytest.fixture
+def _every_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "find_spec", lambda name: object())
+
+
+@pytest.mark.usefixtures("_every_library")
+def test_language_models_of_old_files_mean_what_they_meant(tmp_path: Path) -> None:
+    prompts = f'    template: "{TEMPLATE}"\n    no_ctx_template: "Q: {{question}}"\n    end_separator: "<|im_end|>"\n'
+    llama = read(
+        tmp_path,
+        "llm:\n  llama:\n    model_path: dolphin.gguf\n    n_batch: 10\n    n_ctx: 8192\n    max_tokens: 4096\n"
+        f"    n_gpu_layers: -1\n    verbose: true\n{prompts}  hugging_face:\n    model_id: gpt2\n",
+    )
+    said = {"template": TEMPLATE, "no_ctx_template": "Q: {question}", "end_separator": "<|im_end|>"}
+
+    assert llama.llm.name == "llama"
+    assert llama.llm.options == {
+        "model_path": "dolphin.gguf", "n_batch": 10, "n_ctx": 8192, "max_tokens": 4096, "n_gpu_layers": -1, **said,
+    }  # fmt: skip
+    assert llama.warnings == ("llm.llama.verbose has no effect here",)
+
+    old = read(
+        tmp_path,
+        "llm:\n  ctransformer:\n    model: dolphin.gguf\n    model_type: llama\n    config:\n"
+        "      context_length: 8192\n"
+        f"      max_new_tokens: 512\n      gpu_layers: 20\n      reset: true\n{prompts}",
+    )
+    assert old.llm.name == "llama"
+    assert old.llm.options == {
+        "model_path": "dolphin.gguf", "n_ctx": 8192, "max_tokens": 512, "n_gpu_layers": 20, **said,
+    }  # fmt: skip
+    assert any("llm.ctransformer is read as llm.llama" in warning for warning in old.warnings)
+
+    pipeline = read(
+        tmp_path,
+        "llm:\n  hugging_face:\n    model_id: gpt2\n    task: text-generation\n    template: ''\n"
+        "    pipeline_kwargs:\n      max_new_tokens: 100\n      config:\n        max_length: 200\n",
+    )
+    assert pipeline.llm.options["n_ctx"] == 200
+    assert pipeline.llm.options["max_tokens"] == 100
+    assert "template" not in pipeline.llm.options
+
+
+def test_without_their_libraries_language_models_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+    loaded = read(tmp_path, "llm:\n  llama:\n    model_path: x.gguf\n  ctransformer:\n    model: x\n  extractive:\n")
+
+    assert loaded.llm.name == "extractive"
+    assert sum("pip install '.[llama]'" in warning for warning in loaded.warnings) == 2
+
+
+@pytest.mark.usefixtures("_every_library")
+def test_fall_backs_are_named_in_their_order(tmp_path: Path) -> None:
+    section = "llm_fallback:\n  openai:\n    base_url: http://y\n    model: m\n  extractive:\n"
+    listed = "llm_fallback:\n- openai: {base_url: http://y, model: m}\n- llama: {model_path: x}\n- extractive\n"
+
+    assert [choice.name for choice in read(tmp_path, section).llm_fallback] == ["openai", "extractive"]
+    assert [choice.name for choice in read(tmp_path, listed).llm_fallback] == ["openai", "llama", "extractive"]
+    assert read(tmp_path, section).llm_fallback[0].options == {"base_url": "http://y", "model": "m"}
+    assert read(tmp_path, "llm_fallback: extractive").llm_fallback[0].name == "extractive"
+    assert read(tmp_path).llm_fallback == ()
+
+
+@pytest.mark.usefixtures("_every_library")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("llm:\n  llama:\n    template: '{context}'\n", "llm.llama.template: it has to hold {context} and {question}"),
+        ("llm:\n  llama:\n    template: '{context} {question} {x}'\n", "no other name in braces"),
+        ("llm:\n  llama:\n    no_ctx_template: '{question.__class__}'\n", "llm.llama.no_ctx_template"),
+        ("llm:\n  llama:\n    n_ctx: 0\n", "llm.llama.n_ctx: expected a whole number of at least 1"),
+        ("llm:\n  llama:\n    stop: x\n", "llm.llama.stop: expected a list of texts"),
+        ("llm:\n  llama:\n    n_ctxx: 4\n", "did you mean 'n_ctx'?"),
+        ("llm_fallback: 3", "llm_fallback: expected names of models"),
+        ("llm_fallback:\n  opnai:\n", "unknown key 'llm_fallback.opnai'; did you mean 'openai'?"),
+        ("llm_fallback:\n  openai:\n    max_tokens: many\n", "llm_fallback.openai.max_tokens: expected a whole"),
+    ],
+)
+def test_wrong_options_of_language_models_are_refused_with_the_cure(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        read(tmp_path, text)
 
 
 def test_a_remote_embedding_server_is_described_as_in_the_reference(tmp_path: Path) -> None:
@@ -359,6 +447,12 @@ def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
         for model, options in known.items()
         for option in options or ("",)
     }
+    models |= {
+        f"llm.{model}{'.' + option if option else ''}"
+        for model, known in language_settings.LANGUAGE_MODELS.items()
+        for option in [*(option for option in known if option not in language_settings.PROMPTS), ""]
+    }
+    models |= {"llm_fallback", *language_settings.PROMPTS}
     named = {*models, *settings.NUMBERS, *settings.WITHOUT_EFFECT, *settings.MAPPED, *settings.LANGCHAIN_NAMES}
     for name in {*config.VARIABLES, *named, "disable_aaa", "log_level", "debug"}:
         assert f"`{name}`" in page, f"docs/configuration.md lacks {name}"

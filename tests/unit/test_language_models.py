@@ -13,11 +13,12 @@ import pytest
 
 from context_chat_backend.domain import Ended, Finish, Message, Prompt, Usage
 from context_chat_backend.errors import ConfigurationError, ModelUnavailable, PromptTooLong
+from context_chat_backend.inference.breaker import Breaker
 from context_chat_backend.inference.language import build_language_model
 from context_chat_backend.inference.language.characters import WholeCharacters
 from context_chat_backend.inference.language.extractive import ExtractiveModel
 from context_chat_backend.inference.language.openai import OpenAIModel
-from context_chat_backend.inference.openai_http import Breaker, OpenAIServer, Patience
+from context_chat_backend.inference.openai_http import OpenAIServer, Patience
 from context_chat_backend.ports import LanguageModel
 from tests.language_contract import LanguageModelContract, prompted, written
 from tests.model_double.client import ModelDouble, running_double
@@ -256,7 +257,7 @@ async def test_cancelling_while_waiting_reaches_the_server(double: ModelDouble, 
 
 async def test_a_server_that_fails_again_and_again_is_left_alone_for_a_while(double: ModelDouble) -> None:
     now = 100.0
-    breaker = Breaker(failures=2, pause_seconds=30, clock=lambda: now)
+    breaker = Breaker("it", tolerated=1, first_pause=30, longest_pause=30, clock=lambda: now)
     double.script({"fault": "status", "status": 500})
     async with model_at(double.url, breaker=breaker) as model:
         for _ in range(4):
@@ -268,19 +269,6 @@ async def test_a_server_that_fails_again_and_again_is_left_alone_for_a_while(dou
         double.script({"says": "back"})
         assert (await written(model, ASKED))[0] == "back"
         assert (await written(model, ASKED))[0] == "back"
-
-
-def test_after_a_pause_one_at_a_time_tries_the_server() -> None:
-    now = 0.0
-    breaker = Breaker(failures=1, pause_seconds=30, clock=lambda: now)
-    breaker.failed()
-    now += 31
-    breaker.admit()
-
-    with pytest.raises(ModelUnavailable):
-        breaker.admit()
-    breaker.worked()
-    breaker.admit()
 
 
 async def test_the_server_says_how_much_it_reads_and_counts_tokens(double: ModelDouble) -> None:

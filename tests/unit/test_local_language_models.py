@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from context_chat_backend.domain import Ended, Finish, Message, Prompt
+from context_chat_backend.domain import Finish, Message, Prompt
 from context_chat_backend.errors import ModelUnavailable, PromptTooLong
 from context_chat_backend.inference.language import build_language_model
 from context_chat_backend.inference.language.separate import SeparateLanguageModel
@@ -33,6 +33,7 @@ ASKED = prompted(QUESTION, *TEXTS)
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model files")
     write_llama(folder / "tiny.gguf")
+    write_llama(folder / "endless.gguf", ends=False)
     return folder
 
 
@@ -72,7 +73,7 @@ async def test_tokens_are_those_of_the_file(running: SeparateLanguageModel) -> N
 
 @needs_llama
 async def test_a_model_that_runs_out_of_room_says_so(models: Path) -> None:
-    model = llama(models, max_tokens=2)
+    model = llama(models, model_path="endless.gguf", max_tokens=2)
     text, ended = await written(model, ASKED)
     await model.close()
 
@@ -104,7 +105,7 @@ async def test_a_filled_template_is_read_as_it_stands(running: SeparateLanguageM
 
 @needs_llama
 async def test_who_leaves_does_not_keep_others_waiting(models: Path) -> None:
-    model = llama(models, max_tokens=1900)
+    model = llama(models, model_path="endless.gguf", max_tokens=1900)
     async with aclosing(model.stream(ASKED)) as left:
         assert isinstance(await anext(left), str)
     short = asyncio.create_task(anext(model.stream(ASKED)))
@@ -114,17 +115,19 @@ async def test_who_leaves_does_not_keep_others_waiting(models: Path) -> None:
 
 
 @needs_llama
-async def test_after_its_process_was_killed_the_next_question_is_answered(running: SeparateLanguageModel) -> None:
-    await running.open()
-    first = process_of(running)
-    stream = running.stream(ASKED)
+async def test_after_its_process_was_killed_the_next_question_is_answered(models: Path) -> None:
+    model = llama(models, model_path="endless.gguf", max_tokens=1900)
+    stream = model.stream(ASKED)
     await anext(stream)
+    first = process_of(model)
     os.kill(first, signal.SIGKILL)
-    with pytest.raises(ModelUnavailable):
+    with pytest.raises(ModelUnavailable, match="killed"):
         [piece async for piece in stream]
 
-    assert isinstance((await written(running, ASKED))[1], Ended)
-    assert process_of(running) != first
+    async with aclosing(model.stream(ASKED)) as again:
+        assert isinstance(await anext(again), str)
+    assert process_of(model) != first
+    await model.close()
 
 
 @needs_llama

@@ -121,7 +121,7 @@ class SeparateLanguageModel:
 
 def _spawned(socket_number: int) -> subprocess.Popen[bytes]:
     nowhere = subprocess.DEVNULL  # what a library prints may quote users' content
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-m", "context_chat_backend.inference.language.server", str(socket_number)],
         cwd=_ROOT,
         pass_fds=[socket_number],
