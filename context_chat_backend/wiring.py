@@ -162,6 +162,19 @@ class Backend:
         """What the configured embedding model computes on, once it was asked."""
         return self._embedder.device
 
+    async def probe_language_models(self) -> list[tuple[str, str | None]]:
+        """The name of each language model in its order, and why it does not answer, for `doctor`."""
+        found: list[tuple[str, str | None]] = []
+        for writer in self._writers:
+            try:
+                await writer.model.count_tokens(["health"])
+                await writer.model.context_tokens()
+            except ModelUnavailable as error:
+                found.append((writer.model.name, str(error)))
+            else:
+                found.append((writer.model.name, None))
+        return found
+
     async def probe_reranker(self) -> None:
         """Let the re-ranker judge a word, for `doctor`. Raises ModelUnavailable."""
         await self._reranker.scores("health", ["health"])
@@ -189,7 +202,7 @@ class Backend:
         embedder = self._embedder = self._build_embedder(self._chosen)
         stack.push_async_callback(embedder.close)
         await embedder.open()
-        writers = [self._build_writer(choice) for choice in (config.llm, *config.llm_fallback)]
+        writers = self._writers = [self._build_writer(choice) for choice in (config.llm, *config.llm_fallback)]
         for writer in writers:
             stack.push_async_callback(writer.model.close)
         reranker = self._reranker = build_reranker(

@@ -51,6 +51,8 @@ async def examine(backend: Backend) -> AsyncIterator[Finding]:
     async for finding in _search_indexes(backend):
         yield finding
     yield await _model(backend)
+    async for finding in _language_models(backend):
+        yield finding
     async for finding in _model_files(backend):
         yield finding
     for finding in await asyncio.to_thread(hardware_findings, backend.config.embedding.name, backend.embedding_device):
@@ -108,7 +110,12 @@ async def _model(backend: Backend) -> Finding:
         space, vector = await backend.probe_embedding()
     except ContextChatError as error:
         return Finding("embedding", False, str(error))
-    return Finding("embedding", True, f"{space.model}, {len(vector)} dimensions; answers by {backend.config.llm.name}")
+    return Finding("embedding", True, f"{space.model}, {len(vector)} dimensions")
+
+
+async def _language_models(backend: Backend) -> AsyncIterator[Finding]:
+    for name, failure in await backend.probe_language_models():
+        yield Finding("language model", failure is None, name if failure is None else f"{name}: {failure}")
 
 
 async def _spaces(backend: Backend) -> Finding:

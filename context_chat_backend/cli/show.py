@@ -21,7 +21,15 @@ def show_answer(user: str, question: str, answer: Answer) -> None:
     cited = dict.fromkeys((answer.text[c.start : c.end], c.passage) for c in answer.citations)
     for marker, passage in cited:
         text.append(f"\n  {marker} {place(passage)}", style="dim")
-    console.print(Panel(text, title=Text(f"{user}: {question}"), title_align="left", border_style="cyan"))
+    title = Text(f"{user}: {question}")
+    console.print(Panel(text, title=title, title_align="left", subtitle=_writers(answer), border_style="cyan"))
+
+
+def _writers(answer: Answer) -> str | None:
+    """Who stood in for whom; None where the first model wrote, or nobody."""
+    if not answer.unavailable:
+        return None
+    return f"by {answer.model}: {', '.join(answer.unavailable)} did not answer"
 
 
 def place(passage: Passage) -> str:
