@@ -10,9 +10,9 @@
     │   ├── DatabaseUnavailable
     │   │   └── DiskFull          what is to be stored finds no room
     │   ├── ModelUnavailable
+    │   │   └── WritingRefused    the reason is one its user understands; shown to him
     │   ├── ModelNotFetched
     │   ├── SpaceGone
-    │   │   └── WritingRefused    the reason is one its user understands; shown to him
     │   ├── NextcloudUnavailable
     │   ├── FileUnreadable
     │   └── WaitingListFull

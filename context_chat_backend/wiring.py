@@ -323,8 +323,9 @@ class Backend:
     def _build_writer(self, choice: ModelChoice) -> Writer:
         options = choice.options
         model = self._language_model(choice)
-        stop = (options["end_separator"],) if "end_separator" in options else ()
-        return Writer(model, Templates(options.get("template"), options.get("no_ctx_template"), stop))
+        stop = [options["end_separator"]] if "end_separator" in options else []
+        stop += options.get("stop", [])
+        return Writer(model, Templates(options.get("template"), options.get("no_ctx_template"), tuple(stop)))
 
     def _language_model(self, choice: ModelChoice) -> LanguageModel:
         """Not loaded yet. Where it is Nextcloud's and there is no Nextcloud, quotes must do."""
@@ -340,6 +341,7 @@ class Backend:
             options,
             models=_folder(self.config.storage / "model_files"),
             threads=self.config.indexing.embedding_threads,
+            download=self.config.download_models,
         )
 
     async def _build_vector_index(self, stored: StoredSpace) -> None:

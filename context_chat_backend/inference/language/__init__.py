@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.inference.language.separate import SeparateLanguageModel, Served
 from context_chat_backend.ports import LanguageModel
 
 
-def build_language_model(name: str, options: Mapping[str, Any], *, models: Path, threads: int) -> LanguageModel:
+def build_language_model(
+    name: str, options: Mapping[str, Any], *, models: Path, threads: int, download: bool = False
+) -> LanguageModel:
     """The language model of that name, with the options of language_settings. Nothing is loaded yet.
 
-    `models` is the folder in which relative paths begin, `threads` how many cores a model may use that runs here.
+    `models` is the folder in which relative paths begin, `threads` how many cores a model may use that runs here; with
+    `download` it may be fetched by its name.
     Raises ConfigurationError naming the option and the cure.
     """
     match name:
@@ -26,12 +30,12 @@ def build_language_model(name: str, options: Mapping[str, Any], *, models: Path,
             return _openai(options)
         case "llama":
             file = models / _needed("llama", "model_path", options, "mistral-7b-instruct.Q5_K_M.gguf")
-            return _separate("llama", file.stem, str(file), options, threads)
+            return _separate(file.stem, Served("llama", {**options, "model": str(file)}, threads, download))
         case "hugging_face":
             where = "model_path" if "model_path" in options else "model_id"
             named = _needed("hugging_face", where, options, "Qwen/Qwen3-4B-Instruct-2507")
-            folder = models / named
-            return _separate("hugging_face", named, str(folder) if folder.is_dir() else named, options, threads)
+            model = str(models / named) if (models / named).is_dir() else named
+            return _separate(named, Served("hugging_face", {**options, "model": model}, threads, download))
         case _:
             raise ConfigurationError(
                 f"llm: there is no '{name}'; use 'extractive', 'openai', 'llama' or 'hugging_face'"
@@ -56,11 +60,8 @@ def _openai(options: Mapping[str, Any]) -> LanguageModel:
     )
 
 
-def _separate(name: str, called: str, model: str, options: Mapping[str, Any], threads: int) -> LanguageModel:
-    from context_chat_backend.inference.language.separate import SeparateLanguageModel, Served
-
-    served = Served(name, {**options, "model": model}, threads)
-    return SeparateLanguageModel(served, name=called, answer_tokens=options.get("max_tokens", 1024))
+def _separate(name: str, served: Served) -> LanguageModel:
+    return SeparateLanguageModel(served, name=name, answer_tokens=served.options.get("max_tokens", 1024))
 
 
 def _needed(model: str, option: str, options: Mapping[str, Any], example: str) -> str:

@@ -21,7 +21,6 @@ class Order:
     """With `role` and `content`."""
     filled: bool
     """See domain.Prompt."""
-    stop: Sequence[str]
 
 
 class Engine(Protocol):
@@ -42,8 +41,10 @@ class Engine(Protocol):
         ...
 
 
-def build_engine(name: str, options: Mapping[str, Any], *, threads: int) -> Engine:
+def build_engine(name: str, options: Mapping[str, Any], *, threads: int, download: bool) -> Engine:
     """Load a model; `options` are those of language_settings, with a path or name to load from as `model`.
+
+    With `download` a model may be fetched by its name.
 
     Raises ConfigurationError, and what the library raises.
     """
@@ -53,7 +54,7 @@ def build_engine(name: str, options: Mapping[str, Any], *, threads: int) -> Engi
         return LlamaEngine(Path(options["model"]), options, threads=threads)
     from context_chat_backend.inference.language.hugging_face import HuggingFaceEngine
 
-    return HuggingFaceEngine(str(options["model"]), options, threads=threads)
+    return HuggingFaceEngine(str(options["model"]), options, threads=threads, download=download)
 
 
 class Utf8Pieces:

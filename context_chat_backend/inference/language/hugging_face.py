@@ -25,8 +25,8 @@ _OF_A_PIPELINE = ("return_full_text", "batch_size", "clean_up_tokenization_space
 class HuggingFaceEngine:
     """Runs one model that writes text from left to right."""
 
-    def __init__(self, model: str, options: Mapping[str, Any], *, threads: int) -> None:
-        """`model` is a folder, or a name that is downloaded; `device` -1 is the CPU, other numbers are GPUs.
+    def __init__(self, model: str, options: Mapping[str, Any], *, threads: int, download: bool) -> None:
+        """`model` is a folder or a name; with `download` it may be fetched. `device` -1 is the CPU, others are GPUs.
 
         Raises ConfigurationError, and what the library raises.
         """
@@ -41,7 +41,7 @@ class HuggingFaceEngine:
         loading = dict(options.get("model_kwargs", {}))
         if "device_map" in options:
             loading["device_map"] = options["device_map"]
-        known_here = {"local_files_only": True} if Path(model).is_dir() else {}
+        known_here = {"local_files_only": Path(model).is_dir() or not download}
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(model, **known_here)
         self._model = transformers.AutoModelForCausalLM.from_pretrained(model, **known_here, **loading)
         if "device_map" not in options:

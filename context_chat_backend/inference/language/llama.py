@@ -16,8 +16,6 @@ CONTEXT_TOKENS = 4096
 """Where `n_ctx` does not say it; less where the model was trained with less."""
 ANSWER_TOKENS = 1024
 _LOADED_WITH = ("n_batch", "n_gpu_layers", "seed", "use_mlock", "use_mmap", "rope_freq_base", "rope_freq_scale")
-_LONGEST_PIECE = 32
-"""Tokens: a character has at most four bytes, and a token at least one."""
 
 
 class LlamaEngine:
@@ -53,7 +51,6 @@ class LlamaEngine:
             "top_k": options.get("top_k", 40),
             "repeat_penalty": options.get("repeat_penalty", 1.1),
         }
-        self._stop = tuple(options.get("stop", ()))
         template = self._model.metadata.get("tokenizer.chat_template")
         bos, eos = (self._name(token) for token in (self._model.token_bos(), self._model.token_eos()))
         self._formatter = Jinja2ChatFormatter(template, eos_token=eos, bos_token=bos) if template else None

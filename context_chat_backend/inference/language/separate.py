@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Served:
     name: str
     options: Mapping[str, Any]
     threads: int
+    download: bool
 
 
 class SeparateLanguageModel:
@@ -66,25 +67,20 @@ class SeparateLanguageModel:
         """See ports.LanguageModel."""
         if not texts:
             return []
-        async for said in self._asked({"count": list(texts)}):
-            counts: list[int] = said["counts"]
-            return counts
-        raise AssertionError("the process says something or an error is raised")
+        async with aclosing(self._asked({"count": list(texts)})) as said:
+            counts: list[int] = (await anext(said))["counts"]
+        return counts
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         """See ports.LanguageModel. Questions are written one after the other."""
         messages = [{"role": message.role, "content": message.text} for message in prompt.messages]
-        order = {"messages": messages, "filled": prompt.filled, "stop": list(prompt.stop)}
-        said = self._asked(order)
-        try:
+        async with aclosing(self._asked({"messages": messages, "filled": prompt.filled})) as said:
             async for message in said:
                 if "end" in message:
                     end = message["end"]
                     yield Ended(Finish(end["finish"]), Usage(**end["usage"]) if end["usage"] else None)
                     return
                 yield message["piece"]
-        finally:
-            await said.aclose()
 
     async def close(self) -> None:
         """End the process."""
@@ -194,7 +190,12 @@ class _Process:
             await asyncio.to_thread(self._process.wait)
 
     async def _load(self, served: Served) -> None:
-        told = {"name": served.name, "options": dict(served.options), "threads": served.threads}
+        told = {
+            "name": served.name,
+            "options": dict(served.options),
+            "threads": served.threads,
+            "download": served.download,
+        }
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
                 await send(self._writer, told)

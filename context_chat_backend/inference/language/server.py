@@ -40,7 +40,9 @@ async def _serve(opened: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=opened)
     settings, _ = await receive(reader)
     try:
-        engine = build_engine(settings["name"], settings["options"], threads=settings["threads"])
+        engine = build_engine(
+            settings["name"], settings["options"], threads=settings["threads"], download=settings["download"]
+        )
     except Exception as error:  # libraries of models have errors of their own
         await send(writer, _error(error))
         return
@@ -76,7 +78,7 @@ class _Conversation:
                     self._left[number].set()
             else:
                 self._left[number] = threading.Event()
-                order = Order(asked["messages"], asked["filled"], asked["stop"])
+                order = Order(asked["messages"], asked["filled"])
                 self._orders.put((number, order, self._left[number]))
 
     async def _count(self, number: int, texts: list[str]) -> None:
