@@ -16,7 +16,7 @@ import pytest
 
 from context_chat_backend.domain import Finish, Message, Prompt
 from context_chat_backend.errors import ModelUnavailable, PromptTooLong
-from context_chat_backend.inference.language import build_language_model
+from context_chat_backend.inference.language import build_language_model, separate
 from context_chat_backend.inference.language.separate import SeparateLanguageModel
 from context_chat_backend.ports import LanguageModel
 from tests.gguf import write_llama
@@ -127,6 +127,18 @@ async def test_after_its_process_was_killed_the_next_question_is_answered(models
     async with aclosing(model.stream(ASKED)) as again:
         assert isinstance(await anext(again), str)
     assert process_of(model) != first
+    await model.close()
+
+
+@needs_llama
+async def test_a_process_that_hangs_is_ended(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = llama(models, model_path="endless.gguf", max_tokens=1900)
+    async with aclosing(model.stream(ASKED)) as stream:
+        await anext(stream)
+        os.kill(process_of(model), signal.SIGSTOP)
+        monkeypatch.setattr(separate, "_SILENT_SECONDS", 0.3)
+        with pytest.raises(ModelUnavailable, match="silent"):
+            [piece async for piece in stream]
     await model.close()
 
 

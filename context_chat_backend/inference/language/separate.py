@@ -8,6 +8,7 @@ import itertools
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class SeparateLanguageModel:
         try:
             await process.say({"id": number, **request})
             while True:
-                message = await answers.get()
+                message = await process.next(answers)
                 if "error" in message:
                     raise _ERRORS.get(message["error"], ModelUnavailable)(message["said"])
                 yield message
@@ -107,6 +108,8 @@ class SeparateLanguageModel:
         """The running process, started where there is none. Raises ModelUnavailable."""
         async with self._starting:
             if self._running is None or self._running.dead:
+                if self._running is not None:
+                    await self._running.close()
                 with self._breaker.attempt():
                     try:
                         self._running = await _Process.start(self._served)
@@ -139,6 +142,7 @@ class _Process:
         self._writer = writer
         self._answers: dict[int, asyncio.Queue[dict[str, Any]]] = {}
         self._listening: asyncio.Task[None] | None = None
+        self._heard = 0.0
         self.context_tokens = 0
         self.dead = False
 
@@ -161,6 +165,17 @@ class _Process:
     def answers(self, number: int) -> asyncio.Queue[dict[str, Any]]:
         """Where the answers to request `number` will come."""
         return self._answers.setdefault(number, asyncio.Queue())
+
+    async def next(self, answers: asyncio.Queue[dict[str, Any]]) -> dict[str, Any]:
+        """The next answer to a request. A process that says nothing to anybody for too long is ended."""
+        while True:
+            try:
+                async with asyncio.timeout(_SILENT_SECONDS):
+                    return await answers.get()
+            except TimeoutError:
+                if time.monotonic() - self._heard >= _SILENT_SECONDS:
+                    self._process.kill()
+                    raise ModelUnavailable("the language model was silent for too long and was ended") from None
 
     async def say(self, message: Mapping[str, Any]) -> None:
         """Raises ModelUnavailable."""
@@ -211,22 +226,14 @@ class _Process:
 
     async def _listen(self) -> None:
         """Give each message to whoever waits for it; at the end tell all that there is none."""
-        cause = ""
-        try:
+        with suppress(EOFError, OSError, ValueError):
             while True:
-                async with asyncio.timeout(_SILENT_SECONDS) as patience:
-                    if not self._answers:
-                        patience.reschedule(None)
-                    message, _ = await receive(self._reader)
+                message, _ = await receive(self._reader)
+                self._heard = time.monotonic()
                 if (waiting := self._answers.get(message["id"])) is not None:
                     waiting.put_nowait(message)
-        except TimeoutError:
-            cause = "it was silent for too long"
-            self._process.kill()
-        except (EOFError, OSError, ValueError):
-            pass
         self.dead = True
-        cause = cause or await asyncio.to_thread(self._cause)
+        cause = await asyncio.to_thread(self._cause)
         _log.warning("language_model_died", cause=cause)
         for waiting in self._answers.values():
             waiting.put_nowait({"error": "ModelUnavailable", "said": f"the language model's process died: {cause}"})
