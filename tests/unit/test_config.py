@@ -59,6 +59,12 @@ def test_a_reranker_is_chosen_as_the_other_models_are(tmp_path: Path) -> None:
     assert read(tmp_path, text).reranker.options == {"base_url": "http://x/v1", "request_timeout": 3}
 
 
+@pytest.fixture
+def _no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+
+
+@pytest.mark.usefixtures("_no_library")
 def test_a_file_with_models_of_the_reference_alone_falls_back_with_a_warning(tmp_path: Path) -> None:
     text = "embedding:\n  protocol: http\n  llama:\n    model_path: x.gguf\nllm:\n  llama:\n    n_ctx: 8192\n"
     loaded = read(tmp_path, text)
@@ -67,6 +73,7 @@ def test_a_file_with_models_of_the_reference_alone_falls_back_with_a_warning(tmp
     assert len(loaded.warnings) == 5
 
 
+@pytest.mark.usefixtures("_no_library")
 @pytest.mark.parametrize(
     "text",
     [
@@ -163,10 +170,8 @@ def test_language_models_of_old_files_mean_what_they_meant(tmp_path: Path) -> No
     assert "template" not in pipeline.llm.options
 
 
-def test_without_their_libraries_language_models_are_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+@pytest.mark.usefixtures("_no_library")
+def test_without_their_libraries_language_models_are_passed_over(tmp_path: Path) -> None:
     loaded = read(tmp_path, "llm:\n  llama:\n    model_path: x.gguf\n  ctransformer:\n    model: x\n  extractive:\n")
 
     assert loaded.llm.name == "extractive"

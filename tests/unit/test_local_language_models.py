@@ -108,9 +108,8 @@ async def test_who_leaves_does_not_keep_others_waiting(models: Path) -> None:
     model = llama(models, model_path="endless.gguf", max_tokens=1900)
     async with aclosing(model.stream(ASKED)) as left:
         assert isinstance(await anext(left), str)
-    short = asyncio.create_task(anext(model.stream(ASKED)))
-
-    assert isinstance(await asyncio.wait_for(short, 60), str)
+    async with aclosing(model.stream(ASKED)) as next_one:
+        assert isinstance(await asyncio.wait_for(anext(next_one), 60), str)
     await model.close()
 
 
