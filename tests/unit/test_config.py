@@ -42,6 +42,7 @@ def test_hardware_decides_counts_unless_they_are_set(tmp_path: Path) -> None:
     assert read(tmp_path, "parser_processes: 7").indexing.parser_processes == 7
 
 
+@pytest.mark.usefixtures("_no_library")
 def test_the_first_supported_model_counts_and_others_of_the_reference_warn(tmp_path: Path) -> None:
     text = "llm:\n  ctransformer:\n  openai:\n    base_url: http://x/v1\n    model: m\n  extractive:\n"
     loaded = read(tmp_path, text)
