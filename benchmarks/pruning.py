@@ -125,12 +125,8 @@ def fill_with_words_of(url: str, documents: Sequence[Document], sources: int, sp
             "FROM access_set, reader",
             (READER.realm, READER.name),
         )
-        for table in ("source", "chunk"):
-            connection.execute(
-                sql.SQL("SELECT setval(pg_get_serial_sequence({}, 'id'), (SELECT max(id) FROM {}))").format(
-                    sql.Literal(table), sql.Identifier(table)
-                )
-            )
+        for table, last in (("source", corpus.sources), ("chunk", corpus.chunks)):
+            connection.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), %s)", (table, last))
         connection.execute("ANALYZE")
 
 
