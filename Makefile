@@ -3,6 +3,8 @@
 
 PYTHON := .venv/bin/python
 MAKE_VENV := ./dockerfile_scripts/make_venv.sh
+# Most tests wait for other processes; those of one module share what they started.
+TWO_AT_ONCE := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all check format lock bench clean core tools
@@ -14,16 +16,16 @@ run: core ## Set up, index the samples, print two cited answers, serve on port 1
 	@$(PYTHON) main.py demo
 
 test: tools ## Install what tests need, and run all but the slow ones
-	@$(PYTHON) -m pytest -m "not slow"
+	@$(PYTHON) -m pytest -m "not slow" $(TWO_AT_ONCE)
 
 test-all: tools ## Run the slow tests
-	@$(PYTHON) -m pytest -m slow
+	@$(PYTHON) -m pytest -m slow $(TWO_AT_ONCE)
 
 check: tools ## Format, lint, types and unit tests: under two minutes
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
-	@$(PYTHON) -m pytest tests/unit
+	@$(PYTHON) -m pytest tests/unit $(TWO_AT_ONCE)
 
 format: tools ## Format the code
 	@$(PYTHON) -m ruff format .
