@@ -123,7 +123,7 @@ def test_answers_and_searches_keep_to_the_rights_of_the_user(shell: Shell) -> No
 
 def test_files_are_indexed_for_the_readers_given(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "kite.md").write_text("# Kites\nThe red kite has a span of three metres.\n")
-    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "song.mp3").write_bytes(b"ID3\x04\x00\x00\x00\x00\x00\x00\xff\xfb\x90\x00")
     (tmp_path / ".hidden").write_text("not to be indexed")
 
     indexed = shell.run("index", str(tmp_path), "--user", "dora", "--reader", "emil", "--json")
@@ -134,7 +134,7 @@ def test_files_are_indexed_for_the_readers_given(shell: Shell, tmp_path: Path) -
         assert "three metres" in shell.run("ask", "-u", name, "How wide is the span of the red kite?").stdout
     state = json.loads(shell.run("status", "--json").stdout)
     assert [(row["title"], row["reason"]) for row in state["rejected"]] == [
-        (f"{tmp_path.name}/photo.png", "unsupported format")
+        (f"{tmp_path.name}/song.mp3", "unsupported format")
     ]
     assert shell.run("index", str(tmp_path / "kite.md"), "-u", "dora").returncode == 0
 
