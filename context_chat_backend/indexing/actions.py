@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Numbered actions in bulk: those on one source become one change, sources that change alike are changed at once.
+"""Numbered actions in bulk: those on one source become one change, and many sources are changed at once.
 
 Actions take effect in the order of their ids. One that comes late, after newer ones were applied to the same source,
 provider or user (its lease was lost for a day), is passed over as far as those reach; deletions are never passed over.
@@ -13,11 +13,14 @@ from enum import StrEnum
 
 from context_chat_backend.domain import Principal, Realm, SourceRef
 from context_chat_backend.store.access import Access
+from context_chat_backend.store.changes import Change
 from context_chat_backend.store.queued import Queued
 
 _NC = Realm.NEXTCLOUD
 _ALL = ""
 """The target of which the highest id of all is kept."""
+_SOURCES_AT_ONCE = 1000
+"""Admissions wait for as long as so many take."""
 
 
 class Kind(StrEnum):
@@ -63,8 +66,9 @@ class _Net:
             case _:
                 self.deleted = True
 
-    def key(self) -> tuple[bool, bool, frozenset[Principal], frozenset[Principal]]:
-        return self.deleted, self.replaced, frozenset(self.add), frozenset(self.remove)
+    def change(self) -> Change:
+        remove = frozenset[Principal]() if self.replaced else frozenset(self.remove)
+        return Change(frozenset(self.add), remove, self.replaced, self.deleted)
 
 
 class Actions:
@@ -104,20 +108,10 @@ class Actions:
             await self._queued.note_applied({str(ref): highest for ref in refs})
 
     async def _flush(self, nets: dict[SourceRef, _Net]) -> None:
-        alike: dict[tuple[bool, bool, frozenset[Principal], frozenset[Principal]], list[SourceRef]] = {}
-        for ref, net in nets.items():
-            alike.setdefault(net.key(), []).append(ref)
+        changes = [(ref, net.change()) for ref, net in nets.items()]
+        for start in range(0, len(changes), _SOURCES_AT_ONCE):
+            await self._access.change_each(_NC, dict(changes[start : start + _SOURCES_AT_ONCE]))
         nets.clear()
-        for (deleted, replaced, add, remove), refs in alike.items():
-            if replaced:
-                await self._access.replace(_NC, refs, add)
-            else:
-                if add:  # first: a source left without readers goes
-                    await self._access.allow(_NC, refs, add)
-                if remove:
-                    await self._access.deny(_NC, refs, remove)
-            if deleted:
-                await self._access.delete_sources(_NC, refs)
 
     async def _apply_widely(self, action: Action, applied: dict[str, int]) -> None:
         if action.kind is Kind.DELETE_USER:

@@ -11,11 +11,12 @@ place safe; searches are never held up. Actions on sources that are not known ye
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from context_chat_backend.domain import FILES, Delivery, Principal, SourceRef
+from context_chat_backend.store.changes import Change, change_each, remember_each
 from context_chat_backend.store.database import Connection, Database, statement
 
 Targets = Sequence[SourceRef] | str
@@ -67,6 +68,15 @@ class Access:
                 return
             access_set = await find_or_create_set(connection, await principal_ids(connection, readers))
             await connection.execute(statement("access", "point_targets"), selection | {"access_set_id": access_set})
+
+    async def change_each(self, realm: str, changes: Mapping[SourceRef, Change]) -> None:
+        """Change each of these sources in its own way, all in one transaction. Raises DatabaseUnavailable."""
+        async with self._database.transaction() as connection:
+            await _exclude_others(connection)
+            await remember_each(connection, realm, changes)
+            await principal_ids(connection, [reader for change in changes.values() for reader in change.add])
+            named = {reader for change in changes.values() for reader in change.add | change.remove}
+            await change_each(connection, realm, changes, await _known(connection, named))
 
     async def delete_sources(self, realm: str, refs: Sequence[SourceRef]) -> None:
         """Delete the sources, whoever reads them. Raises DatabaseUnavailable."""
@@ -274,12 +284,16 @@ async def _remember(
 
 
 async def _known_ids(connection: Connection, readers: Iterable[Principal]) -> list[int]:
+    return list((await _known(connection, readers)).values())
+
+
+async def _known(connection: Connection, readers: Iterable[Principal]) -> dict[Principal, int]:
     unique = sorted(set(readers))
     rows = await connection.execute(
         statement("access", "known_principals"),
         {"realms": [reader.realm for reader in unique], "names": [reader.name for reader in unique]},
     )
-    return [row[0] for row in await rows.fetchall()]
+    return {Principal(realm, name): id_ for id_, realm, name in await rows.fetchall()}
 
 
 def _selection(realm: str, targets: Targets | None) -> dict[str, object]:

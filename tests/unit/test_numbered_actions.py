@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import cast
 
 import pytest
@@ -13,6 +13,7 @@ from context_chat_backend.domain import Principal, Realm, SourceRef
 from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.indexing.actions import Action, Actions, Kind
 from context_chat_backend.store.access import Access, Targets
+from context_chat_backend.store.changes import Change
 from context_chat_backend.store.queued import Queued
 
 REFS = [SourceRef("files__default", str(n)) for n in range(6)] + [SourceRef("deck__cards", str(n)) for n in range(3)]
@@ -42,13 +43,14 @@ class Readers:
         for ref in self._chosen(targets):
             self.of[ref] -= {reader.name for reader in readers}
 
-    async def replace(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
-        for ref in self._chosen(targets):
-            self.of[ref] = {reader.name for reader in readers}
-
-    async def delete_sources(self, realm: str, refs: Sequence[SourceRef]) -> None:
-        for ref in self._chosen(refs):
-            del self.of[ref]
+    async def change_each(self, realm: str, changes: Mapping[SourceRef, Change]) -> None:
+        for ref in self._chosen(list(changes)):
+            change = changes[ref]
+            added = {reader.name for reader in change.add}
+            self.of[ref] = added if change.replaces else self.of[ref] | added
+            self.of[ref] -= {reader.name for reader in change.remove}
+            if change.deleted:
+                del self.of[ref]
 
     async def delete_provider(self, realm: str, provider: str) -> None:
         for ref in self._chosen(provider):

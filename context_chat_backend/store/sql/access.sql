@@ -9,7 +9,7 @@ ON CONFLICT (realm, name) DO NOTHING
 
 -- name: known_principals
 -- Ids of those names that are known.
-SELECT principal.id
+SELECT principal.id, realm, name
 FROM unnest(%(realms)s::text[], %(names)s::text[]) AS wanted (realm, name) JOIN principal USING (realm, name)
 
 -- name: drop_sets_of
