@@ -21,6 +21,7 @@ from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.actions import Actions
 from context_chat_backend.indexing.admission import Admissions
+from context_chat_backend.indexing.collecting import Collecting
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.excluding import keep_excluded
 from context_chat_backend.indexing.index import Indexer
@@ -49,10 +50,12 @@ from context_chat_backend.settings import ModelChoice
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.collections import Collections
 from context_chat_backend.store.database import Database, install_schema
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.excluded import Excluded
 from context_chat_backend.store.indexes import SearchIndexes
+from context_chat_backend.store.keys import Keys
 from context_chat_backend.store.leases import Leases
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.neighbours import Neighbours
@@ -87,6 +90,9 @@ class Backend:
     held_tasks: HeldTasks
     queued: Queued
     numbered_actions: Actions
+    keys: Keys
+    collections: Collections
+    collecting: Collecting
     nextcloud: Nextcloud | None
 
     def __init__(self, config: Config) -> None:
@@ -238,6 +244,9 @@ class Backend:
             admitted=admitted,
             exclusions=config.exclusions,
         )
+        self.keys = Keys(database)
+        self.collections = Collections(database, self.actions)
+        self.collecting = Collecting(self.collections, self.admission, self.actions)
         self.overview = Overview(database)
         preparation = Preparation(
             self.ledger,
