@@ -301,6 +301,31 @@ EVERYTHING = Scope()
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation as a language model reads it."""
+
+    role: str
+    """'system', 'user' or 'assistant'."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model is to write this answer; what is None is as it is configured. A model may not know all of it."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    """At most as many as are configured."""
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Where one of these would begin, the answer ends."""
+
+
+AS_CONFIGURED = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked, by whom, within which scope."""
 
@@ -309,6 +334,13 @@ class Question:
     scope: Scope = EVERYTHING
     limit: int = 20
     """How many passages (or sources, in a search) are wanted at most."""
+    instructions: str = ""
+    """What the asker wants the model to keep to, beside our own instructions."""
+    turns: tuple[Message, ...] = ()
+    """What was said before, oldest first."""
+    sampling: Sampling = AS_CONFIGURED
+    model: str = ""
+    """The language model that is asked first, by its name; empty: the first that is configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,15 +373,6 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation as a language model reads it."""
-
-    role: str
-    """'system', 'user' or 'assistant'."""
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Prompt:
     """What a language model is asked: the rendered messages, and the parts they were rendered from.
 
@@ -367,6 +390,7 @@ class Prompt:
     stands, with the marks of speakers it holds, rather than as a turn of a conversation."""
     stop: tuple[str, ...] = ()
     """Where one of these would begin, the answer ends; they are not part of it."""
+    sampling: Sampling = AS_CONFIGURED
 
 
 class Finish(StrEnum):
@@ -384,6 +408,8 @@ class Usage:
 
     prompt_tokens: int
     answer_tokens: int
+    estimated: bool = False
+    """The model did not say; it is our own count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,12 +127,23 @@ class Backend:
         await wait_for_scope(question, self.ledger, self.indexer)
         return await self._answering.answer(question)
 
-    async def stream_answer(self, question: Question, sight: Sight) -> AsyncGenerator[AnswerEvent, None]:
+    async def stream_answer(self, question: Question, sight: Sight | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer from what the asker may read and, by `sight`, sees now. Raises as `answer` does."""
         await wait_for_scope(question, self.ledger, self.indexer)
         async with aclosing(self._answering.stream(question, sight)) as events:
             async for event in events:
                 yield event
+
+    async def stream_chat(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of an answer without documents. Raises InvalidRequest, ModelUnavailable."""
+        async with aclosing(self._answering.converse(question)) as events:
+            async for event in events:
+                yield event
+
+    @property
+    def language_models(self) -> tuple[str, ...]:
+        """The names of the language models, in the order in which they are asked."""
+        return self._answering.models
 
     def nothing_found(self, text: str) -> Answer:
         """The honest sentence for a question that has nothing to be answered from."""
