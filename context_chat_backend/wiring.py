@@ -145,6 +145,22 @@ class Backend:
         """The names of the language models, in the order in which they are asked."""
         return self._answering.models
 
+    @property
+    def embedding_model(self) -> str:
+        """The name of the model whose vectors are compared now."""
+        return self.spaces.answering.stored.space.model
+
+    async def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+        """The vectors of `texts` as those of passages, shape (len(texts), dimension), and how many tokens were read.
+
+        Raises ModelUnavailable.
+        """
+        embedder = self.spaces.answering.embedder
+        if embedder is None:
+            raise ModelUnavailable("the embedding model cannot be used here")
+        tokens = await asyncio.to_thread(lambda: sum(len(embedder.token_starts(text)) for text in texts))
+        return await embedder.embed_passages(texts), tokens
+
     def nothing_found(self, text: str) -> Answer:
         """The honest sentence for a question that has nothing to be answered from."""
         return nothing_found(text)
