@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +27,7 @@ _TYPES = {
     405: "invalid_request_error", 413: "invalid_request_error", 429: "rate_limit_error",
 }  # fmt: skip
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_KINDS = frozenset({"bool", "str", "Retrieval"})
 _RETRY_SECONDS = "5"
 _log = get_logger(__name__)
 
@@ -93,20 +94,22 @@ def error_response(error: ApiError, request_id: str) -> JSONResponse:
 
 
 def _invalid(error: RequestValidationError) -> ApiError:
-    """The first fault of a body; what was sent is not sent back."""
-    fault = error.errors()[0]
-    path = [part for part in fault["loc"] if part not in ("body", "query", "path")]
+    """The fault that lies deepest in a body; what was sent is not sent back."""
+    fault = max(error.errors(), key=lambda one: len(_path(one["loc"])))
+    path = _path(fault["loc"])
     if fault["type"] == "json_invalid" or not path:
         return ApiError(400, "invalid_json", "the body must be a JSON object")
     param = ""
     for part in path:
-        if isinstance(part, int):
-            param += f"[{part}]"
-        elif part.isidentifier():  # others name kinds of values
-            param += f".{part}" if param else part
+        param += f"[{part}]" if isinstance(part, int) else f".{part}" if param else part
     text = str(fault["msg"]).removeprefix("Value error, ")
     code = "unsupported_content" if "unsupported" in text else "invalid_value"
     return ApiError(400, code, f"{param}: {text}", param=param)
+
+
+def _path(loc: Sequence[int | str]) -> list[int | str]:
+    """The place in the body, without the names of types that stand in it where there is a choice of them."""
+    return [part for part in loc[1:] if isinstance(part, int) or (part.isidentifier() and part not in _KINDS)]
 
 
 def _named(text: str) -> str | None:

@@ -22,7 +22,6 @@ from context_chat_backend.domain import (
     Retrieved,
     Scope,
 )
-from context_chat_backend.errors import ContextChatError
 from context_chat_backend.web.chat_wire import MAX_TOP_K, ChatRequest, Completion, Retrieval
 from context_chat_backend.web.envelope import ApiError, api_error, envelope
 from context_chat_backend.web.program_route import AnyKey, ChatKey, ProgramRoute, Ready, while_listening
@@ -132,7 +131,7 @@ async def _pieces(
             async for event in events:
                 for chunk in _chunks(completion, event, wants_usage):
                     yield chunk
-        except ContextChatError as error:
+        except Exception as error:  # the status is sent already
             yield envelope(api_error(error), request_id)
 
 
