@@ -28,7 +28,7 @@ def event_stream(events: AsyncGenerator[Event, None], *, ping_seconds: float = P
 async def encoded(events: AsyncGenerator[Event, None], ping_seconds: float) -> AsyncGenerator[bytes, None]:
     """The bytes of a stream. Closing it closes `events`, a moment later."""
     waiting: asyncio.Queue[Event | None] = asyncio.Queue(maxsize=1)
-    # A task of its own: when the caller leaves, whoever awaits here is cancelled, and could not close anything any more.
+    # A task of its own: when the caller leaves, whoever awaits here is cancelled, and could not close anything.
     reading = asyncio.create_task(_read(events, waiting))
     try:
         while True:
