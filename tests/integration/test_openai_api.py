@@ -451,6 +451,11 @@ def test_a_document_that_is_put_in_answers_and_one_that_is_deleted_does_not(serv
     assert "pool" not in service.post(town, question).json()["choices"][0]["message"]["content"]
     assert service.http.get(where, headers=headers).status_code == 404
 
+    again = service.http.post("/v1/documents", headers=headers, data={"id": "pool"}, files={"files": file})
+    assert again.json()["data"][0]["status"] == "waiting"
+    service.wait(lambda: service.http.get(where, headers=headers).json().get("status") == "indexed")
+    assert "nine" in service.post(town, question).json()["choices"][0]["message"]["content"]
+
 
 def test_documents_are_refused_where_a_key_does_not_write(service: Service, alice: str, town: str) -> None:
     file = {"files": ("a.txt", b"text", "text/plain")}
@@ -479,3 +484,34 @@ def test_no_key_and_no_question_is_in_the_logs(service: Service, alice: str) -> 
     assert written
     for text in (alice, "heron", "api_wrongwrongwrong"):
         assert text not in written
+
+
+def test_one_port_serves_both_surfaces_when_the_configuration_says_so(storage: Path, database_url: str) -> None:
+    program = Program(storage, {"CCB_DB_URL": database_url})
+    (storage / "config.yaml").write_text(
+        "embedding:\n  hashing:\nllm:\n  extractive:\n"
+        f"listeners:\n  - port: {program.port}\n    surfaces: [nextcloud, openai]\n",
+        encoding="utf-8",
+    )
+    with program:
+        key = json.loads(program.run_command("keys", "add", "tests", "--user", "alice", "--json"))["api_key"]
+        listed = program.client.get("/v1/models", headers={"X-API-Key": key})
+
+        assert program.client.get("/heartbeat").json() == {"status": "ok"}
+        assert [model["id"] for model in listed.json()["data"]][0] == "extractive"
+        assert program.client.get("/v1/models").json()["error"]["code"] == "missing_api_key"
+        assert "error" not in program.client.get("/nothing").json()
+
+
+def test_a_port_that_is_taken_stops_the_start_with_the_cure(storage: Path, database_url: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        (storage / "config.yaml").write_text(
+            f"embedding:\n  hashing:\nlisteners:\n  - port: {port}\n    surfaces: [openai]\n", encoding="utf-8"
+        )
+        program = Program(storage, {"CCB_DB_URL": database_url})
+        with pytest.raises(AssertionError, match=f"port {port} is taken"):
+            program.start()
+        program.client.close()
