@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletion
+from pydantic import SecretStr
 
 from tests.model_double.client import ModelDouble, running_double
 from tests.program import Program
@@ -149,6 +153,26 @@ def test_the_openai_package_reads_a_stream_with_usage(service: Service, alice: s
     assert chunks[-2].model_extra["context_chat"]["citations"]
 
 
+def test_langchain_gets_an_answer_at_once_and_as_it_is_written(service: Service, alice: str) -> None:
+    service.double.script({"says": "It is 4,000 euros [1]."}, {"says": "It is 4,000 euros [1]."})
+    model = ChatOpenAI(
+        base_url=f"{service.url}/v1",
+        api_key=SecretStr(alice),
+        model="double",
+        temperature=0,
+        stream_usage=True,
+        extra_body={"retrieval": True},
+    )
+    whole = model.invoke([SystemMessage("Be brief."), HumanMessage(QUESTION)])
+    pieces = list(model.stream(QUESTION))
+
+    assert whole.content == "".join(str(piece.content) for piece in pieces) == "It is 4,000 euros [1]."
+    assert isinstance(whole, AIMessage)
+    assert whole.usage_metadata is not None
+    assert whole.usage_metadata["total_tokens"] > 0
+    assert service.double.requests[0]["body"]["temperature"] == 0
+
+
 def test_a_stream_has_lines_of_data_alone_and_ends_with_done(service: Service, alice: str) -> None:
     service.double.script({"says": "Grüße aus dem Rathaus [1]."})
     answer = service.post(alice, asked(stream=True, retrieval=True))
@@ -160,6 +184,22 @@ def test_a_stream_has_lines_of_data_alone_and_ends_with_done(service: Service, a
     assert sent[-1] == "[DONE]"
     assert "Grüße" in "".join(sent)
     assert all(json.loads(one) for one in sent[:-1])
+
+
+def test_fifty_streams_at_once_do_not_mix(service: Service, alice: str) -> None:
+    said = [f"{number:02} " * 40 for number in range(50)]
+    service.double.script(*({"fault": "byte_by_byte", "says": text} for text in said))
+
+    def stream(_: int) -> str:
+        with service.client(alice) as client:
+            question: Any = [{"role": "user", "content": "Count."}]
+            chunks = client.chat.completions.create(model="double", messages=question, stream=True)
+            return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+    with ThreadPoolExecutor(50) as threads:
+        heard = list(threads.map(stream, range(50)))
+
+    assert sorted(text.strip() for text in heard) == sorted(text.strip() for text in said)
 
 
 def test_what_the_caller_wants_of_the_model_reaches_it(service: Service, alice: str) -> None:
