@@ -14,7 +14,7 @@ from pathlib import Path
 from context_chat_backend import __version__
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions
-from context_chat_backend.settings import NUMBERS, KeyReader, ModelChoice, read_yaml
+from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 ROLES = ("normal", "requestproc", "updatesproc", "indexing")
@@ -116,6 +116,8 @@ class Config:
     indexing: IndexingSettings
     exclusions: Exclusions
     log_level: str
+    listeners: tuple[Listener, ...]
+    """Beside that of Nextcloud; one at its port says what is served there."""
     download_models: bool = True
     """Whether models may be fetched from the network."""
     warnings: tuple[str, ...] = ()
@@ -158,6 +160,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         indexing=_indexing(reader, cores),
         exclusions=reader.exclusions(),
         log_level=reader.log_level(),
+        listeners=reader.listeners(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
         warnings=reader.finish(),
     )

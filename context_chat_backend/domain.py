@@ -27,6 +27,9 @@ class Realm(StrEnum):
 
     NEXTCLOUD = "nextcloud"
     LOCAL = "local"
+    """Users and sources without Nextcloud."""
+    COLLECTION = "collection"
+    """Collections of such sources, as readers of what lies in them: a key of a collection asks in its name."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +42,11 @@ class Principal:
     def __post_init__(self) -> None:
         if not self.name or "\x00" in self.name:
             raise ValueError("a user id is neither empty nor holds a NUL character")
+
+    @property
+    def sources_realm(self) -> str:
+        """The realm of the sources it may read."""
+        return Realm.LOCAL if self.realm == Realm.COLLECTION else self.realm
 
 
 def is_provider_key(text: str) -> bool:
@@ -66,6 +74,64 @@ class SourceRef:
         if not separator or not is_provider_key(provider) or len(item) > 512 or not _ITEM.fullmatch(item):
             raise ValueError("a source id has the form 'app__provider: item', for example 'files__default: 42'")
         return cls(provider, item)
+
+
+_COLLECTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Collection:
+    """Sources without Nextcloud that have their readers in common."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _COLLECTION.fullmatch(self.name):
+            raise ValueError("the name of a collection has 1 to 64 letters, digits, hyphens and underscores")
+
+    @property
+    def provider(self) -> str:
+        """The provider of its sources."""
+        return f"collection__{self.name}"
+
+    @property
+    def itself(self) -> Principal:
+        """The collection as a reader of what lies in it."""
+        return Principal(Realm.COLLECTION, self.name)
+
+
+class KeyScope(StrEnum):
+    """What a key may be used for."""
+
+    CHAT = "chat"
+    EMBEDDING = "embedding"
+    INGEST = "ingest"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key of a program, without the key itself."""
+
+    id: str
+    display: str
+    """How it begins, for people."""
+    client: str
+    """Whose it is, in the words of who made it."""
+    user: Principal | None
+    """For whom it speaks; None: for its one collection."""
+    collections: tuple[Collection, ...]
+    """What it is kept to; none: all its user may read."""
+    scopes: frozenset[KeyScope]
+    created_at: datetime
+    active: bool = True
+    last_used_at: datetime | None = None
+    expires_at: datetime | None = None
+    requests_per_minute: int | None = None
+
+    @property
+    def asker(self) -> Principal:
+        """In whose name it asks."""
+        return self.user if self.user is not None else self.collections[0].itself
 
 
 def clean_title(text: str) -> str:
@@ -235,6 +301,31 @@ EVERYTHING = Scope()
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation as a language model reads it."""
+
+    role: str
+    """'system', 'user' or 'assistant'."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model is to write this answer; what is None is as it is configured. A model may not know all of it."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    """At most as many as are configured."""
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Where one of these would begin, the answer ends."""
+
+
+AS_CONFIGURED = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked, by whom, within which scope."""
 
@@ -243,6 +334,13 @@ class Question:
     scope: Scope = EVERYTHING
     limit: int = 20
     """How many passages (or sources, in a search) are wanted at most."""
+    instructions: str = ""
+    """What the asker wants the model to keep to, beside our own instructions."""
+    turns: tuple[Message, ...] = ()
+    """What was said before, oldest first."""
+    sampling: Sampling = AS_CONFIGURED
+    model: str = ""
+    """The language model that is asked first, by its name; empty: the first that is configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,15 +373,6 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation as a language model reads it."""
-
-    role: str
-    """'system', 'user' or 'assistant'."""
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Prompt:
     """What a language model is asked: the rendered messages, and the parts they were rendered from.
 
@@ -301,6 +390,7 @@ class Prompt:
     stands, with the marks of speakers it holds, rather than as a turn of a conversation."""
     stop: tuple[str, ...] = ()
     """Where one of these would begin, the answer ends; they are not part of it."""
+    sampling: Sampling = AS_CONFIGURED
 
 
 class Finish(StrEnum):
@@ -318,6 +408,8 @@ class Usage:
 
     prompt_tokens: int
     answer_tokens: int
+    estimated: bool = False
+    """The model did not say; it is our own count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,20 @@ class ModelChoice:
         return ModelChoice(self.name, {**self.options, **secrets})
 
 
+SURFACES = ("nextcloud", "openai")
+"""What may be served at a port."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A port, and what is served there."""
+
+    port: int
+    surfaces: tuple[str, ...] = ("nextcloud",)
+    host: str | None = None
+    """None: where the program listens for Nextcloud."""
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The keys of the file; none when there is no file. Raises ConfigurationError."""
     try:
@@ -238,6 +252,17 @@ class KeyReader:
                 self._left.setdefault(new, max(value // units, NUMBERS[new][1]))
                 self.warn(f"{old} is called {new} here and is read as {self._left[new]}")
 
+    def listeners(self) -> tuple[Listener, ...]:
+        """`listeners`: further ports, and what is served there."""
+        given = self._left.pop("listeners", None) or []
+        if not isinstance(given, list):
+            raise ConfigurationError("listeners: expected a list, for example [{port: 5000, surfaces: [openai]}]")
+        found = tuple(_listener(f"listeners[{number}]", one) for number, one in enumerate(given))
+        for port in (one.port for one in found):
+            if sum(one.port == port for one in found) > 1:
+                raise ConfigurationError(f"listeners: {port} stands there twice: name all of its surfaces in one place")
+        return found
+
     def exclusions(self) -> Exclusions:
         """The rules below `exclude`."""
         return read_exclusions(self._left.pop("exclude", None))
@@ -263,6 +288,7 @@ class KeyReader:
             "ocr_languages",
             "debug",
             "log_level",
+            "listeners",
             *NUMBERS,
             *MAPPED,
             *WITHOUT_EFFECT,
@@ -350,6 +376,22 @@ class KeyReader:
 
 def _models(section: str) -> Iterable[str]:
     return language_settings.LANGUAGE_MODELS if section == "llm" else MODELS[section]
+
+
+def _listener(path: str, given: Any) -> Listener:
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{path}: expected port and surfaces, for example {{port: 5000, surfaces: [openai]}}")
+    for key in given:
+        if key not in ("port", "surfaces", "host"):
+            raise ConfigurationError(_unknown(f"{path}.{key}", str(key), ("port", "surfaces", "host")))
+    port, surfaces, host = given.get("port"), given.get("surfaces"), given.get("host")
+    if type(port) is not int or not 1 <= port <= 65535:
+        raise ConfigurationError(f"{path}.port: expected a port from 1 to 65535, found {port!r}")
+    if not isinstance(surfaces, list) or not surfaces or not all(surface in SURFACES for surface in surfaces):
+        raise ConfigurationError(f"{path}.surfaces: expected some of {', '.join(SURFACES)}, found {surfaces!r}")
+    if host is not None and not isinstance(host, str):
+        raise ConfigurationError(f"{path}.host: expected an address, for example 127.0.0.1")
+    return Listener(port, tuple(dict.fromkeys(surfaces)), host)
 
 
 def _typed(path: str, value: Any, kind: type) -> Any:

@@ -21,6 +21,7 @@ from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.actions import Actions
 from context_chat_backend.indexing.admission import Admissions
+from context_chat_backend.indexing.collecting import Collecting
 from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.excluding import keep_excluded
 from context_chat_backend.indexing.index import Indexer
@@ -49,10 +50,12 @@ from context_chat_backend.settings import ModelChoice
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
+from context_chat_backend.store.collections import Collections
 from context_chat_backend.store.database import Database, install_schema
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.excluded import Excluded
 from context_chat_backend.store.indexes import SearchIndexes
+from context_chat_backend.store.keys import Keys
 from context_chat_backend.store.leases import Leases
 from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.neighbours import Neighbours
@@ -87,6 +90,9 @@ class Backend:
     held_tasks: HeldTasks
     queued: Queued
     numbered_actions: Actions
+    keys: Keys
+    collections: Collections
+    collecting: Collecting
     nextcloud: Nextcloud | None
 
     def __init__(self, config: Config) -> None:
@@ -121,12 +127,39 @@ class Backend:
         await wait_for_scope(question, self.ledger, self.indexer)
         return await self._answering.answer(question)
 
-    async def stream_answer(self, question: Question, sight: Sight) -> AsyncGenerator[AnswerEvent, None]:
+    async def stream_answer(self, question: Question, sight: Sight | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer from what the asker may read and, by `sight`, sees now. Raises as `answer` does."""
         await wait_for_scope(question, self.ledger, self.indexer)
         async with aclosing(self._answering.stream(question, sight)) as events:
             async for event in events:
                 yield event
+
+    async def stream_chat(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of an answer without documents. Raises InvalidRequest, ModelUnavailable."""
+        async with aclosing(self._answering.converse(question)) as events:
+            async for event in events:
+                yield event
+
+    @property
+    def language_models(self) -> tuple[str, ...]:
+        """The names of the language models, in the order in which they are asked."""
+        return self._answering.models
+
+    @property
+    def embedding_model(self) -> str:
+        """The name of the model whose vectors are compared now."""
+        return self.spaces.answering.stored.space.model
+
+    async def embed(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+        """The vectors of `texts` as those of passages, shape (len(texts), dimension), and how many tokens were read.
+
+        Raises ModelUnavailable.
+        """
+        embedder = self.spaces.answering.embedder
+        if embedder is None:
+            raise ModelUnavailable("the embedding model cannot be used here")
+        tokens = await asyncio.to_thread(lambda: sum(len(embedder.token_starts(text)) for text in texts))
+        return await embedder.embed_passages(texts), tokens
 
     def nothing_found(self, text: str) -> Answer:
         """The honest sentence for a question that has nothing to be answered from."""
@@ -238,6 +271,9 @@ class Backend:
             admitted=admitted,
             exclusions=config.exclusions,
         )
+        self.keys = Keys(database)
+        self.collections = Collections(database, self.actions)
+        self.collecting = Collecting(self.collections, self.admission, self.actions)
         self.overview = Overview(database)
         preparation = Preparation(
             self.ledger,

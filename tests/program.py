@@ -103,6 +103,13 @@ class Program:
         self.process = None
         return code
 
+    def run_command(self, *arguments: str) -> str:
+        """What a command of the command line prints beside the running program, with the same configuration."""
+        command = [sys.executable, *self._command, *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def output(self) -> str:
         """What it has printed so far."""
         return (self.storage / "output.log").read_text(encoding="utf-8", errors="replace")

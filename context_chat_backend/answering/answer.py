@@ -13,6 +13,7 @@ from context_chat_backend.answering.writing import Writer, bounded
 from context_chat_backend.domain import (
     Answer,
     AnswerEvent,
+    Citation,
     Cited,
     Delta,
     Done,
@@ -23,8 +24,9 @@ from context_chat_backend.domain import (
     Prompt,
     Question,
     Retrieved,
+    Usage,
 )
-from context_chat_backend.errors import ModelUnavailable, PromptTooLong
+from context_chat_backend.errors import InvalidRequest, ModelUnavailable, PromptTooLong
 from context_chat_backend.language import detect
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import LanguageModel
@@ -61,33 +63,24 @@ class Answering:
         before its text begins gives way to the next. Closing the generator stops the generation. Raises
         InvalidRequest, ModelUnavailable, DatabaseUnavailable.
         """
+        turns = self._turns(question)
         passages = await self._readable(question, sight)
         if not passages:
             yield Retrieved(())
-            for event in _nothing_found(question.text):
+            for event in _sentence(nothing_found(question.text)):
                 yield event
             return
-        turns = _Turns(self._writers)
-        shown: tuple[Passage, ...] | None = None
-        while True:
-            growing = _GrowingAnswer(())
-            try:
-                asked = await self._asked(question, passages, turns.writer)
-                if shown != asked.passages:
-                    shown = asked.passages
-                    yield Retrieved(shown)
-                growing = _GrowingAnswer(asked.passages)
-                async with aclosing(growing.events(turns.writer.model, asked)) as events:
-                    async for event in events:
-                        yield event
-                break
-            except (ModelUnavailable, PromptTooLong) as error:
-                if growing.has_begun or not turns.go_on(error):
-                    raise
-        if growing.has_begun:
-            yield Done(growing.answer(turns.writer.model.name, turns.unavailable))
-        else:
-            for event in _nothing_found(question.text):
+        async with aclosing(self._written(question, passages, turns)) as events:
+            async for event in events:
+                yield event
+
+    async def converse(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of an answer without any document: Delta, Done.
+
+        The scope of the question is not looked at. Raises InvalidRequest, ModelUnavailable.
+        """
+        async with aclosing(self._written(question, None, self._turns(question))) as events:
+            async for event in events:
                 yield event
 
     async def answer(self, question: Question) -> Answer:
@@ -103,19 +96,59 @@ class Answering:
 
         Raises InvalidRequest, ModelUnavailable.
         """
-        turns = _Turns(self._writers)
+        async with aclosing(self.converse(Question(text, asker))) as events:
+            async for event in events:
+                if isinstance(event, Done):
+                    return event.answer.text.strip()
+        raise AssertionError("an answer ends with Done")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of the language models, in the order in which they are asked."""
+        return tuple(writer.model.name for writer in self._writers)
+
+    def _turns(self, question: Question) -> _Turns:
+        """From the model that is wanted on. Raises InvalidRequest when there is no such model."""
+        if not question.model:
+            return _Turns(self._writers)
+        if question.model not in self.models:
+            raise InvalidRequest("model: there is no language model of that name")
+        return _Turns(self._writers[self.models.index(question.model) :])
+
+    async def _written(
+        self, question: Question, passages: Sequence[Passage] | None, turns: _Turns
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """What the first model that is there writes from `passages`; from what it knows where they are None."""
+        shown: tuple[Passage, ...] | None = None
         while True:
+            growing = _GrowingAnswer(None)
             try:
-                return await _said(turns.writer, text, asker) or _NO_WRITER
+                asked = await self._asked(question, passages, turns.writer)
+                if passages is not None and shown != asked.passages:
+                    shown = asked.passages
+                    yield Retrieved(shown)
+                growing = _GrowingAnswer(None if passages is None else asked.passages)
+                async with aclosing(growing.events(turns.writer.model, asked)) as events:
+                    async for event in events:
+                        yield event
+                break
             except (ModelUnavailable, PromptTooLong) as error:
-                if not turns.go_on(error):
+                if growing.has_begun or not turns.go_on(error):
                     raise
+        if growing.has_begun:
+            yield Done(await growing.answer(turns.writer.model, asked, turns.unavailable))
+        else:
+            for event in _sentence(Answer(_NO_WRITER) if passages is None else nothing_found(question.text)):
+                yield event
 
     async def _readable(self, question: Question, sight: Sight | None) -> list[Passage]:
         passages = await self._retriever.passages(question)
         return passages if sight is None else list(await seen(passages, sight))
 
-    async def _asked(self, question: Question, passages: Sequence[Passage], writer: Writer) -> Prompt:
+    async def _asked(self, question: Question, passages: Sequence[Passage] | None, writer: Writer) -> Prompt:
+        question = await prompt.with_fitting_turns(question, writer)
+        if passages is None:
+            return await prompt.build_chat(question, writer)
         # Joined after the cut: a long joined passage would otherwise push better ones out of a small context.
         fitting = await prompt.fitting(question, passages, writer)
         return await prompt.build(question, await self._retriever.joined(question.asker, fitting), writer)
@@ -124,9 +157,10 @@ class Answering:
 class _GrowingAnswer:
     """What one model writes, as events."""
 
-    def __init__(self, passages: tuple[Passage, ...]) -> None:
-        self._passages = passages
-        self._written = CitedText(passages)
+    def __init__(self, passages: tuple[Passage, ...] | None) -> None:
+        """Without passages what is written comes out as it is."""
+        self._passages = passages or ()
+        self._written: CitedText | _PlainText = _PlainText() if passages is None else CitedText(passages)
         self._ended = Ended(Finish.STOP)
 
     @property
@@ -149,17 +183,24 @@ class _GrowingAnswer:
         for event in self._new(rest):
             yield event
 
-    def answer(self, model: str, unavailable: tuple[str, ...]) -> Answer:
-        """The whole."""
+    async def answer(self, model: LanguageModel, asked: Prompt, unavailable: tuple[str, ...]) -> Answer:
+        """The whole. Tokens are counted where the model did not say how many they were."""
         return Answer(
             self._written.text,
             self._written.citations,
             self._passages,
-            model,
+            model.name,
             unavailable,
             self._ended.finish,
-            self._ended.usage,
+            self._ended.usage or await self._counted(model, asked),
         )
+
+    async def _counted(self, model: LanguageModel, asked: Prompt) -> Usage | None:
+        try:
+            counts = await model.count_tokens([*(message.text for message in asked.messages), self._written.text])
+        except ModelUnavailable:
+            return None
+        return Usage(sum(counts[:-1]), counts[-1], estimated=True)
 
     def _new(self, text: str) -> Iterator[AnswerEvent]:
         """What `text`, just added, is to those who follow it."""
@@ -167,6 +208,24 @@ class _GrowingAnswer:
             yield Delta(text)
             begins = len(self._written.text) - len(text)
             yield from (Cited(citation) for citation in self._written.citations if citation.start >= begins)
+
+
+class _PlainText:
+    """Text of a model that has read nothing but what its asker wrote: it comes out as it is."""
+
+    citations: tuple[Citation, ...] = ()
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def add(self, piece: str) -> str:
+        """`piece`, which is part of the text now."""
+        self.text += piece
+        return piece
+
+    def end(self) -> str:
+        """Nothing was held back."""
+        return ""
 
 
 class _Turns:
@@ -196,23 +255,12 @@ class _Turns:
         return True
 
 
-async def _said(writer: Writer, text: str, asker: Principal) -> str:
-    said = ""
-    async with aclosing(bounded(writer.model, await prompt.build_chat(text, asker, writer))) as pieces:
-        async for piece in pieces:
-            if isinstance(piece, str):
-                said += piece
-            elif piece.finish is Finish.LENGTH and said:
-                said = said.rstrip() + _CUT_OFF
-    return said.strip()
-
-
 def nothing_found(question: str) -> Answer:
     """The honest sentence, in the language of the question where we have it."""
     return Answer(_NOTHING_FOUND.get(detect(question), _NOTHING_FOUND_IN_ENGLISH))
 
 
-def _nothing_found(question: str) -> Iterator[AnswerEvent]:
-    nothing = nothing_found(question)
-    yield Delta(nothing.text)
-    yield Done(nothing)
+def _sentence(answer: Answer) -> Iterator[AnswerEvent]:
+    """A sentence of our own."""
+    yield Delta(answer.text)
+    yield Done(answer)

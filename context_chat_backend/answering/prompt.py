@@ -16,7 +16,7 @@ from dataclasses import replace
 from context_chat_backend.answering.guardrails import visible
 from context_chat_backend.answering.shortening import shortened
 from context_chat_backend.answering.writing import Writer
-from context_chat_backend.domain import Message, Passage, Principal, Prompt, Question
+from context_chat_backend.domain import Message, Passage, Prompt, Question
 from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.language import english_name
 from context_chat_backend.ports import LanguageModel
@@ -41,6 +41,23 @@ _FENCE = re.compile(r"<(?=\s*/?\s*passage)", re.IGNORECASE)
 _MARK = re.compile(r"<(?=\||/?s>|/?(?:start|end)_of_turn>|</?SYS>>|</?think>)|\[(?=/?INST\])", re.IGNORECASE)
 """Where a mark begins by which models tell speakers apart: a passage must not pretend to be one."""
 _BLANK = re.compile(r"\{(context|question)\}|\{\{|\}\}")
+
+
+async def with_fitting_turns(question: Question, writer: Writer) -> Question:
+    """The question with the latest of its turns, which take at most half of the room. Raises ModelUnavailable."""
+    if not question.turns:
+        return question
+    room = await _room(writer.model) // 2
+    if sum(_most_tokens(turn.text) for turn in question.turns) <= room:
+        return question
+    kept: list[Message] = []
+    sizes = await writer.model.count_tokens([turn.text for turn in question.turns])
+    for turn, size in zip(reversed(question.turns), reversed(sizes), strict=True):
+        room -= size + 1
+        if room < 0:
+            break
+        kept.insert(0, turn)
+    return replace(question, turns=tuple(kept))
 
 
 async def fitting(question: Question, passages: Sequence[Passage], writer: Writer) -> list[Passage]:
@@ -84,29 +101,34 @@ async def build(question: Question, passages: Sequence[Passage], writer: Writer)
     templates = writer.templates
     messages = _messages(question, context, writer)
     filled = templates.with_passages is not None
-    return Prompt(messages, question.text, tuple(taken), question.asker, filled, templates.stop)
+    stop = templates.stop + question.sampling.stop
+    return Prompt(messages, question.text, tuple(taken), question.asker, filled, stop, question.sampling)
 
 
-async def build_chat(text: str, asker: Principal, writer: Writer) -> Prompt:
+async def build_chat(question: Question, writer: Writer) -> Prompt:
     """The prompt of a question that is not about documents. Raises InvalidRequest when it does not fit."""
-    template = writer.templates.alone
+    template, text = writer.templates.alone, question.text
     if template is not None:
         messages: tuple[Message, ...] = (Message("user", _filled(template, question=text)),)
     else:
-        messages = (Message("system", f"{_CHAT_INSTRUCTIONS} {_language(text)}"), Message("user", text))
+        system = question.instructions or f"{_CHAT_INSTRUCTIONS} {_language(text)}"
+        messages = (Message("system", system), *question.turns, Message("user", text))
     whole = "".join(message.text for message in messages)
     room = await _room(writer.model)
     if _most_tokens(whole) > room and (await writer.model.count_tokens([whole]))[0] > room:
         raise InvalidRequest(_TOO_LONG)
-    return Prompt(messages, text, (), asker, template is not None, writer.templates.stop)
+    stop = writer.templates.stop + question.sampling.stop
+    return Prompt(messages, text, (), question.asker, template is not None, stop, question.sampling)
 
 
 def _messages(question: Question, context: str, writer: Writer) -> tuple[Message, ...]:
     template = writer.templates.with_passages
     if template is not None:
         return (Message("user", _filled(template, context=context, question=question.text)),)
+    wanted = f"\n\n{question.instructions}" if question.instructions else ""
     return (
-        Message("system", f"{_INSTRUCTIONS} {_language(question.text)}"),
+        Message("system", f"{_INSTRUCTIONS} {_language(question.text)}{wanted}"),
+        *question.turns,
         Message("user", f"{context}\n\nQuestion: {question.text}"),
     )
 

@@ -36,7 +36,7 @@ class Writer:
 
 async def bounded(model: LanguageModel, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
     """What `model` writes, up to the first of `prompt.stop`, and no endless text. Raises as `model.stream` does."""
-    left = model.answer_tokens * _CHARACTERS_PER_TOKEN
+    left = (prompt.sampling.max_tokens or model.answer_tokens) * _CHARACTERS_PER_TOKEN
     held = ""
     async with aclosing(model.stream(prompt)) as pieces:
         async for piece in pieces:

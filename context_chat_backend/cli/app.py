@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,14 +21,17 @@ from rich.progress import Progress
 from context_chat_backend.cli import demo as sample
 from context_chat_backend.cli import doctor as examination
 from context_chat_backend.cli import index as local_files
+from context_chat_backend.cli.collections import collections
 from context_chat_backend.cli.evaluate import evaluate
+from context_chat_backend.cli.keys import keys
 from context_chat_backend.cli.models import models
+from context_chat_backend.cli.named import collection_named, local_user
 from context_chat_backend.cli.serve import serve as serve_until_stopped
 from context_chat_backend.cli.show import complaints, console, place, show_answer
 from context_chat_backend.cli.sources import show_sources
-from context_chat_backend.cli.start import ROOT, open_backend, read_configuration
+from context_chat_backend.cli.start import ROOT, read_configuration, with_backend
 from context_chat_backend.cli.status import show_status
-from context_chat_backend.domain import Principal, Question, Realm, Reason
+from context_chat_backend.domain import Question, Reason
 from context_chat_backend.errors import ConfigurationError, ContextChatError, InvalidRequest, StartError
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.wiring import Backend
@@ -44,6 +46,8 @@ app = typer.Typer(
 indexes = typer.Typer(no_args_is_help=True, help="The indexes of search, around a bulk load.")
 app.add_typer(indexes, name="indexes")
 app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
+app.add_typer(collections, name="collections")
 app.command()(evaluate)
 
 User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]
@@ -96,12 +100,18 @@ def demo() -> None:
 @app.command()
 def index(
     path: Annotated[Path, typer.Argument(exists=True, help="A file or a folder.")],
-    user: Annotated[list[str], typer.Option("--user", "-u", help="Who may read it; may be given several times.")],
+    user: Annotated[list[str] | None, typer.Option("--user", "-u", help="Who may read it; several times.")] = None,
     reader: Annotated[list[str] | None, typer.Option("--reader", "-r", help="Who may read it, too.")] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", help="Put it into this collection, which these users then read.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Index files of this machine; what is unchanged is left as it is."""
-    readers = frozenset(_user(name) for name in [*user, *(reader or [])])
+    readers = frozenset(local_user(name) for name in [*(user or []), *(reader or [])])
+    if not readers and collection is None:
+        raise InvalidRequest("--user: say who may read it, or name a --collection, whose readers do")
+    into = None if collection is None else collection_named(collection)
 
     async def work(backend: Backend) -> int:
         files = list(local_files.files_in(path))
@@ -114,6 +124,7 @@ def index(
                 readers,
                 lambda _file, _said: progress.advance(read),
                 base=path.parent,
+                collection=into,
                 still_waiting=lambda count: progress.update(indexed, total=len(files), completed=len(files) - count),
             )
         if as_json:
@@ -125,7 +136,7 @@ def index(
             )
         return NOT_WELL if outcome.rejected else 0
 
-    return _with_backend(work, indexing=True)
+    return with_backend(work, indexing=True)
 
 
 @app.command()
@@ -143,7 +154,7 @@ def ask(
             show_answer(user, question, answer)
         return 0 if answer.citations else NOT_WELL
 
-    return _with_backend(work)
+    return with_backend(work)
 
 
 @app.command()
@@ -165,7 +176,7 @@ def search(
                 console.print(f"{source.similarity:6.3f}  {source.title}", markup=False)
         return 0 if found else NOT_WELL
 
-    return _with_backend(work)
+    return with_backend(work)
 
 
 @app.command()
@@ -181,7 +192,7 @@ def status(
         await show_status(backend, as_json=as_json)
         return 0
 
-    return _with_backend(work)
+    return with_backend(work)
 
 
 @app.command()
@@ -204,7 +215,7 @@ def retry(
             console.print(f"{retried.to_be_delivered} are tried when they are delivered again: their bytes are gone.")
         return 0 if retried.due else NOT_WELL
 
-    return _with_backend(work)
+    return with_backend(work)
 
 
 @app.command()
@@ -216,7 +227,7 @@ def reindex(source: Source = None, provider: Provider = None) -> int:
         console.print(f"{count} are indexed anew when they are delivered again.")
         return 0 if count else NOT_WELL
 
-    return _with_backend(work)
+    return with_backend(work)
 
 
 @app.command()
@@ -233,7 +244,7 @@ def doctor(as_json: Json = False) -> int:
                 console.print(f"{mark} {finding.what}: {_plain(finding.said)}")
         return 0 if all(finding.well for finding in findings) else NOT_WELL
 
-    return _with_backend(work)
+    return with_backend(work)
 
 
 @indexes.command("drop")
@@ -245,7 +256,7 @@ def drop_indexes() -> int:
         console.print("Dropped. After loading run: context-chat indexes build")
         return 0
 
-    return _with_backend(work)
+    return with_backend(work)
 
 
 @indexes.command("build")
@@ -265,7 +276,7 @@ def build_indexes(
             console.print("Nothing is missing.")
         return 0
 
-    return _with_backend(work)
+    return with_backend(work)
 
 
 @app.command()
@@ -275,30 +286,11 @@ def repair() -> None:
     console.print("All repair steps are done.")
 
 
-def _with_backend(work: Callable[[Backend], Awaitable[int]], *, indexing: bool = False) -> int:
-    async def opened() -> int:
-        # A terminated command must leave the database as an interrupted one does.
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        async with open_backend(read_configuration(quiet=True), indexing=indexing) as backend:
-            return await work(backend)
-
-    return asyncio.run(opened())
-
-
 def _question(text: str, user: str, limit: int) -> Question:
     text = text.replace("\x00", " ").strip()
     if not text:
         raise InvalidRequest("the question is blank")
-    return Question(text, _user(user), limit=limit)
-
-
-def _user(name: str) -> Principal:
-    try:
-        return Principal(Realm.LOCAL, name.strip())
-    except ValueError as error:
-        raise InvalidRequest(f"--user: {error}") from None
+    return Question(text, local_user(user), limit=limit)
 
 
 def _plain(said: Any) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from context_chat_backend.domain import Admission, Delivery, Principal, Realm, SourceRef, clean_title
+from context_chat_backend.domain import Admission, Collection, Delivery, Principal, Realm, SourceRef, clean_title
 from context_chat_backend.errors import SourceRejected
 from context_chat_backend.wiring import Backend
 
@@ -34,19 +34,24 @@ async def index(
     told: Callable[[Path, str], None],
     *,
     base: Path,
+    collection: Collection | None = None,
     still_waiting: Callable[[int], None] = lambda _count: None,
 ) -> Outcome:
     """Admit `files` for `readers`, and wait until all of them have a verdict.
 
+    With `collection` they are put into it, and `readers` read all of it from now on; it is made where there is none.
     Titles are paths below `base`. `told` is called with each file and what became of it at the door, `still_waiting`
     with the number of files that are being indexed.
     """
     outcome = Outcome()
     admitted: list[SourceRef] = []
+    if collection is not None:
+        await backend.collections.ensure(collection)
+        await backend.collections.allow(collection, readers)
     for file in files:
-        delivery = _delivery(file, base, readers)
+        delivery = _delivery(file, base, readers, PROVIDER if collection is None else collection.provider)
         try:
-            admission = await _admit(backend, delivery, file)
+            admission = await _admit(backend, delivery, file, collection)
         except SourceRejected as rejection:
             outcome.rejected += 1
             told(file, f"rejected: {rejection.reason}")
@@ -64,18 +69,22 @@ async def index(
     return outcome
 
 
-async def _admit(backend: Backend, delivery: Delivery, file: Path) -> Admission:
+async def _admit(backend: Backend, delivery: Delivery, file: Path, collection: Collection | None) -> Admission:
     await backend.admission.wait_for_room(_ROOM_SECONDS)
+    if collection is not None:
+        return await backend.collecting.admit(
+            collection, delivery.ref.item, delivery.title, delivery.media_type, delivery.modified_at, file
+        )
     size = file.stat().st_size  # noqa: ASYNC240 - one look at a local file
     return await backend.admission.admit(delivery, file, size)
 
 
-def _delivery(file: Path, base: Path, readers: frozenset[Principal]) -> Delivery:
+def _delivery(file: Path, base: Path, readers: frozenset[Principal], provider: str) -> Delivery:
     name = hashlib.sha256(str(file.resolve()).encode(errors="surrogateescape")).hexdigest()[:32]
     title = file.relative_to(base) if file.is_relative_to(base) else file
     return Delivery(
         realm=Realm.LOCAL,
-        ref=SourceRef(PROVIDER, name),
+        ref=SourceRef(provider, name),
         title=clean_title(str(title).encode(errors="replace").decode()),
         media_type=mimetypes.guess_type(file.name)[0] or "",
         modified_at=datetime.fromtimestamp(file.stat().st_mtime, UTC),

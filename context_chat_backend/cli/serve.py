@@ -7,7 +7,7 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -16,10 +16,12 @@ from context_chat_backend.config import AppSettings, Config
 from context_chat_backend.errors import StartError
 from context_chat_backend.exapp.loops import Loops
 from context_chat_backend.logs import get_logger
+from context_chat_backend.settings import Listener
 from context_chat_backend.web.app import build_app
 from context_chat_backend.wiring import Backend
 
 _STOP_SECONDS = 5
+_SERVING_ROLES = ("normal", "requestproc")
 _INDEXING_ROLES = ("normal", "indexing")
 _log = get_logger(__name__)
 
@@ -30,29 +32,50 @@ async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]
     Raises StartError, ConfigurationError and whatever else keeps the backend from starting.
     """
     backend = Backend(config)
-    listener = _listen(config.app)
+    opened = _open(config)
     loops = Loops(backend)
-    server = _server(backend, loops)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    servers = [(_server(backend, loops, surfaces), listener) for listener, surfaces in opened]
+    serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
     starting = asyncio.create_task(_start(backend, loops, after_start))
     stopped = _signalled()
     try:
-        await asyncio.wait({serving, starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*serving, starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()  # an error stops the start
-        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        server.should_exit = True
+        for server, _ in servers:
+            server.should_exit = True
         starting.cancel()
-        await asyncio.gather(serving, starting, return_exceptions=True)
+        await asyncio.gather(*serving, starting, return_exceptions=True)
         await loops.stop()
         await backend.close()
-        listener.close()
+        for listener, _ in opened:
+            listener.close()
 
 
-def _server(backend: Backend, loops: Loops) -> uvicorn.Server:
+def _open(config: Config) -> list[tuple[socket.socket, Sequence[str]]]:
+    """The sockets to serve on, each with its surfaces. Raises StartError."""
+    app = config.app
+    further = config.listeners if app.role in _SERVING_ROLES else ()
+    opened: list[tuple[socket.socket, Sequence[str]]] = []
+    try:
+        same = next((one for one in further if app.harp_socket is None and one.port == app.port), None)
+        opened.append((_listen(app), Listener(app.port).surfaces if same is None else same.surfaces))
+        for one in further:
+            if one is not same:
+                how = f"name another port or host in listeners of config.yaml ({one.port})"
+                opened.append((_listen_at(one.host or app.host, one.port, how), one.surfaces))
+    except BaseException:
+        for listener, _ in opened:
+            listener.close()
+        raise
+    return opened
+
+
+def _server(backend: Backend, loops: Loops, surfaces: Sequence[str]) -> uvicorn.Server:
     settings = uvicorn.Config(
-        build_app(backend, loops=loops),
+        build_app(backend, surfaces=surfaces, loops=loops),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -99,21 +122,21 @@ def _listen(app: AppSettings) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(app.harp_socket))
         return listener
-    family = socket.AF_INET6 if ":" in app.host else socket.AF_INET
+    return _listen_at(app.host, app.port, "set APP_HOST, APP_PORT")
+
+
+def _listen_at(host: str, port: int, cure: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Handed down to connections. Without it each answer waits 40 ms for an acknowledgement that the caller delays.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        listener.bind((app.host, app.port))
+        listener.bind((host, port))
         listener.listen()
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise StartError(
-                f"port {app.port} is taken: stop the program that listens there, or set APP_PORT to another port"
-            ) from error
-        raise StartError(
-            f"{app.host}:{app.port} cannot be listened on ({error.strerror}): set APP_HOST, APP_PORT"
-        ) from error
+            raise StartError(f"port {port} is taken: stop the program that listens there, or {cure}") from error
+        raise StartError(f"{host}:{port} cannot be listened on ({error.strerror}): {cure}") from error
     return listener

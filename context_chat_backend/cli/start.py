@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -45,3 +47,20 @@ async def open_backend(settings: Config, *, indexing: bool) -> AsyncIterator[Bac
         yield backend
     finally:
         await backend.close()
+
+
+def with_backend(work: Callable[[Backend], Awaitable[int]], *, indexing: bool = False) -> int:
+    """Run the `work` of a command with a backend as the configuration says; returns the exit code of `work`.
+
+    Raises what read_configuration, open_backend and `work` raise.
+    """
+
+    async def opened() -> int:
+        # A terminated command must leave the database as an interrupted one does.
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        async with open_backend(read_configuration(quiet=True), indexing=indexing) as backend:
+            return await work(backend)
+
+    return asyncio.run(opened())

@@ -14,10 +14,10 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from starlette.types import Message, Receive
 
 from context_chat_backend.config import AppSettings
 from context_chat_backend.logs import get_logger
+from context_chat_backend.web.bodies import bounded
 from context_chat_backend.web.errors import Refusal
 
 MAX_JSON_BYTES = 32 * 1024 * 1024
@@ -40,24 +40,9 @@ class NextcloudRoute(APIRoute):
             if not app.disable_aaa and acting_user(request.headers, app) is None:
                 _log.warning("not_authenticated", path=self.path)
                 raise Refusal(401, "not authenticated")
-            return await answer(Request(request.scope, _bounded(request.receive, self.max_body_bytes)))
+            return await answer(Request(request.scope, bounded(request.receive, self.max_body_bytes)))
 
         return authenticated
-
-
-def _bounded(receive: Receive, max_bytes: int) -> Receive:
-    """`receive` that raises Refusal (413) when more than `max_bytes` of a body have come."""
-    received = 0
-
-    async def receive_bounded() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > max_bytes:
-            raise Refusal(413, f"the body of a request here has at most {max_bytes} bytes")
-        return message
-
-    return receive_bounded
 
 
 def acting_user(headers: Mapping[str, str], app: AppSettings) -> str | None:

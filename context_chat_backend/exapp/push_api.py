@@ -19,10 +19,10 @@ from context_chat_backend.domain import FILES, Delivery, Realm
 from context_chat_backend.errors import DiskFull, InvalidRequest, SourceRejected, WaitingListFull, finds_no_room
 from context_chat_backend.exapp.authentication import NextcloudRoute
 from context_chat_backend.exapp.deliveries import delivery_from, is_beta
-from context_chat_backend.exapp.multipart import Part, read_parts
 from context_chat_backend.exapp.readiness import Enabled
 from context_chat_backend.logs import get_logger
 from context_chat_backend.web.errors import Refusal
+from context_chat_backend.web.multipart import Part, read_parts
 from context_chat_backend.wiring import Backend
 
 HOLD_SECONDS = 600.0

@@ -22,5 +22,5 @@ async def wait_for_scope(question: Question, ledger: Ledger, indexer: Indexer) -
     if question.scope.sources is None:
         return
     deadline = time.monotonic() + MAX_WAIT_SECONDS
-    while time.monotonic() < deadline and await ledger.prefer(question.asker.realm, question.scope.sources):
+    while time.monotonic() < deadline and await ledger.prefer(question.asker.sources_realm, question.scope.sources):
         await indexer.wait_for_verdict(_LOOK_AGAIN_SECONDS)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from context_chat_backend.domain import Ended, Finish, Prompt
+from context_chat_backend.domain import Ended, Finish, Prompt, Realm
 from context_chat_backend.errors import ModelUnavailable, NextcloudUnavailable, WritingRefused
 from context_chat_backend.nextcloud.client import NextcloudClient
 
@@ -49,8 +49,8 @@ class NextcloudWriter:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         """The text in one piece, once it is written. Cancelling it cancels the task. Raises ModelUnavailable."""
-        if prompt.asker is None:
-            raise WritingRefused("Nextcloud writes for its users only, and nobody asks")
+        if prompt.asker is None or prompt.asker.realm != Realm.NEXTCLOUD:
+            raise WritingRefused("Nextcloud writes for its own users only: configure another language model beside it")
         user = prompt.asker.name
         task_id = await self._schedule("\n\n".join(message.text for message in prompt.messages), user)
         try:

@@ -21,7 +21,8 @@ class Neighbours:
         What `asker` may not read (any more) is left out. Raises DatabaseUnavailable.
         """
         parameters = {
-            "realm": asker.realm,
+            "asker_realm": asker.realm,
+            "realm": asker.sources_realm,
             "name": asker.name,
             "chunk_ids": list(chunk_ids),
             "before": before,

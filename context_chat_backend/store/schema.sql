@@ -266,6 +266,45 @@ CREATE TABLE setting (
     value jsonb NOT NULL
 );
 
+-- Documents without Nextcloud lie in collections. Those of the collection town have the provider collection__town, and
+-- beside their other readers the principal town of the realm collection, as which a key of that collection asks.
+CREATE SCHEMA knowledge;
+CREATE TABLE knowledge.collections (
+    name text PRIMARY KEY,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Who reads all of a collection, also what is put into it later.
+CREATE TABLE knowledge.collection_readers (
+    collection text NOT NULL REFERENCES knowledge.collections ON DELETE CASCADE,
+    realm text NOT NULL,
+    name text NOT NULL,
+    PRIMARY KEY (collection, realm, name)
+);
+
+-- Keys of programs. The key itself is nowhere: only its SHA-256, and how it begins.
+CREATE SCHEMA access;
+CREATE TABLE access.api_keys (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    digest bytea NOT NULL UNIQUE,
+    display text NOT NULL,
+    client_name text NOT NULL,
+    -- the local user it speaks for; NULL: for its one collection
+    user_name text,
+    -- what it is kept to; empty: all its user may read
+    collections text[] NOT NULL,
+    scopes text[] NOT NULL,
+    active boolean NOT NULL DEFAULT true,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    last_used_at timestamptz,
+    expires_at timestamptz,
+    rate_limit_per_minute integer CHECK (rate_limit_per_minute > 0),
+    -- how often it was used in the minute that began then
+    minute timestamptz,
+    used integer NOT NULL DEFAULT 0,
+    CHECK (user_name IS NOT NULL OR cardinality(collections) = 1)
+);
+
 -- The second wall around readable text (the first is the join in sql/search.sql). context_chat.principals is set for
 -- one transaction: the asker's principal ids, or {0} while the program itself works on chunks. Unset: no rows.
 CREATE FUNCTION reading_principals() RETURNS bigint[] LANGUAGE sql STABLE PARALLEL SAFE AS $$

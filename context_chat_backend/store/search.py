@@ -62,7 +62,8 @@ class Search:
         text = question.text[:_QUESTION_CHARACTERS].replace("\x00", " ")
         asked = words_asked(text, detect(text))
         parameters = {
-            "realm": question.asker.realm,
+            "asker_realm": question.asker.realm,
+            "realm": question.asker.sources_realm,
             "name": question.asker.name,
             "providers": None if scope.providers is None else list(scope.providers),
             "refs": None if scope.sources is None else [str(ref) for ref in scope.sources],

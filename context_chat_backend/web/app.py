@@ -4,23 +4,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 
 from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
 from context_chat_backend.exapp.loops import Loops
-from context_chat_backend.web import errors
+from context_chat_backend.web import documents_api, embeddings_api, errors, openai_api, program_route
 from context_chat_backend.wiring import Backend
+
+ROUTERS = {
+    "nextcloud": (
+        lifecycle.heartbeat_router, lifecycle.router, push_api.router, actions_api.router, questions_api.router,
+        status_api.router,
+    ),
+    "openai": (openai_api.router, embeddings_api.router, documents_api.router),
+}  # fmt: skip
+"""What is served by each of settings.SURFACES."""
 
 
 def build_app(
     backend: Backend,
     *,
+    surfaces: Collection[str] = ("nextcloud",),
     hold_seconds: float = push_api.HOLD_SECONDS,
     enable_seconds: float = lifecycle.ENABLE_SECONDS,
     loops: Loops | None = None,
 ) -> FastAPI:
     """The application around `backend`, which may still be starting.
+
+    `surfaces` are some of settings.SURFACES.
 
     A push is held `hold_seconds` while the waiting list is full; enabling waits `enable_seconds` for the start.
     `loops` run beside the routes and are woken by them.
@@ -38,8 +52,9 @@ def build_app(
     app.state.loops = loops or Loops(backend)
     app.state.background = set[asyncio.Task[None]]()
     errors.install(app)
-    for surface in (lifecycle.heartbeat_router, lifecycle.router, push_api.router, actions_api.router):
-        app.include_router(surface)
-    app.include_router(questions_api.router)
-    app.include_router(status_api.router)
+    if "nextcloud" not in surfaces:
+        app.add_exception_handler(HTTPException, program_route.not_served)
+    for surface in surfaces:
+        for router in ROUTERS[surface]:
+            app.include_router(router)
     return app

@@ -484,3 +484,31 @@ def test_languages_of_pictures_are_a_list_or_joined_as_tesseract_does(
     tmp_path: Path, written: str, languages: tuple[str, ...]
 ) -> None:
     assert read(tmp_path, f"ocr_languages: {written}").indexing.recognition_languages == languages
+
+
+def test_nextcloud_alone_is_served_unless_listeners_say_more(tmp_path: Path) -> None:
+    text = "[{port: 5000, surfaces: [openai]}, {port: 10034, surfaces: [nextcloud, openai], host: '::1'}]"
+
+    assert read(tmp_path).listeners == ()
+    assert read(tmp_path, f"listeners: {text}").listeners == (
+        settings.Listener(5000, ("openai",)),
+        settings.Listener(10034, ("nextcloud", "openai"), "::1"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("5000", "listeners: expected a list"),
+        ("[5000]", "listeners[0]: expected port and surfaces"),
+        ("[{port: 0, surfaces: [openai]}]", "listeners[0].port: expected a port"),
+        ("[{port: '5000', surfaces: [openai]}]", "listeners[0].port: expected a port"),
+        ("[{port: 5000}]", "listeners[0].surfaces: expected some of nextcloud, openai"),
+        ("[{port: 5000, surfaces: [open]}]", "listeners[0].surfaces"),
+        ("[{port: 5000, surface: [openai]}]", "'surfaces'"),
+        ("[{port: 5000, surfaces: [openai], host: 1}]", "listeners[0].host"),
+        ("[{port: 5000, surfaces: [openai]}, {port: 5000, surfaces: [nextcloud]}]", "5000 stands there twice"),
+    ],
+)
+def test_a_wrong_listener_is_refused_by_its_place(tmp_path: Path, written: str, said: str) -> None:
+    assert said in refused(tmp_path, f"listeners: {written}")

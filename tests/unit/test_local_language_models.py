@@ -8,13 +8,14 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from context_chat_backend.domain import Finish, Message, Prompt
+from context_chat_backend.domain import Ended, Finish, Message, Prompt, Sampling
 from context_chat_backend.errors import ModelUnavailable, PromptTooLong
 from context_chat_backend.inference.language import build_language_model, separate
 from context_chat_backend.inference.language.separate import SeparateLanguageModel
@@ -81,6 +82,26 @@ async def test_a_model_that_runs_out_of_room_says_so(models: Path) -> None:
     assert ended.finish is Finish.LENGTH
     assert ended.usage is not None
     assert ended.usage.answer_tokens == 2
+
+
+@needs_llama
+async def test_an_answer_is_sampled_as_its_asker_wants(models: Path) -> None:
+    model = llama(models, model_path="endless.gguf")
+
+    async def wrote(**wanted: Any) -> tuple[str, Ended]:
+        return await written(model, replace(ASKED, sampling=Sampling(max_tokens=12, **wanted)))
+
+    first, ended = await wrote(temperature=2.0, seed=1)
+    other, _ = await wrote(temperature=2.0, seed=2)
+    again, _ = await wrote(temperature=2.0, seed=1)
+    greedy, _ = await wrote()
+    greedy_again, _ = await wrote(temperature=0.0)
+    await model.close()
+
+    assert ended.usage is not None
+    assert (ended.finish, ended.usage.answer_tokens) == (Finish.LENGTH, 12)
+    assert first == again != other
+    assert greedy == greedy_again != first
 
 
 @needs_llama

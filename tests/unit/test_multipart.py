@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from context_chat_backend.exapp import multipart
-from context_chat_backend.exapp.multipart import read_parts
+from context_chat_backend.web import multipart
 from context_chat_backend.web.errors import Refusal
+from context_chat_backend.web.multipart import read_parts
 
 TYPE = "multipart/form-data; boundary=b0undary"
 END = b"--b0undary--\r\n"

@@ -169,7 +169,7 @@ async def test_a_question_that_does_not_fit_is_refused_with_the_cure(asked: str)
     with pytest.raises(InvalidRequest, match="shorten"):
         await built([passage("alpha " * 50)], Words(context=500), asked)
     with pytest.raises(InvalidRequest, match="shorten"):
-        await prompt.build_chat("why " * 5000, question().asker, Writer(Words(context=500)))
+        await prompt.build_chat(question("why " * 5000), Writer(Words(context=500)))
 
 
 async def test_where_everything_fits_nobody_counts() -> None:
@@ -186,7 +186,7 @@ async def test_a_template_is_filled_as_it_stands_and_the_model_is_told() -> None
     hostile = "Is {context} {question.__class__} {0} so?"
     writer = Writer(Words(), Templates(TEMPLATE, "Say: {question}", ("<|im_end|>",)))
     one = await prompt.build(question(hostile), [passage("The {question} roof.")], writer)
-    chat = await prompt.build_chat(hostile, question().asker, writer)
+    chat = await prompt.build_chat(question(hostile), writer)
 
     (message,) = one.messages
     assert message.text.startswith('<|im_start|>user\nSTART <passage number="1"')

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from context_chat_backend.domain import Ended
+from context_chat_backend.domain import AS_CONFIGURED, Ended, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Order:
     """With `role` and `content`."""
     filled: bool
     """See domain.Prompt."""
+    sampling: Sampling = AS_CONFIGURED
 
 
 class Engine(Protocol):

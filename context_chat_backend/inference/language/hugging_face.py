@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from context_chat_backend.domain import Ended, Finish, Usage
+from context_chat_backend.domain import Ended, Finish, Sampling, Usage
 from context_chat_backend.errors import ConfigurationError, PromptTooLong
 from context_chat_backend.inference.language.engine import Order
 
@@ -66,17 +66,22 @@ class HuggingFaceEngine:
         """See Engine."""
         asked = self._tokens(order)
         count = int(asked["input_ids"].shape[1])
-        room = min(self._answer_tokens, self.context_tokens - count)
+        wanted = order.sampling
+        most = self._answer_tokens if wanted.max_tokens is None else min(wanted.max_tokens, self._answer_tokens)
+        room = min(most, self.context_tokens - count)
         if room < 1:
             raise PromptTooLong("the question is too long for the language model: shorten it")
         streamer = self._library.TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
         result: dict[str, Any] = {}
+        sampling = self._sampled(wanted)
+        if wanted.seed is not None:
+            self._torch.manual_seed(wanted.seed)
 
         def run() -> None:
             try:
                 result["tokens"] = self._model.generate(
                     **asked,
-                    **self._sampling,
+                    **sampling,
                     max_new_tokens=room,
                     streamer=streamer,
                     stopping_criteria=[lambda ids, *_, **__: self._torch.full((len(ids),), left.is_set())],
@@ -94,6 +99,16 @@ class HuggingFaceEngine:
             raise result["error"]
         written = int(result["tokens"].shape[1]) - count
         yield Ended(Finish.LENGTH if written >= room else Finish.STOP, Usage(count, max(1, written)))
+
+    def _sampled(self, wanted: Sampling) -> dict[str, Any]:
+        """How tokens are chosen: at temperature 0 always the likeliest."""
+        sampling = dict(self._sampling)
+        if wanted.temperature is not None:
+            sampling["do_sample"] = wanted.temperature > 0
+            sampling["temperature"] = wanted.temperature or None
+        if wanted.top_p is not None:
+            sampling["top_p"] = wanted.top_p
+        return sampling
 
     def _tokens(self, order: Order) -> Any:
         if order.filled or not self._tokenizer.chat_template:

@@ -16,6 +16,8 @@ CONTEXT_TOKENS = 4096
 """Where `n_ctx` does not say it; less where the model was trained with less."""
 ANSWER_TOKENS = 1024
 _LOADED_WITH = ("n_batch", "n_gpu_layers", "seed", "use_mlock", "use_mmap", "rope_freq_base", "rope_freq_scale")
+_RANDOM_SEED = 0xFFFFFFFF
+"""llama.cpp takes another one each time."""
 
 
 class LlamaEngine:
@@ -51,6 +53,7 @@ class LlamaEngine:
             "top_k": options.get("top_k", 40),
             "repeat_penalty": options.get("repeat_penalty", 1.1),
         }
+        self._seed = options.get("seed", _RANDOM_SEED)
         template = self._model.metadata.get("tokenizer.chat_template")
         bos, eos = (self._name(token) for token in (self._model.token_bos(), self._model.token_eos()))
         self._formatter = Jinja2ChatFormatter(template, eos_token=eos, bos_token=bos) if template else None
@@ -62,11 +65,16 @@ class LlamaEngine:
     def write(self, order: Order, left: threading.Event) -> Iterator[str | Ended]:
         """See Engine."""
         asked = self._tokens(order)
-        room = min(self._answer_tokens, self.context_tokens - len(asked))
+        wanted = order.sampling
+        most = self._answer_tokens if wanted.max_tokens is None else min(wanted.max_tokens, self._answer_tokens)
+        room = min(most, self.context_tokens - len(asked))
         if room < 1:
             raise PromptTooLong("the question is too long for the language model: shorten it")
+        given = {"temp": wanted.temperature, "top_p": wanted.top_p}
+        sampling = self._sampling | {name: value for name, value in given.items() if value is not None}
+        self._model.set_seed((self._seed if wanted.seed is None else wanted.seed) & _RANDOM_SEED)
         written, finish, pieces = 0, Finish.LENGTH, Utf8Pieces()
-        for token in self._model.generate(asked, **self._sampling):
+        for token in self._model.generate(asked, **sampling):
             if left.is_set() or self._library.llama_vocab_is_eog(self._model._model.vocab, token):
                 finish = Finish.STOP
                 break

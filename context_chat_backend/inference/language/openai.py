@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from context_chat_backend.domain import Ended, Finish, Prompt, Usage
+from context_chat_backend.domain import Ended, Finish, Prompt, Sampling, Usage
 from context_chat_backend.errors import ModelUnavailable, PromptTooLong
 from context_chat_backend.inference.language.characters import WholeCharacters
 from context_chat_backend.inference.openai_http import BrokeOff, OpenAIServer, ServerRefuses
@@ -102,7 +102,8 @@ class OpenAIModel:
         begun = False
         while True:
             try:
-                async with aclosing(self._written(self._request | asked)) as pieces:
+                body = self._request | asked | self._sampled(prompt.sampling)
+                async with aclosing(self._written(body)) as pieces:
                     async for piece in pieces:
                         begun = True
                         yield piece
@@ -115,6 +116,15 @@ class OpenAIModel:
                     raise PromptTooLong("the question is too long for the language model: shorten it") from None
                 if not self._adapted(refusal):
                     raise
+
+    def _sampled(self, sampling: Sampling) -> dict[str, Any]:
+        """Members of a request by what is wanted, without those the server has refused."""
+        wanted: dict[str, Any] = {"temperature": sampling.temperature} if "temperature" in self._request else {}
+        wanted |= {"top_p": sampling.top_p, "seed": sampling.seed}
+        if sampling.max_tokens is not None:
+            name = "max_tokens" if "max_tokens" in self._request else "max_completion_tokens"
+            wanted[name] = min(sampling.max_tokens, self._answer_tokens)
+        return {name: value for name, value in wanted.items() if value is not None}
 
     async def close(self) -> None:
         """Close the connections."""

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ class SeparateLanguageModel:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         """See ports.LanguageModel. Questions are written one after the other."""
         messages = [{"role": message.role, "content": message.text} for message in prompt.messages]
-        async with aclosing(self._asked({"messages": messages, "filled": prompt.filled})) as said:
+        order = {"messages": messages, "filled": prompt.filled, "sampling": asdict(prompt.sampling)}
+        async with aclosing(self._asked(order)) as said:
             async for message in said:
                 if "end" in message:
                     end = message["end"]

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from context_chat_backend.domain import Ended
+from context_chat_backend.domain import Ended, Sampling
 from context_chat_backend.errors import ContextChatError, ModelUnavailable
 from context_chat_backend.inference.language.engine import Engine, Order, build_engine
 from context_chat_backend.inference.messages import receive, send
@@ -78,7 +78,7 @@ class _Conversation:
                     self._left[number].set()
             else:
                 self._left[number] = threading.Event()
-                order = Order(asked["messages"], asked["filled"])
+                order = Order(asked["messages"], asked["filled"], Sampling(**asked["sampling"]))
                 self._orders.put((number, order, self._left[number]))
 
     async def _count(self, number: int, texts: list[str]) -> None:

@@ -10,7 +10,7 @@ WITH hit AS MATERIALIZED ( -- borders are reckoned here: a sum is not leakproof,
     JOIN access_member USING (access_set_id)
     JOIN principal ON principal.id = access_member.principal_id
     WHERE chunk.id = ANY (%(chunk_ids)s::bigint[])
-      AND principal.realm = %(realm)s AND principal.name = %(name)s
+      AND principal.realm = %(asker_realm)s AND principal.name = %(name)s
       AND source.realm = %(realm)s AND source.ref IS NOT NULL
 )
 SELECT DISTINCT near.id, hit.ref, near.ordinal, near.page, near.sheet, near.slide, near.heading, chunk_text.text

@@ -14,16 +14,16 @@ CASE
     WHEN all_known THEN candidate.source_id IN (SELECT unnest(visible))
     WHEN sets_known THEN
         (SELECT access_set_id FROM source
-         WHERE source.id = candidate.source_id AND realm = asker_realm AND {within_scope}) IN (SELECT unnest(sets))
+         WHERE source.id = candidate.source_id AND realm = sources_realm AND {within_scope}) IN (SELECT unnest(sets))
     ELSE
         (SELECT true FROM source JOIN access_member USING (access_set_id)
-         WHERE source.id = candidate.source_id AND principal_id = asker AND realm = asker_realm AND {within_scope})
+         WHERE source.id = candidate.source_id AND principal_id = asker AND realm = sources_realm AND {within_scope})
 END
 
 -- name: passages
 -- At most `wanted` passages the asker may read, best first.
 SELECT * FROM {function}(
-    %(realm)s, %(name)s, %(providers)s::text[], %(refs)s::text[], %(media_types)s::text[], %(path)s::text,
+    %(asker_realm)s, %(name)s, %(realm)s, %(providers)s::text[], %(refs)s::text[], %(media_types)s::text[], %(path)s::text,
     %(since)s::timestamptz, %(until)s::timestamptz,
     %(vector)s::halfvec, %(written)s, %(names)s::text[], %(meaning)s, %(words)s, %(wanted)s)
 
@@ -41,7 +41,7 @@ DROP FUNCTION IF EXISTS {function}
 -- cheaper than the indexes; `may_read` below is written out each time, since a function in its place would cost
 -- 20 microseconds a row.
 CREATE FUNCTION {function}(
-    asker_realm text, asker_name text,
+    asker_realm text, asker_name text, sources_realm text,
     wanted_providers text[], wanted_refs text[], wanted_types text[], wanted_path text,
     wanted_since timestamptz, wanted_until timestamptz,
     question halfvec, question_text text, question_names text[],
@@ -107,7 +107,7 @@ BEGIN
     IF wanted_refs IS NULL AND all_sources > few_sources THEN
         share_visible := (
             SELECT count(*) FROM source TABLESAMPLE SYSTEM (least(100, 100 * sampled_sources / all_sources)) REPEATABLE (1)
-            WHERE realm = asker_realm AND chunk_count > 0 AND {within_scope}
+            WHERE realm = sources_realm AND chunk_count > 0 AND {within_scope}
               AND EXISTS (SELECT FROM access_member
                           WHERE access_set_id = source.access_set_id AND principal_id = asker)
         ) / sampled_sources::float8;
@@ -120,7 +120,7 @@ BEGIN
     ELSIF wanted_refs IS NOT NULL THEN
         SELECT array_agg(id), sum(chunk_count) INTO visible, visible_chunks
         FROM source
-        WHERE realm = asker_realm AND ref = ANY (wanted_refs) AND chunk_count > 0
+        WHERE realm = sources_realm AND ref = ANY (wanted_refs) AND chunk_count > 0
           AND {within_scope}
           AND EXISTS (SELECT FROM access_member
                       WHERE access_set_id = source.access_set_id AND principal_id = asker);
@@ -128,21 +128,21 @@ BEGIN
         SELECT array_agg(id), sum(chunk_count) INTO visible, visible_chunks
         FROM (SELECT source.id, chunk_count
               FROM access_member JOIN source USING (access_set_id)
-              WHERE principal_id = asker AND realm = asker_realm AND chunk_count > 0
+              WHERE principal_id = asker AND realm = sources_realm AND chunk_count > 0
                 AND {within_scope}
               LIMIT few_sources + 1) AS first_ones;
     ELSIF wanted_providers IS NOT NULL THEN
         SELECT array_agg(id), sum(chunk_count) INTO visible, visible_chunks
         FROM (SELECT source.id, chunk_count
               FROM access_member JOIN source USING (access_set_id)
-              WHERE principal_id = asker AND realm = asker_realm AND chunk_count > 0
+              WHERE principal_id = asker AND realm = sources_realm AND chunk_count > 0
                 AND provider = ANY (wanted_providers)
               LIMIT few_sources + 1) AS first_ones;
     ELSE
         SELECT array_agg(id), sum(chunk_count) INTO visible, visible_chunks
         FROM (SELECT source.id, chunk_count
               FROM access_member JOIN source USING (access_set_id)
-              WHERE principal_id = asker AND realm = asker_realm AND chunk_count > 0
+              WHERE principal_id = asker AND realm = sources_realm AND chunk_count > 0
               LIMIT few_sources + 1) AS first_ones;
     END IF;
     IF NOT much AND visible IS NULL THEN
@@ -182,7 +182,7 @@ BEGIN
                     FROM access_member
                     JOIN source USING (access_set_id)
                     JOIN {embedding} AS embedding ON embedding.source_id = source.id
-                    WHERE principal_id = asker AND realm = asker_realm AND chunk_count > 0
+                    WHERE principal_id = asker AND realm = sources_realm AND chunk_count > 0
                       AND (wanted_refs IS NULL OR source.id IN (SELECT unnest(visible)))
                       AND {within_scope}
                     ORDER BY (embedding.v <#> question) + 0, embedding.chunk_id
@@ -294,7 +294,7 @@ BEGIN
     JOIN chunk ON chunk.id = won.id
     JOIN chunk_text ON chunk_text.chunk_id = chunk.id
     JOIN words ON words.chunk_id = chunk.id
-    JOIN source ON source.id = chunk.source_id AND source.realm = asker_realm AND source.ref IS NOT NULL
+    JOIN source ON source.id = chunk.source_id AND source.realm = sources_realm AND source.ref IS NOT NULL
     LEFT JOIN {embedding} AS embedding ON embedding.chunk_id = chunk.id
     WHERE EXISTS (SELECT FROM access_member WHERE access_set_id = source.access_set_id AND principal_id = asker)
     ORDER BY won.rank;

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`collections`: who reads which sources that were put in without Nextcloud."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from context_chat_backend.cli.named import collection_named, local_user
+from context_chat_backend.cli.show import console
+from context_chat_backend.cli.start import with_backend
+from context_chat_backend.domain import Collection
+from context_chat_backend.errors import InvalidRequest
+from context_chat_backend.wiring import Backend
+
+collections = typer.Typer(no_args_is_help=True, help="Collections of sources without Nextcloud, and their readers.")
+
+Name = Annotated[str, typer.Argument(help="The collection.")]
+Users = Annotated[list[str], typer.Argument(help="Local users.")]
+
+
+@collections.command("add")
+def add_collection(name: Name) -> int:
+    """Make a collection, to put sources into by `index --collection` or POST /v1/documents."""
+    collection = collection_named(name)
+
+    async def work(backend: Backend) -> int:
+        await backend.collections.ensure(collection)
+        console.print(f"The collection {name} is there.", markup=False)
+        return 0
+
+    return with_backend(work)
+
+
+@collections.command("list")
+def list_collections(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False) -> int:
+    """Which there are, who reads them, and how many of their sources answer."""
+
+    async def work(backend: Backend) -> int:
+        found = await backend.collections.all()
+        if as_json:
+            print(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+            return 0
+        for one in found:
+            readers = ", ".join(one.readers) or "its keys alone"
+            console.print(f"{one.name}: {one.sources} sources, read by {readers}", markup=False)
+        return 0
+
+    return with_backend(work)
+
+
+@collections.command("allow")
+def allow_readers(name: Name, users: Users) -> int:
+    """Let users read all that is and will be in a collection."""
+    collection, readers = collection_named(name), [local_user(user) for user in users]
+
+    async def work(backend: Backend) -> int:
+        await _require(backend, collection)
+        await backend.collections.allow(collection, readers)
+        console.print(f"{', '.join(users)} may read {name}.", markup=False)
+        return 0
+
+    return with_backend(work)
+
+
+@collections.command("deny")
+def deny_readers(name: Name, users: Users) -> int:
+    """Take a collection from users; from the next question on they get nothing of it."""
+    collection, readers = collection_named(name), [local_user(user) for user in users]
+
+    async def work(backend: Backend) -> int:
+        await _require(backend, collection)
+        await backend.collections.deny(collection, readers)
+        console.print(f"{', '.join(users)} may no longer read {name}.", markup=False)
+        return 0
+
+    return with_backend(work)
+
+
+async def _require(backend: Backend, collection: Collection) -> None:
+    if not await backend.collections.known([collection]):
+        raise InvalidRequest(f"there is no collection {collection.name}: context-chat collections list")

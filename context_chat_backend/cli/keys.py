@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`keys`: the keys by which programs ask."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from context_chat_backend.cli.named import collection_named, local_user
+from context_chat_backend.cli.show import console
+from context_chat_backend.cli.start import with_backend
+from context_chat_backend.domain import ApiKey, KeyScope
+from context_chat_backend.errors import InvalidRequest
+from context_chat_backend.wiring import Backend
+
+keys = typer.Typer(no_args_is_help=True, help="The keys by which programs ask.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@keys.command("add")
+def add_key(
+    client: Annotated[str, typer.Argument(help="Whose key it is, for you to tell them apart.")],
+    user: Annotated[str | None, typer.Option("--user", "-u", help="It reads what this local user reads.")] = None,
+    collection: Annotated[
+        list[str] | None, typer.Option("--collection", "-c", help="It is kept to this collection; several times.")
+    ] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="chat (where none is named), embedding, ingest; several times.")
+    ] = None,
+    days: Annotated[int | None, typer.Option("--days", min=1, max=36500, help="It ends after so many days.")] = None,
+    per_minute: Annotated[int | None, typer.Option("--per-minute", min=1, help="So many requests a minute.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Make a key. It is shown once, and never again."""
+    scopes = [_scope(name) for name in scope or [KeyScope.CHAT]]
+    named = [collection_named(name) for name in dict.fromkeys(collection or [])]
+    speaker = None if user is None else local_user(user)
+    if speaker is None and len(named) != 1:
+        raise InvalidRequest("--collection: a key speaks for a --user, or else for exactly one collection")
+
+    async def work(backend: Backend) -> int:
+        for missing in frozenset(named) - await backend.collections.known(named):
+            raise InvalidRequest(f"there is no collection {missing.name}: context-chat collections add {missing.name}")
+        text, key = await backend.keys.add(
+            client,
+            user=speaker,
+            collections=named,
+            scopes=scopes,
+            expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
+            requests_per_minute=per_minute,
+        )
+        if as_json:
+            print(json.dumps({"api_key": text} | _record(key), ensure_ascii=False))
+        else:
+            print(text)
+            console.print("Keep it: it is not stored here, and not shown again.", markup=False)
+        return 0
+
+    return with_backend(work)
+
+
+@keys.command("list")
+def list_keys(as_json: Json = False) -> int:
+    """Which there are, by the first letters, whom they speak for, and when they were used last."""
+
+    async def work(backend: Backend) -> int:
+        found = await backend.keys.all()
+        if as_json:
+            print(json.dumps([_record(key) for key in found], ensure_ascii=False))
+            return 0
+        for key in found:
+            console.print(f"{key.display}  {key.client}  ({key.id})", markup=False)
+            console.print(f"    {'; '.join(_told(key))}", markup=False)
+        return 0
+
+    return with_backend(work)
+
+
+@keys.command("revoke")
+def revoke_key(key: Annotated[str, typer.Argument(help="The key, or its id as `keys list` shows it.")]) -> int:
+    """Let a key be used no more, from now on."""
+
+    async def work(backend: Backend) -> int:
+        if not await backend.keys.revoke(key):
+            raise InvalidRequest("there is no such key that may be used: context-chat keys list")
+        console.print("It is revoked.")
+        return 0
+
+    return with_backend(work)
+
+
+def _scope(name: str) -> KeyScope:
+    try:
+        return KeyScope(name)
+    except ValueError:
+        raise InvalidRequest(f"--scope: there is no '{name}'; there are: {', '.join(KeyScope)}") from None
+
+
+def _record(key: ApiKey) -> dict[str, object]:
+    return {
+        "id": key.id,
+        "display": key.display,
+        "client": key.client,
+        "user": None if key.user is None else key.user.name,
+        "collections": [collection.name for collection in key.collections],
+        "scopes": sorted(key.scopes),
+        "active": key.active,
+        "created_at": key.created_at.isoformat(),
+        "last_used_at": None if key.last_used_at is None else key.last_used_at.isoformat(),
+        "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
+        "requests_per_minute": key.requests_per_minute,
+    }
+
+
+def _told(key: ApiKey) -> list[str]:
+    """What people read about a key."""
+    told = [] if key.active else ["revoked"]
+    if key.expires_at is not None:
+        told.append(f"{'expired' if key.expires_at <= datetime.now(UTC) else 'ends'} {key.expires_at:%Y-%m-%d %H:%M}")
+    if key.user is not None:
+        told.append(f"speaks for {key.user.name}")
+    if key.collections:
+        told.append(f"kept to {', '.join(collection.name for collection in key.collections)}")
+    told.append(f"for {', '.join(sorted(key.scopes))}")
+    if key.requests_per_minute is not None:
+        told.append(f"{key.requests_per_minute} requests a minute")
+    told.append("never used" if key.last_used_at is None else f"last used {key.last_used_at:%Y-%m-%d %H:%M}")
+    return told

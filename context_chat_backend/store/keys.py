@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Keys of programs. Of a key its SHA-256 is kept, which is enough: 32 random letters and digits are not guessed."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import string
+from collections.abc import Collection as Some
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from context_chat_backend.domain import ApiKey, Collection, KeyScope, Principal, Realm
+from context_chat_backend.store.database import Database, statement
+
+_PREFIX = "api_"
+_ALPHABET = string.ascii_letters + string.digits
+_CHARACTERS = 32
+_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """One use of a key."""
+
+    key: ApiKey
+    is_over_limit: bool
+    """Whether the key was used more often in this minute than it may be."""
+    seconds_left: float
+    """Until the minute ends."""
+
+
+class Keys:
+    """The keys of all programs. All methods raise DatabaseUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(
+        self,
+        client: str,
+        *,
+        user: Principal | None,
+        collections: Some[Collection],
+        scopes: Some[KeyScope],
+        expires_at: datetime | None = None,
+        requests_per_minute: int | None = None,
+    ) -> tuple[str, ApiKey]:
+        """Make a key; returns the key itself, which nobody can tell afterwards, and what is known of it.
+
+        It speaks for `user`, kept to `collections` where there are some; without a user, for its one collection.
+        """
+        text = _PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_CHARACTERS))
+        parameters = {
+            "digest": _digest(text),
+            "display": f"{text[:_SHOWN]}***",
+            "client": client,
+            "user": None if user is None else user.name,
+            "collections": [collection.name for collection in collections],
+            "scopes": sorted(scopes),
+            "expires_at": expires_at,
+            "requests_per_minute": requests_per_minute,
+        }
+        async with self._database.transaction() as connection:
+            row = await (await connection.execute(statement("keys", "add"), parameters)).fetchone()
+        assert row is not None
+        return text, _key(*row)
+
+    async def use(self, text: str) -> KeyUse | None:
+        """The key `text`, and count this use; None when there is none, it was revoked, or it has expired."""
+        # What a crash forgets of the count does not matter.
+        async with self._database.transaction(lasting=False) as connection:
+            row = await (await connection.execute(statement("keys", "use"), {"digest": _digest(text)})).fetchone()
+        if row is None:
+            return None
+        *known, used, seconds_left = row
+        key = _key(*known)
+        limit = key.requests_per_minute
+        return KeyUse(key, limit is not None and used > limit, seconds_left)
+
+    async def all(self) -> list[ApiKey]:
+        """Every key, the newest first."""
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(statement("keys", "all"))
+            return [_key(*row) for row in await rows.fetchall()]
+
+    async def revoke(self, named: str) -> bool:
+        """Let a key, by itself or by its id, be used no more; False when there is no such key that holds."""
+        parameters = {"named": named, "digest": _digest(named)}
+        async with self._database.transaction() as connection:
+            return (await connection.execute(statement("keys", "revoke"), parameters)).rowcount > 0
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+
+
+def _key(
+    id_: str, display: str, client: str, user: str | None, collections: list[str], scopes: list[str], *rest: Any
+) -> ApiKey:
+    created_at, active, last_used_at, expires_at, requests_per_minute = rest
+    return ApiKey(
+        id_,
+        display,
+        client,
+        None if user is None else Principal(Realm.LOCAL, user),
+        tuple(Collection(name) for name in collections),
+        frozenset(KeyScope(scope) for scope in scopes),
+        created_at,
+        active,
+        last_used_at,
+        expires_at,
+        requests_per_minute,
+    )

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Errors as OpenAI's clients read them: `{"error": {message, type, code, param}, "detail", "request_id"}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from context_chat_backend.errors import (
+    DatabaseUnavailable,
+    InvalidRequest,
+    ModelUnavailable,
+    PromptTooLong,
+    Unavailable,
+    WaitingListFull,
+)
+from context_chat_backend.logs import get_logger
+from context_chat_backend.web.errors import Refusal
+
+_TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    405: "invalid_request_error", 413: "invalid_request_error", 429: "rate_limit_error",
+}  # fmt: skip
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_KINDS = frozenset({"bool", "str", "Retrieval"})
+_RETRY_SECONDS = "5"
+_log = get_logger(__name__)
+
+
+class ApiError(Refusal):
+    """An answer that is no success, with the code that programs look at."""
+
+    def __init__(
+        self, status: int, code: str, text: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """`param` is the member of the request that is wrong."""
+        super().__init__(status, text, headers)
+        self.code = code
+        self.param = param
+
+
+def api_error(error: Exception) -> ApiError:
+    """What `error` is to the caller; what he may not see is logged by its type."""
+    match error:
+        case ApiError():
+            return error
+        case HTTPException():
+            code = _CODES.get(error.status_code, "invalid_value")
+            return ApiError(error.status_code, code, str(error.detail), headers=error.headers)
+        case RequestValidationError():
+            return _invalid(error)
+        case ClientDisconnect():
+            return ApiError(400, "invalid_json", "the request was cut off")
+        case PromptTooLong():
+            return ApiError(400, "context_length_exceeded", str(error), param="messages")
+        case InvalidRequest():
+            return ApiError(400, "invalid_value", str(error), param=_named(str(error)))
+        case _:
+            return _failed(error)
+
+
+def _failed(error: Exception) -> ApiError:
+    _log.warning("request_failed", error=type(error).__name__)
+    wait = {"Retry-After": _RETRY_SECONDS}
+    match error:
+        case DatabaseUnavailable():
+            return ApiError(503, "database_unavailable", "the database does not answer: try again", headers=wait)
+        case ModelUnavailable() as down:
+            said = str(down) if down.public else "the model does not answer: try again"
+            return ApiError(503, "upstream_unavailable", said, headers=wait)
+        case WaitingListFull():
+            return ApiError(503, "server_busy", "there is no room for more documents: try again", headers=wait)
+        case Unavailable():
+            return ApiError(503, "server_busy", "not available: try again", headers=wait)
+        case _:
+            return ApiError(500, "internal_error", "internal error")
+
+
+def envelope(error: ApiError, request_id: str) -> dict[str, Any]:
+    """The body of the answer."""
+    kind = _TYPES.get(error.status_code, "server_error")
+    described = {"message": error.detail, "type": kind, "code": error.code, "param": error.param}
+    return {"error": described, "detail": error.detail, "request_id": request_id}
+
+
+def error_response(error: ApiError, request_id: str) -> JSONResponse:
+    """The answer."""
+    return JSONResponse(envelope(error, request_id), error.status_code, error.headers)
+
+
+def _invalid(error: RequestValidationError) -> ApiError:
+    """The fault that lies deepest in a body; what was sent is not sent back."""
+    fault = max(error.errors(), key=lambda one: len(_path(one["loc"])))
+    path = _path(fault["loc"])
+    if fault["type"] == "json_invalid" or not path:
+        return ApiError(400, "invalid_json", "the body must be a JSON object")
+    param = ""
+    for part in path:
+        param += f"[{part}]" if isinstance(part, int) else f".{part}" if param else part
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    code = "unsupported_content" if "unsupported" in text else "invalid_value"
+    return ApiError(400, code, f"{param}: {text}", param=param)
+
+
+def _path(loc: Sequence[int | str]) -> list[int | str]:
+    """The place in the body, without the names of types that stand in it where there is a choice of them."""
+    return [part for part in loc[1:] if isinstance(part, int) or (part.isidentifier() and part not in _KINDS)]
+
+
+def _named(text: str) -> str | None:
+    """The member a text of ours begins with."""
+    name, colon, _ = text.partition(":")
+    return name if colon and name.isidentifier() else None

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Server-sent events as OpenAI's clients read them: `data:` lines of JSON, comments in silence, `[DONE]` at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+
+Event = Mapping[str, Any]
+PING_SECONDS = 15.0
+"""So long a connection is silent at most: proxies close those that are."""
+
+_PING = b": ping\n\n"
+_DONE = b"data: [DONE]\n\n"
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def event_stream(events: AsyncGenerator[Event, None], *, ping_seconds: float = PING_SECONDS) -> StreamingResponse:
+    """The answer that sends `events`, which raise nothing, as they come; a caller that leaves closes the generator."""
+    return StreamingResponse(encoded(events, ping_seconds), media_type="text/event-stream", headers=_HEADERS)
+
+
+async def encoded(events: AsyncGenerator[Event, None], ping_seconds: float) -> AsyncGenerator[bytes, None]:
+    """The bytes of a stream. Closing it closes `events`, a moment later."""
+    waiting: asyncio.Queue[Event | None] = asyncio.Queue(maxsize=1)
+    # A task of its own: when the caller leaves, whoever awaits here is cancelled, and could not close anything.
+    reading = asyncio.create_task(_read(events, waiting))
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(ping_seconds):
+                    event = await waiting.get()
+            except TimeoutError:
+                yield _PING
+                continue
+            if event is None:
+                break
+            yield f"data: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+        yield _DONE
+    finally:
+        reading.cancel()
+
+
+async def _read(events: AsyncGenerator[Event, None], waiting: asyncio.Queue[Event | None]) -> None:
+    async with aclosing(events):
+        async for event in events:
+            await waiting.put(event)
+    await waiting.put(None)
