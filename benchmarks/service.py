@@ -63,6 +63,9 @@ class InstantEmbedder:
         vector: Vectors = self._vectors[zlib.crc32(text.encode()) % len(self._vectors)]
         return vector
 
+    async def open(self) -> None:
+        """Nothing to get ready."""
+
     async def close(self) -> None:
         """Nothing to give back."""
 
