@@ -12,12 +12,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 from context_chat_backend.compounds import parts
 
 MAX_NAME_CHARACTERS = 200
 """What is longer is no name, and nobody asks for it."""
 
+_REMEMBERED_CHARACTERS = 40
+"""Longer words are taken apart each time; 30 000 shorter ones are some 8 MB."""
 _UNSPACED = (
     "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
     "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"  # kana and ideographs
@@ -39,29 +42,47 @@ class Words:
 
 def words_of(text: str, language: str) -> Words:
     """The words of a text that is to be found; `language` is the configuration that will stem them."""
-    text = unicodedata.normalize("NFKC", text)
-    pairs = _pairs(text)
-    text = _RUN.sub(" ", text)
-    names = []
-    for match in _NAME.finditer(text):
-        name = match.group()
-        if len(name) <= MAX_NAME_CHARACTERS and _JOINTS.search(name):
-            names.append(_plain(name))
-    return Words(_with_parts(_JOINTS.sub(" ", text).strip(), language), (*names, *pairs))
+    text, pairs = _spaced(text)
+    taken = [_taken(name, language) for name in _NAME.findall(text)]
+    return Words(_written(taken), (*(whole for _, whole in taken if whole is not None), *pairs))
 
 
 def words_asked(text: str, language: str) -> Words:
     """The words of a question in `language`: whatever is written may be a name."""
+    text, pairs = _spaced(text)
+    found = _NAME.findall(text)
+    names = [_plain(name) for name in found if len(name) <= MAX_NAME_CHARACTERS]
+    return Words(_written([_taken(name, language) for name in found]), tuple(dict.fromkeys((*names, *pairs))))
+
+
+def _spaced(text: str) -> tuple[str, list[str]]:
+    """A text without the scripts that have no blanks, and the pairs of these."""
+    if text.isascii():
+        return text, []
     text = unicodedata.normalize("NFKC", text)
-    pairs = _pairs(text)
-    text = _RUN.sub(" ", text)
-    names = [_plain(name) for name in _NAME.findall(text) if len(name) <= MAX_NAME_CHARACTERS]
-    return Words(_with_parts(_JOINTS.sub(" ", text).strip(), language), tuple(dict.fromkeys((*names, *pairs))))
+    return _RUN.sub(" ", text), _pairs(text)
 
 
-def _with_parts(written: str, language: str) -> str:
-    found = [part for word in written.split() for part in parts(word, language)]
-    return " ".join((written, *found)) if found else written
+def _taken(name: str, language: str) -> tuple[str, str | None]:
+    """The words in a name, with the parts of compounds, and the name as a whole where it is more than a word.
+
+    A text has few words, again and again, so that the short ones are remembered.
+    """
+    return _remembered(name, language) if len(name) <= _REMEMBERED_CHARACTERS else _parted(name, language)
+
+
+def _parted(name: str, language: str) -> tuple[str, str | None]:
+    words = _JOINTS.sub(" ", name).split()
+    found = [part for word in words for part in parts(word, language)]
+    is_name = len(name) <= MAX_NAME_CHARACTERS and _JOINTS.search(name) is not None
+    return " ".join((*words, *found)), _plain(name) if is_name else None
+
+
+_remembered = lru_cache(maxsize=30_000)(_parted)
+
+
+def _written(taken: list[tuple[str, str | None]]) -> str:
+    return " ".join(words for words, _ in taken if words)
 
 
 def _plain(name: str) -> str:

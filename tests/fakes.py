@@ -38,12 +38,16 @@ class FakeAdmissions:
     unchanged: set[SourceRef] = field(default_factory=set)
     admitted: list[tuple[Delivery, bytes]] = field(default_factory=list)
     fails_with: Exception | None = None
-    paths: list[Path] = field(default_factory=list)
+    bodies: list[Path | bytes] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     room_comes: bool = False
 
-    async def admit(self, delivery: Delivery, body: Path, size: int) -> Admission:
-        self.paths.append(body)
+    async def admit_new(self, deliveries: Sequence[tuple[Delivery, bytes]]) -> set[str]:
+        """None: each is admitted by itself."""
+        return set()
+
+    async def admit(self, delivery: Delivery, body: Path | bytes, size: int) -> Admission:
+        self.bodies.append(body)
         if self.fails_with is not None:
             raise self.fails_with
         if size == 0:
@@ -54,7 +58,7 @@ class FakeAdmissions:
             return Admission.UNCHANGED
         if len(self.admitted) >= self.room:
             raise WaitingListFull
-        self.admitted.append((delivery, body.read_bytes()))
+        self.admitted.append((delivery, body if isinstance(body, bytes) else body.read_bytes()))
         assert len(self.admitted[-1][1]) == size
         return Admission.ADMITTED
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request
@@ -30,6 +30,10 @@ HOLD_SECONDS = 600.0
 
 MAX_REQUEST_BYTES = 4 * 1024**3
 """The companion sends 25 sources of together less than 200 MiB."""
+
+_TOGETHER = 64
+_TOGETHER_BYTES = 1024 * 1024
+"""So many small sources are admitted in one transaction."""
 
 _log = get_logger(__name__)
 
@@ -62,16 +66,29 @@ class _Outcome:
 
 @router.put("/loadSources")
 async def load_sources(request: Request, backend: Enabled) -> dict[str, list[str]]:
-    """Admit the sources of a request, part by part, while the rest still arrives."""
+    """Admit the sources of a request while the rest still arrives, several small ones together."""
     outcome = _Outcome()
     seen = False
+    small: list[Part] = []
+    kept = 0
     deadline = time.monotonic() + request.app.state.hold_seconds
     try:
         async with aclosing(_parts(request, backend)) as parts:
             async for part in parts:
-                if part.name == "sources":
-                    seen = True
+                if part.name != "sources":
+                    continue
+                seen = True
+                is_small = part.file is None and part.size == len(part.small)
+                if is_small:
+                    small.append(part)
+                    kept += part.size
+                if not is_small or len(small) >= _TOGETHER or kept >= _TOGETHER_BYTES:
+                    await _load_together(backend, small, deadline, outcome)
+                    small.clear()
+                    kept = 0
+                if not is_small:
                     outcome.note(part, await _load(backend, part, deadline))
+            await _load_together(backend, small, deadline, outcome)
     except (OSError, DiskFull) as error:
         if not finds_no_room(error):
             raise
@@ -92,6 +109,22 @@ def _parts(request: Request, backend: Backend) -> AsyncGenerator[Part, None]:
         folder=backend.config.storage / "tmp",
         max_part_bytes=backend.config.indexing.max_source_bytes,
     )
+
+
+async def _load_together(backend: Backend, parts: list[Part], deadline: float, outcome: _Outcome) -> None:
+    """Admit small parts: the new ones in one transaction, the others one by one. Raises DatabaseUnavailable."""
+    deliveries: list[tuple[Delivery, bytes]] = []
+    for part in parts:
+        with suppress(InvalidRequest):  # refused below
+            deliveries.append((delivery_from(part.filename, part.headers), bytes(part.small)))
+    stored = await backend.admission.admit_new(deliveries)
+    for part in parts:
+        ref = part.filename or ""
+        if ref in stored:
+            stored.discard(ref)
+            outcome.note(part, True)
+        else:
+            outcome.note(part, await _load(backend, part, deadline))
 
 
 async def _load(backend: Backend, part: Part, deadline: float) -> bool | None:
@@ -115,7 +148,7 @@ async def _admit(backend: Backend, delivery: Delivery, part: Part, deadline: flo
     """Admit, holding the request while there is no room. Raises SourceRejected, WaitingListFull."""
     while True:
         try:
-            await backend.admission.admit(delivery, part.path, part.size)
+            await backend.admission.admit(delivery, part.body, part.size)
         except WaitingListFull:
             # What is unchanged needs no room, so the parts after the deadline are tried once too.
             remaining = deadline - time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from context_chat_backend.domain import Admission, Delivery, Reason
@@ -43,8 +43,31 @@ class Admissions:
         self._waiting = Waiting(0, 0)
         self._counted_at = float("-inf")
 
-    async def admit(self, delivery: Delivery, body: Path, size: int) -> Admission:
-        """Store a delivery whose content is the file `body` of `size` bytes.
+    async def admit_new(self, deliveries: Sequence[tuple[Delivery, bytes]]) -> set[str]:
+        """Store those with small contents that are new, in one transaction; returns the refs of
+        what was stored.
+
+        The others are to be admitted one by one: what is known, refused, delivered twice, or finds no room.
+        Raises DatabaseUnavailable.
+        """
+        if not await self.has_room():
+            return set()
+        room = Waiting(self._max_waiting.sources - self._waiting.sources, self._max_waiting.bytes - self._waiting.bytes)
+        wanted: dict[str, tuple[Delivery, bytes]] = {}
+        taken = 0
+        for delivery, body in deliveries:
+            if len(wanted) >= room.sources or taken >= room.bytes:
+                break
+            if str(delivery.ref) not in wanted and self._refusal(delivery, len(body)) is None:
+                wanted[str(delivery.ref)] = (delivery, body)
+                taken += len(body)
+        stored = await self._ledger.admit_new(list(wanted.values())) if wanted else set()
+        if stored:
+            self._note_admitted(len(stored), sum(len(wanted[ref][1]) for ref in stored))
+        return stored
+
+    async def admit(self, delivery: Delivery, body: Path | bytes, size: int) -> Admission:
+        """Store a delivery whose content are the `size` bytes of `body`, a file or the bytes themselves.
 
         Raises SourceRejected when it can never be indexed (empty, too large, unsupported), WaitingListFull when there
         is no room for now, DatabaseUnavailable.
@@ -74,10 +97,12 @@ class Admissions:
     async def _admit(self, delivery: Delivery, body: Path | bytes, size: int, row: tuple[str, int] | None) -> Admission:
         admission = await self._ledger.admit(delivery, body, size, row)
         if admission is Admission.ADMITTED:
-            taken = 0 if delivery.remote else size
-            self._waiting = Waiting(self._waiting.sources + 1, self._waiting.bytes + taken)
-            self._admitted.set()
+            self._note_admitted(1, 0 if delivery.remote else size)
         return admission
+
+    def _note_admitted(self, sources: int, size: int) -> None:
+        self._waiting = Waiting(self._waiting.sources + sources, self._waiting.bytes + size)
+        self._admitted.set()
 
     def note_acknowledged(self) -> None:
         """Rows were acknowledged: the files in them may be fetched."""

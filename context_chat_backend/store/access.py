@@ -155,6 +155,20 @@ async def find_or_create_set(connection: Connection, ids: Collection[int]) -> in
     return int(row[0])
 
 
+async def find_or_create_sets(
+    connection: Connection, groups: Collection[frozenset[Principal]]
+) -> dict[frozenset[Principal], int]:
+    """The ids of the access sets with exactly these members.
+
+    Names first, then sets, both in one order for all, so that two transactions do not wait for each other.
+    """
+    await principal_ids(connection, frozenset[Principal]().union(*groups))
+    return {
+        group: await find_or_create_set(connection, await _known_ids(connection, group))
+        for group in sorted(groups, key=sorted)
+    }
+
+
 async def remembered_readers(connection: Connection, delivery: Delivery) -> set[Principal]:
     """Readers of a not yet known source after the remembered actions that concern it, oldest first.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from context_chat_backend.domain import (
     Admission,
     ClaimedSource,
     Delivery,
+    Principal,
     Reason,
     SourceRef,
     State,
@@ -108,6 +109,26 @@ class Ledger:
                 await _spool(connection, entry, body)
             await settle_row(connection, row)
             return admission
+
+    async def admit_new(self, deliveries: Sequence[tuple[Delivery, bytes]]) -> set[str]:
+        """Write those that nobody has heard of, each with its bytes (a piece at most), in one transaction.
+
+        Returns their refs. The others, which are known or subject to an action that came before, are to be admitted
+        one by one. All are of one realm, none is there twice, none is remote. Raises DatabaseUnavailable.
+        """
+        async with self._database.transaction() as connection:
+            await access.admitting(connection)
+            realm = {"realm": deliveries[0][0].realm}
+            named = {
+                "refs": [str(delivery.ref) for delivery, _ in deliveries],
+                "providers": [delivery.ref.provider for delivery, _ in deliveries],
+            }
+            rows = await connection.execute(statement("ledger", "unheard_of"), realm | named)
+            unheard_of = {row[0] for row in await rows.fetchall()}
+            new = [one for one in deliveries if str(one[0].ref) in unheard_of]
+            sets = await access.find_or_create_sets(connection, {delivery.readers for delivery, _ in new})
+            rows = await connection.execute(statement("ledger", "insert_spooled"), realm | _spooled(new, sets))
+            return {row[0] for row in await rows.fetchall()}
 
     async def admit_known(self, delivery: Delivery, size: int) -> Admission | None:
         """Admit a delivery that needs no room in the waiting list; None, and no change, for one that does."""
@@ -321,6 +342,18 @@ async def _spool(connection: Connection, entry: _Entry, body: Path | bytes) -> N
                 {"source_id": entry.id, "version": entry.version, "piece": piece, "bytes": read},
             )
             piece += 1
+
+
+def _spooled(
+    deliveries: Sequence[tuple[Delivery, bytes]], sets: Mapping[frozenset[Principal], int]
+) -> dict[str, object]:
+    rows = [_columns(delivery, len(body)) for delivery, body in deliveries]
+    names = ("ref", "provider", "title", "media_type", "size", "modified_at", "precedence")
+    columns: dict[str, object] = {f"{name}s": [row[name] for row in rows] for name in names}
+    return columns | {
+        "access_set_ids": [sets[delivery.readers] for delivery, _ in deliveries],
+        "bodies": [body for _, body in deliveries],
+    }
 
 
 def _columns(delivery: Delivery, size: int) -> dict[str, object]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The parts of a multipart request, one at a time, each spooled to a file: memory stays flat whatever is sent.
+"""The parts of a multipart request, one at a time, large ones spooled to files: memory stays flat whatever is sent.
 
 Our own reader over python-multipart's tokenizer, because frameworks read the whole request before the first part can be
 used, and lose the headers in front of Content-Disposition that carry everything here (contract push-4x 2.2).
@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -19,6 +20,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from context_chat_backend.web.errors import Refusal
 
+SMALL_BYTES = 64 * 1024
+"""What is no larger is kept in memory."""
 MAX_PARTS = 1000
 MAX_HEADERS = 64
 MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -27,18 +30,40 @@ MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 @dataclass
 class Part:
-    """One part. Its file is gone when the next part is asked for."""
+    """One part. The file of a large one is gone when the next part is asked for."""
 
-    file: IO[bytes]
     headers: dict[str, str] = field(default_factory=dict)
     """By lower-case name; values in UTF-8, in Latin-1 where they are not."""
     size: int = 0
-    """Bytes that were sent; the file holds no more than it may."""
+    """Bytes that were sent; no more than allowed are kept."""
+    small: bytearray = field(default_factory=bytearray)
+    file: IO[bytes] | None = None
 
     @property
-    def path(self) -> Path:
-        """The file with its content."""
-        return Path(self.file.name)
+    def body(self) -> bytes | Path:
+        """The content of a small part, or the file that holds a large one."""
+        return bytes(self.small) if self.file is None else Path(self.file.name)
+
+    def keep(self, data: bytes, folder: Path) -> None:
+        """Add to the content."""
+        if self.file is None and len(self.small) + len(data) <= SMALL_BYTES:
+            self.small += data
+            return
+        if self.file is None:
+            self.file = tempfile.NamedTemporaryFile(dir=folder, prefix="part-")  # noqa: SIM115 - see close()
+            self.file.write(self.small)
+            self.small.clear()
+        self.file.write(data)
+
+    def flush(self) -> None:
+        """Let others read what was kept."""
+        if self.file is not None:
+            self.file.flush()
+
+    def close(self) -> None:
+        """Remove the file of a large part."""
+        if self.file is not None:
+            self.file.close()
 
     @property
     def name(self) -> str | None:
@@ -59,7 +84,7 @@ class Part:
 async def read_parts(
     content_type: str, stream: AsyncIterable[bytes], *, folder: Path, max_part_bytes: int
 ) -> AsyncGenerator[Part, None]:
-    """The parts of a body as they arrive; of each at most `max_part_bytes` + 1 bytes are kept, in `folder`.
+    """The parts of a body as they arrive; of each at most `max_part_bytes` + 1 bytes are kept, large ones in `folder`.
 
     Raises Refusal (400) when the body is not multipart, is cut off, or has too many parts or too long headers.
     """
@@ -75,7 +100,7 @@ async def read_parts(
         async for piece in stream:
             parser.write(piece)
             while (part := collector.take()) is not None:
-                with part.file:
+                with closing(part):
                     yield part
         if not collector.ended:
             raise Refusal(400, "the body ends before its last boundary")
@@ -118,15 +143,14 @@ class _Collector:
     def close(self) -> None:
         """Remove the files of parts nobody took."""
         for part in [*self._finished, *([self._current] if self._current else [])]:
-            part.file.close()
+            part.close()
 
     def _begin(self) -> None:
         self._count += 1
         if self._count > MAX_PARTS:
             raise Refusal(400, f"more than {MAX_PARTS} parts in one request: send fewer at once")
         self._header_bytes = 0
-        file = tempfile.NamedTemporaryFile(dir=self._folder, prefix="part-")  # noqa: SIM115 - closed by whoever takes it
-        self._current = Part(file)
+        self._current = Part()
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += self._counted(data[start:end])
@@ -143,12 +167,12 @@ class _Collector:
     def _data(self, data: bytes, start: int, end: int) -> None:
         assert self._current is not None
         room = self._max_part_bytes + 1 - self._current.size
-        self._current.file.write(data[start : min(end, start + max(room, 0))])
+        self._current.keep(data[start : min(end, start + max(room, 0))], self._folder)
         self._current.size += end - start
 
     def _end(self) -> None:
         assert self._current is not None
-        self._current.file.flush()
+        self._current.flush()
         self._finished.append(self._current)
         self._current = None
 

@@ -55,11 +55,16 @@ class House:
         self.search = Search(database)
         self.body = folder / "body"
         self.body.write_bytes(b"a common sentence")
+        self.deliveries = 0
+        """Every other one is admitted as those are of which many come at once."""
 
     async def deliver(
         self, ref: SourceRef, readers: set[str], modified: datetime = START, *, adds: bool = False, title: str = "t"
     ) -> Admission | None:
         delivery = Delivery(NC, ref, title, "text/plain", modified, frozenset(map(user, readers)), adds_readers=adds)
+        self.deliveries += 1
+        if self.deliveries % 2 and str(ref) in await self.ledger.admit_new([(delivery, self.body.read_bytes())]):
+            return Admission.ADMITTED
         return await self.ledger.admit(delivery, self.body, self.body.stat().st_size)
 
     async def index(self) -> None:

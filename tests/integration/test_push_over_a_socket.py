@@ -30,6 +30,9 @@ from context_chat_backend.web.app import build_app
 from tests.fakes import FakeAdmissions, FakeBackend
 
 class Measuring(FakeAdmissions):
+    async def admit_new(self, deliveries):
+        return set()
+
     async def admit(self, delivery, body, size):
         if size < 1024**2:
             return await super().admit(delivery, body, size)
@@ -153,13 +156,14 @@ def test_memory_stays_flat_with_230_mb(server: Server) -> None:
 
 
 def test_a_caller_that_hangs_up_leaves_no_file_and_no_harm(server: Server) -> None:
+    assert server.client.get("/enabled").json() == {"enabled": True}  # it has started
     head = "".join(f"{name}: {value}\r\n" for name, value in headers(SECRET).items())
     with socket.create_connection(("127.0.0.1", server.port)) as caller:
         caller.sendall(
             f"PUT /loadSources HTTP/1.1\r\nHost: x\r\n{head}Content-Length: 1000000\r\n"
             f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode()
             + part("files__default: 1", b"whole")
-            + part("files__default: 2", b"cut off" * 1000)[:-100]
+            + part("files__default: 2", b"cut off" * 20_000)[:-100]
         )
         wait_for(lambda: any(server.spool.iterdir()))
     wait_for(lambda: not any(server.spool.iterdir()))

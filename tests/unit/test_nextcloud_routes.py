@@ -24,6 +24,7 @@ from context_chat_backend.errors import (
     InvalidRequest,
     ModelUnavailable,
 )
+from context_chat_backend.exapp import multipart
 from context_chat_backend.exapp.authentication import MAX_JSON_BYTES
 from context_chat_backend.store.overview import StateCount
 from context_chat_backend.web.app import build_app
@@ -278,11 +279,14 @@ async def test_a_full_disk_asks_for_the_request_again(
     assert (await load(client, part(REF, b"x"))).json()["loaded_sources"] == [REF]
 
 
-async def test_no_file_of_a_request_outlives_it(client: httpx.AsyncClient, backend: FakeBackend) -> None:
-    await load(client, part(REF, b"x"), part("files__default: 6", b"y"))
+async def test_no_file_of_a_request_outlives_it(
+    client: httpx.AsyncClient, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multipart, "SMALL_BYTES", 1)
+    await load(client, part(REF, b"xx"), part("files__default: 6", b"yy"))
     backend.admission.fails_with = RuntimeError("bug")
-    assert (await load(client, part(REF, b"x"))).json() == {"error": "internal error"}
-    assert len(backend.admission.paths) == 3
+    assert (await load(client, part(REF, b"xx"))).json() == {"error": "internal error"}
+    assert [isinstance(body, Path) for body in backend.admission.bodies] == [True] * 3
     assert list((backend.config.storage / "tmp").iterdir()) == []
 
 

@@ -14,6 +14,36 @@ VALUES (%(realm)s, %(ref)s, %(provider)s, %(title)s, %(media_type)s, %(size)s, %
 ON CONFLICT (realm, ref) DO NOTHING
 RETURNING id
 
+-- name: unheard_of
+-- Which of these are neither known nor the subject of an action that came before them: nothing is to be compared.
+SELECT ref FROM unnest(%(refs)s::text[], %(providers)s::text[]) AS delivered (ref, provider)
+WHERE NOT EXISTS (SELECT FROM source WHERE source.realm = %(realm)s AND source.ref = delivered.ref)
+  AND NOT EXISTS (
+      SELECT FROM action_log
+      WHERE action_log.realm = %(realm)s
+        AND (action_log.ref = delivered.ref
+             OR (action_log.ref IS NULL
+                 AND (action_log.provider IS NULL OR action_log.provider = delivered.provider))))
+
+-- name: insert_spooled
+-- Sources that are delivered for the first time, with their bytes, in one order for all.
+WITH delivered AS MATERIALIZED (
+    SELECT * FROM unnest(%(refs)s::text[], %(providers)s::text[], %(titles)s::text[], %(media_types)s::text[],
+        %(sizes)s::bigint[], %(modified_ats)s::timestamptz[], %(access_set_ids)s::bigint[],
+        %(precedences)s::double precision[], %(bodies)s::bytea[])
+        AS delivered (ref, provider, title, media_type, size, modified_at, access_set_id, precedence, body)
+), entered AS (
+    INSERT INTO source (realm, ref, provider, title, media_type, size, modified_at, access_set_id, precedence)
+    SELECT %(realm)s, ref, provider, title, media_type, size, modified_at, access_set_id, precedence
+    FROM delivered ORDER BY ref
+    ON CONFLICT (realm, ref) DO NOTHING
+    RETURNING id, version, ref
+), spooled AS (
+    INSERT INTO spool (source_id, version, piece, bytes)
+    SELECT id, version, 0, body FROM entered JOIN delivered USING (ref)
+)
+SELECT ref FROM entered
+
 -- name: renew
 -- A newer version: it waits, the indexed one goes on answering.
 UPDATE source SET media_type = %(media_type)s, size = %(size)s, modified_at = %(modified_at)s, remote = %(remote)s,
