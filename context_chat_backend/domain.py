@@ -226,6 +226,8 @@ class ClaimedSource:
     """Whether its bytes are to be fetched from Nextcloud."""
     size: int = 0
     """In bytes, as it was delivered; 0 where that was not known."""
+    body: bytes | None = field(default=None, compare=False, repr=False)
+    """The bytes of a small one that was pushed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ _CONFIGURATIONS = {
 """Those of PostgreSQL 15, the oldest that may be used; 18 has Estonian, too."""
 _SURE = 0.5
 _VERY_SURE = 0.8
-_ENOUGH_CHARACTERS = 500
+_ENOUGH_CHARACTERS = 250
 
 
 def detect(text: str, otherwise: str = SIMPLE) -> str:

@@ -36,6 +36,8 @@ _SECONDS_A_DOUBLING = 12 * 3600
 _SAME_TIME = timedelta(seconds=60)
 """A file that was admitted so soon after it was changed is fetched again when it is delivered with the same time;
 leaves room for clocks that differ."""
+_SMALL_BYTES = 64 * 1024
+"""Bytes of sources up to this size come with the claim."""
 _PIECE_BYTES = 1024 * 1024
 """Bodies go into the spool in pieces of this size, so that memory stays flat however large they are."""
 
@@ -165,7 +167,7 @@ class Ledger:
 
     async def _claim(self, limit: int, lease: timedelta, after: int) -> tuple[list[ClaimedSource], int]:
         """What was claimed, and the last access set whose turn it was."""
-        parameters = {"limit": limit, "lease": lease, "after": after}
+        parameters = {"limit": limit, "lease": lease, "after": after, "small": _SMALL_BYTES}
         async with self._database.transaction() as connection:
             rows = await (await connection.execute(statement("ledger", "claim"), parameters)).fetchall()
         claimed = [
@@ -188,6 +190,9 @@ class Ledger:
 
     async def read(self, source: ClaimedSource) -> AsyncIterator[bytes]:
         """The spooled bytes of a claimed version, in pieces; nothing when the version was replaced meanwhile."""
+        if source.body is not None:
+            yield source.body
+            return
         piece = 0
         while True:
             async with self._database.transaction() as connection:

@@ -168,13 +168,44 @@ async def test_a_newer_version_replaces_the_old_one_only_when_it_is_indexed(benc
     assert await bench.found("words") == ["new words"]
 
 
+def delivered(item: str, kind: str = "text/plain") -> Delivery:
+    return Delivery(Realm.NEXTCLOUD, SourceRef("files__default", item), "a.txt", kind, START, frozenset({ALICE}))
+
+
+async def test_what_is_new_is_admitted_together_and_the_rest_is_left_for_one_by_one(bench: Bench) -> None:
+    await bench.admit("known words", item="known")
+    batch = [
+        (delivered("known"), b"known words"),
+        (delivered("a"), b"first words"),
+        (delivered("b", "no"), b"of no use"),
+        (delivered("c"), b"other words"),
+        (delivered("a"), b"the same once more"),
+        (delivered("empty"), b""),
+    ]
+
+    assert await bench.admissions.admit_new(batch) == {"files__default: a", "files__default: c"}
+
+    await bench.settle_all()
+    assert sorted(await bench.found("words")) == ["first words", "known words", "other words"]
+    assert await bench.admissions.admit_new(batch) == set()
+
+
+async def test_no_more_is_admitted_together_than_there_is_room_for(database: Database, tmp_path: Path) -> None:
+    bench = Bench(database, tmp_path, max_waiting_sources=2)
+    batch = [(delivered(str(item)), b"words") for item in range(5)]
+
+    assert await bench.admissions.admit_new(batch) == {"files__default: 0", "files__default: 1"}
+    assert await bench.admissions.admit_new(batch[2:]) == set()
+
+
 async def test_an_outcome_for_a_replaced_version_changes_nothing(bench: Bench) -> None:
     await bench.admit("first words")
     (stale,) = await bench.ledger.claim(1, LEASE)
     await bench.admit("second words", modified_at=START + timedelta(1))
     await bench.ledger.reject(stale, Reason.DAMAGED)
     await bench.ledger.retry_later(stale, Reason.INTERNAL, timedelta(days=1))
-    assert [piece async for piece in bench.ledger.read(stale)] == []
+    large = replace(stale, body=None)  # the bytes of small ones came with the claim
+    assert [piece async for piece in bench.ledger.read(large)] == []
 
     await bench.settle_all()
     assert await bench.found("words") == ["second words"]

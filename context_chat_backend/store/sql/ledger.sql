@@ -81,6 +81,7 @@ SELECT bytes FROM spool WHERE source_id = %(id)s AND version = %(version)s AND p
 -- name: claim
 -- Lease what is due; with the lease it becomes due again. First what somebody waits for. Then each access set in turn,
 -- beginning behind `after`, so that nobody's million files keep others waiting; of each set the newest and smallest.
+-- The bytes of small ones come along.
 WITH RECURSIVE urgent AS (
     SELECT id FROM source
     WHERE state = 'waiting' AND priority > 0 AND next_attempt_at <= now()
@@ -112,7 +113,11 @@ WITH RECURSIVE urgent AS (
 UPDATE source SET attempts = attempts + 1, started_at = now(),
     leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
 FROM due WHERE source.id = due.id
-RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts, remote, size, place, access_set_id
+RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts, remote, size,
+    CASE WHEN size <= %(small)s AND NOT remote
+        THEN (SELECT bytes FROM spool WHERE source_id = source.id AND spool.version = source.version AND piece = 0)
+    END,
+    place, access_set_id
 
 -- name: prolong
 -- A worker that is alive keeps its leases.
