@@ -25,6 +25,8 @@ from context_chat_backend.store.spaces import StoredSpace
 
 BATCH = 32
 """Chunks a call: few, so that a question that is to be embedded comes in between."""
+_LOOKED_UP = 4 * BATCH
+"""Texts whose vectors may be known are looked for so many at a time."""
 _CALLS = 2
 """Calls at once: while the model computes one, the next is prepared."""
 
@@ -150,7 +152,7 @@ class _Queue:
     def _next_batch(self) -> list[UUID]:
         """The next texts to embed, of the sources whose turn it is; those nobody waits for any more are dropped."""
         batch: list[UUID] = []
-        while self._sources and len(batch) < BATCH:
+        while self._sources and len(batch) < _LOOKED_UP:
             todo = self._sources[0][2].todo
             if not todo:
                 heapq.heappop(self._sources)
@@ -166,8 +168,9 @@ class _Queue:
         known = await self._chunks.known_vectors(batch, self._stored)
         for content, vector in known.items():
             self._deliver(content, vector)
-        if unknown := [content for content in batch if content not in known]:
-            await self._embed(unknown)
+        unknown = [content for content in batch if content not in known]
+        for start in range(0, len(unknown), BATCH):
+            await self._embed(unknown[start : start + BATCH])
 
     async def _embed(self, batch: list[UUID]) -> None:
         try:

@@ -343,7 +343,7 @@ async def test_a_database_that_is_gone_for_a_while_loses_nothing(works: Works, m
 async def test_a_disk_that_is_full_for_a_while_loses_nothing_and_counts_no_attempt(
     works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("context_chat_backend.indexing.index._SECONDS_WITHOUT_SERVICE", 0.1)
+    monkeypatch.setattr("context_chat_backend.indexing.index._WHILE_DOWN", -5)  # waits some hundredths of a second
     works.parser.faults = 8
     for item in range(4):
         await works.admit(str(item), f"words number {item}")
