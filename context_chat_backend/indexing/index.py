@@ -32,8 +32,11 @@ from context_chat_backend.logs import get_logger
 from context_chat_backend.store.chunks import IndexedSource, content_of
 from context_chat_backend.store.ledger import Ledger
 
-LEASE = timedelta(minutes=2)
-"""Leases of what is under way are prolonged long before; after it, work of a dead process is done again."""
+LEASE = timedelta(seconds=45)
+"""After it, work of a dead process is done again: within a minute."""
+
+_PROLONG_SECONDS = 10.0
+"""Leases of what is under way: four times may fail, or be late on a busy machine."""
 
 MAX_ATTEMPTS = 5
 """After this many attempts that ended without a verdict a source is rejected, with its reason, until delivered anew."""
@@ -173,7 +176,7 @@ class Indexer:
 
     async def _keep_leases(self) -> None:
         while True:
-            await asyncio.sleep(LEASE.total_seconds() / 4)
+            await asyncio.sleep(_PROLONG_SECONDS)
             try:
                 await self._ledger.prolong(list(self._under_way), LEASE)
             except DatabaseUnavailable:

@@ -44,7 +44,6 @@ class _Group:
     """Sources of one set whose readers come to be the same."""
 
     old: int
-    old_digest: Decimal
     digest: Decimal
     change: Change
     """That of one of them; the others' may name more, to the same effect."""
@@ -74,12 +73,12 @@ async def change_each(
     """
     emptied = {ref for ref, change in changes.items() if change.deleted or (change.replaces and not change.add)}
     groups: dict[tuple[int, Decimal], _Group] = {}
-    for id_, ref, old, old_digest, digest in await _outcomes(connection, realm, changes, ids):
+    for id_, ref, old, digest in await _outcomes(connection, realm, changes, ids):
         source = SourceRef.parse(ref)
         if digest == 0:
             emptied.add(source)
         elif source not in emptied:
-            group = groups.setdefault((old, digest), _Group(old, old_digest, digest, changes[source], []))
+            group = groups.setdefault((old, digest), _Group(old, digest, changes[source], []))
             group.sources.append(id_)
     if emptied:  # before it is asked who else uses a set
         await connection.execute(
@@ -92,8 +91,8 @@ async def change_each(
 
 async def _outcomes(
     connection: Connection, realm: str, changes: Mapping[SourceRef, Change], ids: Mapping[Principal, int]
-) -> list[tuple[int, str, int, Decimal, Decimal]]:
-    """Id, ref, set, its digest and the new one, of each known source that changes."""
+) -> list[tuple[int, str, int, Decimal]]:
+    """Id, ref, set, and the digest of the readers it comes to have, of each known source that changes."""
     named = [
         (str(ref), change.replaces, ids[reader], adds)
         for ref, change in changes.items()
@@ -141,18 +140,22 @@ async def _regroup(connection: Connection, groups: list[_Group], ids: Mapping[Pr
 
 
 async def _changed_in_place(connection: Connection, groups: list[_Group]) -> list[_Group]:
-    """Groups whose set itself changes: nobody else uses it or comes to use it, and what it is to be is new."""
+    """Groups whose set itself changes: nobody else uses it, and what it is to be does not exist.
+
+    Others may come to have the readers it had until now: sets are made and found after these have changed.
+    """
     rows = await connection.execute(
         statement("changes", "used_by_others"),
         {"sets": [group.old for group in groups], "counts": [len(group.sources) for group in groups]},
     )
     shared = {id_ for (id_,) in await rows.fetchall()}
-    wanted = {group.digest for group in groups}
-    rows = await connection.execute(statement("access", "existing_digests"), {"digests": list(wanted)})
+    rows = await connection.execute(
+        statement("access", "existing_digests"), {"digests": [group.digest for group in groups]}
+    )
     taken = {digest for (digest,) in await rows.fetchall()}
     chosen = []
     for group in groups:
-        if group.old in shared or group.old_digest in wanted or group.digest in taken or group.change.replaces:
+        if group.old in shared or group.digest in taken or group.change.replaces:
             continue
         taken.add(group.digest)
         chosen.append(group)

@@ -50,7 +50,7 @@ def test_several_processes_share_the_work_and_two_may_die(nextcloud: Nextcloud, 
     put(nextcloud, 50, "second")
 
     nextcloud.wait(lambda: nextcloud.queues_are_empty(), 120)
-    # What a killed process had in work is due again when its lease of ten minutes ends.
+    # What a killed process had in work is due again when its lease ends.
     nextcloud.wait(lambda: len(processes[0].search("alice", "garden", limit=500)) >= 148, 120)
     listed = Counter(
         id_ for call in nextcloud.calls("DELETE", "/queues/documents") for id_ in call["parameters"]["files"]

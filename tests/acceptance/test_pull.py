@@ -205,7 +205,7 @@ def test_nothing_is_lost_when_the_program_is_killed_or_nextcloud_is_down(
     program.start(enable=False)
     nextcloud.fault("GET", "", "status", times=20, value=503)
 
-    quiet(nextcloud, program, 200)  # what the killed process had claimed is due after two minutes
+    quiet(nextcloud, program, 150)  # what the killed process had claimed is due when its lease ends
 
 
 def test_the_companion_is_updated_while_we_run(nextcloud: Nextcloud, program: Program) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import LiteralString
@@ -89,6 +90,15 @@ class House:
             row = await (await connection.execute("SELECT count(*) FROM " + table)).fetchone()
         assert row is not None
         return int(row[0])
+
+    async def readers(self) -> dict[SourceRef, set[str]]:
+        """Who may read each source."""
+        async with self.database.transaction() as connection:
+            rows = await connection.execute(
+                "SELECT ref, array_agg(name) FROM source LEFT JOIN access_member USING (access_set_id) "
+                "LEFT JOIN principal ON principal.id = principal_id WHERE state <> 'gone' GROUP BY ref"
+            )
+            return {SourceRef.parse(ref): set(names) for ref, names in await rows.fetchall()}
 
     async def wrong_digests(self) -> int:
         """How many sets have another digest than the sum of their members' hashes."""
@@ -263,8 +273,36 @@ async def test_sources_with_the_same_readers_share_one_set(house: House) -> None
     assert await house.count("access_set") == 1
 
 
-async def test_a_set_that_others_come_to_share_is_not_changed_in_the_same_batch(house: House) -> None:
-    """One source leaves the set that another comes to: each in place of the other."""
+def any_change(chance: random.Random) -> Change:
+    add, remove = (frozenset(map(user, chance.sample(USERS, chance.randint(0, 2)))) for _ in range(2))
+    if chance.random() < 0.2:
+        return Change(add, replaces=True)
+    return Change(add, remove - add, deleted=chance.random() < 0.1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_batches_change_what_they_name_and_nothing_that_shares_its_set(house: House, seed: int) -> None:
+    chance = random.Random(seed)
+    oracle = Oracle()
+    refs = [SourceRef("files__default", str(n)) for n in range(20)]
+    for _ in range(15):
+        for ref in refs:
+            if ref not in oracle.readers:
+                readers = set(chance.choice([USERS[:1], USERS[:3], USERS[1:]]))
+                oracle.deliver(ref, readers, adds=False)
+                await house.deliver(ref, readers)
+        changes = {ref: any_change(chance) for ref in chance.sample(refs, chance.randint(1, len(refs)))}
+        if chance.random() < 0.3:  # all that share a set alike, which is then changed in place
+            (some, *_) = changes.values()
+            changes = {ref: some for ref in refs if oracle.readers.get(ref) == oracle.readers.get(refs[0])}
+        oracle.change_each(changes)
+        await house.access.change_each(NC, changes)
+
+        assert await house.readers() == oracle.readers
+        assert await house.wrong_digests() == 0
+
+
+async def test_a_batch_may_give_one_source_the_readers_another_had(house: House) -> None:
     for ref, readers in zip(REFS, ({"alice"}, {"alice", "bob"}, {"carol"}), strict=False):
         await house.deliver(ref, readers)
     await house.index()

@@ -13,7 +13,7 @@ WHERE source.id IS NULL OR step.composed
 ORDER BY step.place
 
 -- name: outcomes
--- The sources whose readers change, and the digests of their readers before and after.
+-- The sources whose readers change, and the digests of the readers they come to have.
 WITH difference AS (
     SELECT source.id, source.ref, source.access_set_id, named.replaces,
         coalesce(sum(CASE WHEN named.adds THEN principal.hash ELSE - principal.hash END)
@@ -31,7 +31,7 @@ WITH difference AS (
         CASE WHEN replaces THEN 0 ELSE digest END + difference AS new
     FROM difference JOIN access_set ON access_set.id = access_set_id
 )
-SELECT id, ref, access_set_id, old, new FROM outcome WHERE old <> new ORDER BY id
+SELECT id, ref, access_set_id, new FROM outcome WHERE old <> new ORDER BY id
 
 -- name: used_by_others
 -- Which of these sets more sources use than so many.
