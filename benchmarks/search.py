@@ -212,7 +212,8 @@ class Bench:
         """Pages one search reads, and which of the two large indexes served."""
         asked = self.asked[0]
         query = (
-            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM {}('nextcloud', %s, 'nextcloud', %s::text[], %s::text[], "
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM {}('nextcloud', %s, 'nextcloud', "
+            "%s::text[], %s::text[], "
             "NULL, NULL, NULL, NULL, %s::halfvec, %s, '{{}}', 1, 1, 30)"
         )
         providers = None if case.scope.providers is None else list(case.scope.providers)

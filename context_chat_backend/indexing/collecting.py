@@ -22,9 +22,9 @@ class Collecting:
         self._actions = actions
 
     async def admit(
-        self, collection: Collection, item: str, title: str, media_type: str, modified_at: datetime, body: Path
+        self, collection: Collection, item: str, title: str, media_type: str, modified_at: datetime, body: Path | bytes
     ) -> Admission:
-        """Put the file `body` into the collection, as its source `item`.
+        """Put `body`, a file or the bytes themselves, into the collection, as its source `item`.
 
         Raises InvalidRequest when there is no such collection, and what Admissions.admit raises.
         """
@@ -41,7 +41,7 @@ class Collecting:
             readers=found.readers,
             readers_since=found.known_at,
         )
-        size = body.stat().st_size  # noqa: ASYNC240 - one look at a local file
+        size = len(body) if isinstance(body, bytes) else body.stat().st_size  # noqa: ASYNC240 - a look at a local file
         admission = await self._admissions.admit(delivery, body, size)
         # A grant is not remembered for sources that arrive later; who was let in while this one arrived reads it too.
         now = await self._collections.readers(collection)

@@ -97,7 +97,7 @@ async def _put(backend: Backend, collection: Collection, item: str | None, part:
     ref = SourceRef(collection.provider, item)
     kind = part.headers.get("content-type", "").partition(";")[0].strip()
     try:
-        admission = await backend.collecting.admit(collection, item, title, kind, datetime.now(UTC), part.path)
+        admission = await backend.collecting.admit(collection, item, title, kind, datetime.now(UTC), part.body)
     except SourceRejected as rejection:
         return _described(ref, title, "rejected", str(rejection.reason))
     except WaitingListFull:
@@ -111,9 +111,10 @@ def _described(ref: SourceRef, title: str, state: str, reason: str | None) -> di
 
 def _value(part: Part) -> str:
     """The text of a form field. Raises ApiError (400)."""
-    part.file.seek(0)
+    if part.size > _MAX_FIELD_BYTES:
+        raise ApiError(400, "invalid_value", f"{part.name}: too long", param=part.name)
     try:
-        return part.file.read(_MAX_FIELD_BYTES).decode().strip()
+        return part.small.decode().strip()
     except UnicodeDecodeError:
         raise ApiError(400, "invalid_value", f"{part.name}: expected text in UTF-8", param=part.name) from None
 

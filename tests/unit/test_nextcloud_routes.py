@@ -24,9 +24,9 @@ from context_chat_backend.errors import (
     InvalidRequest,
     ModelUnavailable,
 )
-from context_chat_backend.exapp import multipart
 from context_chat_backend.exapp.authentication import MAX_JSON_BYTES
 from context_chat_backend.store.overview import StateCount
+from context_chat_backend.web import multipart
 from context_chat_backend.web.app import build_app
 from tests.fakes import MAX_SOURCE_BYTES, FakeBackend, FakeNextcloud
 from tests.program import BOUNDARY, headers, part
