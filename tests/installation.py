@@ -15,10 +15,10 @@ CONFIGURATION = "embedding:\n  hashing:\nllm:\n  {llm}:\n"
 
 @contextmanager
 def installed(
-    nextcloud: Nextcloud, storage: Path, database: str, *, llm: str = "extractive", **environment: str
+    nextcloud: Nextcloud, storage: Path, database: str, *, llm: str = "extractive", more: str = "", **environment: str
 ) -> Iterator[Program]:
-    """A program that runs and was told where Nextcloud is; nothing is registered."""
-    program = prepare(nextcloud, storage, database, llm=llm, environment=environment)
+    """A program that runs and was told where Nextcloud is; nothing is registered. `more` ends its config.yaml."""
+    program = prepare(nextcloud, storage, database, llm=llm, more=more, environment=environment)
     try:
         program.start(enable=False)
         yield program
@@ -27,10 +27,12 @@ def installed(
         program.client.close()
 
 
-def prepare(nextcloud: Nextcloud, storage: Path, database: str, *, llm: str, environment: Mapping[str, str]) -> Program:
+def prepare(
+    nextcloud: Nextcloud, storage: Path, database: str, *, llm: str, environment: Mapping[str, str], more: str = ""
+) -> Program:
     """A program that does not run yet."""
     storage.mkdir(parents=True, exist_ok=True)
-    (storage / "config.yaml").write_text(CONFIGURATION.format(llm=llm))
+    (storage / "config.yaml").write_text(CONFIGURATION.format(llm=llm) + more)
     known = {"NEXTCLOUD_URL": nextcloud.url, "CCB_DB_URL": database}
     return Program(storage, known | dict(environment))
 

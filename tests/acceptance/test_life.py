@@ -6,11 +6,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.installation import installed, register
+from tests.installation import agree, installed, prepare, register
 from tests.nextcloud_double.process import CHAT, SEARCH, Nextcloud
 from tests.program import ROOT, SECRET, Program, part
 
@@ -154,6 +156,47 @@ def test_initialising_and_enabling_twice_is_doing_it_once(nextcloud: Nextcloud, 
     assert nextcloud.order("enable")
 
     assert len(nextcloud.get("/tasks")["registered"]) == 2
+
+
+def test_registered_anew_it_knows_what_changed_meanwhile(nextcloud: Nextcloud, program: Program) -> None:
+    def put(name: str, **more: object) -> int:
+        return int(nextcloud.do("put_file", path=f"{name}.txt", readers=["alice", "bob"], text="the garden", **more))
+
+    def all_is_well() -> bool:
+        return bool(nextcloud.queues_are_empty()) and agree(nextcloud, program, USERS)
+
+    _, shared, deleted = put("kept"), put("shared"), put("deleted")
+    register(nextcloud, program)
+    nextcloud.wait(all_is_well)
+    assert nextcloud.order("unregister")
+    nextcloud.do("unshare", file_id=shared, users=["bob"])
+    nextcloud.do("delete_file", file_id=deleted)
+    put("new")
+
+    register(nextcloud, program)
+
+    nextcloud.wait(all_is_well)
+    assert program.post("/countIndexedDocuments") == {"files__default": 3}
+    assert len(nextcloud.get("/tasks")["registered"]) == 2
+
+
+def test_two_that_start_at_once_share_one_storage_and_its_work(nextcloud: Nextcloud, storage: Path) -> None:
+    with ExitStack() as stack:
+        both = [prepare(nextcloud, storage, "", llm="extractive", environment={}) for _ in range(2)]
+        for program in both:
+            del program.environment["CCB_DB_URL"]  # PostgreSQL runs in the storage
+            stack.callback(program.client.close)
+            stack.callback(program.stop)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda program: program.start(enable=False), both))
+        for n in range(20):
+            nextcloud.do("put_file", path=f"{n}.txt", readers=["alice"], text="the garden")
+        register(nextcloud, both[0])
+
+        nextcloud.wait(lambda: nextcloud.queues_are_empty() and agree(nextcloud, both[1], USERS))
+        assert len(nextcloud.calls("GET", "/files/")) == 20
+        both[0].stop()
+        assert agree(nextcloud, both[1], USERS)
 
 
 def test_warnings_reach_nextclouds_log_without_what_users_wrote(nextcloud: Nextcloud, program: Program) -> None:

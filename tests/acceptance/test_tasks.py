@@ -146,6 +146,28 @@ def test_what_nextcloud_hides_is_not_used_although_it_is_indexed(nextcloud: Next
     nextcloud.wait(lambda: nextcloud.queues_are_empty() and agree(nextcloud, program, ["alice"]))
 
 
+def test_where_rights_are_not_checked_with_nextcloud_those_of_the_index_decide(
+    storage: Path, database_url: str
+) -> None:
+    with (
+        Nextcloud() as nextcloud,
+        installed(nextcloud, storage, database_url, more="check_rights_with_nextcloud: false\n") as program,
+    ):
+        nextcloud.do("add_users", names=["alice"])
+        number = int(nextcloud.do("put_file", path="shed.md", readers=["alice"], text="the garden shed"))
+        register(nextcloud, program)
+        nextcloud.wait(lambda: nextcloud.queues_are_empty() and agree(nextcloud, program, ["alice"]))
+        nextcloud.fault("GET", "/queues/actions", "status", times=1000, value=503)  # the revocation does not arrive
+        nextcloud.do("unshare", file_id=number, users=["alice"])
+
+        assert ids(nextcloud.ended(nextcloud.schedule(SEARCH, "alice", "garden shed"))) == [f"files__default: {number}"]
+
+        nextcloud.forget()
+        program.client.post("/trigger")
+        nextcloud.wait(lambda: nextcloud.queues_are_empty() and agree(nextcloud, program, ["alice"]))
+        assert ids(nextcloud.ended(nextcloud.schedule(SEARCH, "alice", "garden shed"))) == []
+
+
 def test_a_failing_description_costs_no_answer(nextcloud: Nextcloud, program: Program) -> None:
     nextcloud.fault("POST", "/enrich_sources", "status", value=500)
 
