@@ -265,12 +265,13 @@ def _digest(data: DataSet, index: Index, config: Config) -> str:
 def _compounds_left_whole() -> Iterator[None]:
     """No word is taken apart, at indexing and at asking: the one lever the program takes as no parameter anywhere."""
     namespace = vars(words)
-    parts = namespace["parts"]
-    namespace["parts"] = lambda _word, _language: ()
+    usual = {name: namespace[name] for name in ("parts", "_remembered")}
+    # Nothing is remembered meanwhile, nor taken from what was remembered before.
+    namespace.update(parts=lambda _word, _language: (), _remembered=namespace["_parted"])
     try:
         yield
     finally:
-        namespace["parts"] = parts
+        namespace.update(usual)
 
 
 def _remove(folder: Path) -> None:
