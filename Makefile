@@ -19,7 +19,7 @@ test: tools ## Install what tests need, and run all but the slow ones
 	@$(PYTHON) -m pytest -m "not slow" $(TWO_AT_ONCE)
 
 test-all: tools ## Run the slow tests
-	@$(PYTHON) -m pytest -m slow $(TWO_AT_ONCE)
+	@$(PYTHON) -m pytest -m slow -n 2
 
 check: tools ## Format, lint, types and unit tests: under two minutes
 	@$(PYTHON) -m ruff format --check .
