@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpus import SPACE, Corpus
-from context_chat_backend import wiring
 from context_chat_backend.cli.app import main as program
 from context_chat_backend.domain import EmbeddingSpace
 from context_chat_backend.exapp import push_api
@@ -27,6 +26,7 @@ from context_chat_backend.indexing import preparing
 from context_chat_backend.inference.embedding.estimate import token_starts
 from context_chat_backend.ports import Vectors
 from context_chat_backend.store import words
+from context_chat_backend.wiring import models as wiring
 
 _SOURCES = 2000
 

@@ -7,10 +7,20 @@ set -eu
 cd "$(dirname "$0")/.."
 without='sentence-transformers torch transformers scikit-learn scipy safetensors'
 for name in $without; do printf '%s; python_version < "3"\n' "$name"; done > .overrides.txt
-trap 'rm -f .overrides.txt' EXIT
-# shellcheck disable=SC2086
-compile() { uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links --overrides .overrides.txt pyproject.toml "$@"; }
-{ echo '# SPDX-License-Identifier: AGPL-3.0-or-later'; echo '# Made by `make lock`. Install with: pip install --no-deps -r requirements.lock'; compile --extra test; } > requirements.lock.new
-mv requirements.lock.new requirements.lock
-{ echo '# SPDX-License-Identifier: AGPL-3.0-or-later'; echo '# Made by `make lock` from requirements.lock. Install with: pip install --no-deps -r requirements.txt'; compile --constraints requirements.lock; } > requirements.txt.new
-mv requirements.txt.new requirements.txt
+trap 'rm -f .overrides.txt *.new' EXIT
+
+# compile FILE ORIGIN OPTION...: names and versions alone, with a head that says where FILE comes from
+compile() {
+    file=$1 origin=$2
+    shift 2
+    {
+        echo '# SPDX-License-Identifier: AGPL-3.0-or-later'
+        echo "# Made by \`make lock\`$origin. Install with: pip install --no-deps -r $file"
+        uv pip compile --quiet --universal --python-version 3.11 --overrides .overrides.txt \
+            --no-annotate --no-header pyproject.toml "$@" | sed -n '/^[A-Za-z0-9]/p'
+    } > "$file.new"
+    mv "$file.new" "$file"
+}
+
+compile requirements.lock '' --extra test
+compile requirements.txt ' from requirements.lock' --constraints requirements.lock

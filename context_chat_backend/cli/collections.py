@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -12,13 +13,14 @@ import typer
 from context_chat_backend.cli.named import collection_named, local_user
 from context_chat_backend.cli.show import console
 from context_chat_backend.cli.start import with_backend
-from context_chat_backend.domain import Collection
+from context_chat_backend.domain import Collection, Principal
 from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.wiring import Backend
 
 collections = typer.Typer(no_args_is_help=True, help="Collections of sources without Nextcloud, and their readers.")
 
 Name = Annotated[str, typer.Argument(help="The collection.")]
+Change = Callable[[Collection, Sequence[Principal]], Awaitable[None]]
 Users = Annotated[list[str], typer.Argument(help="Local users.")]
 
 
@@ -55,31 +57,23 @@ def list_collections(as_json: Annotated[bool, typer.Option("--json", help="Print
 @collections.command("allow")
 def allow_readers(name: Name, users: Users) -> int:
     """Let users read all that is and will be in a collection."""
-    collection, readers = collection_named(name), [local_user(user) for user in users]
-
-    async def work(backend: Backend) -> int:
-        await _require(backend, collection)
-        await backend.collections.allow(collection, readers)
-        console.print(f"{', '.join(users)} may read {name}.", markup=False)
-        return 0
-
-    return with_backend(work)
+    return _change(name, users, lambda backend: backend.collections.allow, "may read")
 
 
 @collections.command("deny")
 def deny_readers(name: Name, users: Users) -> int:
     """Take a collection from users; from the next question on they get nothing of it."""
+    return _change(name, users, lambda backend: backend.collections.deny, "may no longer read")
+
+
+def _change(name: str, users: list[str], change: Callable[[Backend], Change], said: str) -> int:
     collection, readers = collection_named(name), [local_user(user) for user in users]
 
     async def work(backend: Backend) -> int:
-        await _require(backend, collection)
-        await backend.collections.deny(collection, readers)
-        console.print(f"{', '.join(users)} may no longer read {name}.", markup=False)
+        if not await backend.collections.known([collection]):
+            raise InvalidRequest(f"there is no collection {name}: context-chat collections list")
+        await change(backend)(collection, readers)
+        console.print(f"{', '.join(users)} {said} {name}.", markup=False)
         return 0
 
     return with_backend(work)
-
-
-async def _require(backend: Backend, collection: Collection) -> None:
-    if not await backend.collections.known([collection]):
-        raise InvalidRequest(f"there is no collection {collection.name}: context-chat collections list")

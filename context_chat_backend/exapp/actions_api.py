@@ -7,15 +7,14 @@ succeed answers 400; whatever may succeed later answers 5xx.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from fastapi import APIRouter
 from pydantic import BaseModel
 
 from context_chat_backend.domain import FILES, Realm, SourceRef, is_provider_key
 from context_chat_backend.errors import InvalidRequest
+from context_chat_backend.exapp.access_bodies import UpdateAccess, UpdateAccessDeclarative, UpdateAccessProvider, UserId
 from context_chat_backend.exapp.authentication import NextcloudRoute
-from context_chat_backend.exapp.deliveries import readers_from, source_refs
+from context_chat_backend.exapp.deliveries import readers_from, source_ref, source_refs
 from context_chat_backend.exapp.readiness import Enabled
 from context_chat_backend.exapp.wire import Text
 
@@ -41,35 +40,6 @@ class ProviderKeyOfUser(ProviderKey):
     """A provider and the user it is taken from."""
 
     userId: Text  # noqa: N815
-
-
-class UserId(BaseModel):
-    """A user."""
-
-    userId: Text  # noqa: N815
-
-
-class UpdateAccess(BaseModel):
-    """Grant or revoke one source."""
-
-    op: Literal["allow", "deny"]
-    userIds: list[Text]  # noqa: N815
-    sourceId: Text  # noqa: N815
-
-
-class UpdateAccessProvider(BaseModel):
-    """Grant or revoke a provider."""
-
-    op: Literal["allow", "deny"]
-    userIds: list[Text]  # noqa: N815
-    providerId: Text  # noqa: N815
-
-
-class UpdateAccessDeclarative(BaseModel):
-    """The readers of one source."""
-
-    userIds: list[Text]  # noqa: N815
-    sourceId: Text  # noqa: N815
 
 
 @router.post("/deleteSources")
@@ -116,7 +86,7 @@ async def delete_user(body: UserId, backend: Enabled) -> dict[str, str]:
 async def update_access(body: UpdateAccess, backend: Enabled) -> dict[str, str]:
     """Grant or revoke one source."""
     change = backend.actions.allow if body.op == "allow" else backend.actions.deny
-    await change(_NC, [_ref(body.sourceId)], readers_from(body.userIds))
+    await change(_NC, [source_ref(body.sourceId)], readers_from(body.userIds))
     return {"message": "access updated"}
 
 
@@ -134,7 +104,7 @@ async def update_access_provider(body: UpdateAccessProvider, backend: Enabled) -
 @router.post("/updateAccessDeclarative")
 async def update_access_declarative(body: UpdateAccessDeclarative, backend: Enabled) -> dict[str, str]:
     """Replace the readers of one source."""
-    await backend.actions.replace(_NC, [_ref(body.sourceId)], readers_from(body.userIds))
+    await backend.actions.replace(_NC, [source_ref(body.sourceId)], readers_from(body.userIds))
     return {"message": "access updated"}
 
 
@@ -142,13 +112,6 @@ def _refs(named: list[str]) -> list[SourceRef]:
     if not any(text.strip() for text in named):
         raise InvalidRequest("sourceIds: expected at least one source id")
     return source_refs(named)
-
-
-def _ref(text: str) -> SourceRef:
-    try:
-        return SourceRef.parse(text.strip())
-    except ValueError as error:
-        raise InvalidRequest(f"sourceId: {error}") from None
 
 
 def _known_form(text: str) -> str | None:

@@ -52,6 +52,14 @@ def source_refs(texts: Iterable[str]) -> list[SourceRef]:
     return refs
 
 
+def source_ref(text: str) -> SourceRef:
+    """The source of an id in a body. Raises InvalidRequest."""
+    try:
+        return SourceRef.parse(text.strip())
+    except ValueError as error:
+        raise InvalidRequest(f"sourceId: {error}") from None
+
+
 def readers_from(names: Iterable[str]) -> frozenset[Principal]:
     """The users of a list, blanks left out. Raises InvalidRequest when nobody is left or one cannot be a user id."""
     wanted = {name.strip() for name in names} - {""}

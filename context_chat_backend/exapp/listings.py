@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError
 
 from context_chat_backend.domain import FILES, Delivery, Realm, SourceRef, clean_title, is_provider_key
 from context_chat_backend.errors import InvalidRequest
-from context_chat_backend.exapp.deliveries import readers_from, source_refs
+from context_chat_backend.exapp.access_bodies import UpdateAccess, UpdateAccessDeclarative, UpdateAccessProvider, UserId
+from context_chat_backend.exapp.deliveries import readers_from, source_ref, source_refs
 from context_chat_backend.exapp.wire import Text
 from context_chat_backend.indexing.actions import Action, Kind
 from context_chat_backend.store.queued import LeasedRow
@@ -44,27 +45,6 @@ class _Sources(BaseModel):
 
 class _Provider(BaseModel):
     providerId: _Text  # noqa: N815
-
-
-class _User(BaseModel):
-    userId: _Text  # noqa: N815
-
-
-class _Access(BaseModel):
-    op: Literal["allow", "deny"]
-    userIds: list[_Text]  # noqa: N815
-    sourceId: _Text  # noqa: N815
-
-
-class _ProviderAccess(BaseModel):
-    op: Literal["allow", "deny"]
-    userIds: list[_Text]  # noqa: N815
-    providerId: _Text  # noqa: N815
-
-
-class _Readers(BaseModel):
-    userIds: list[_Text]  # noqa: N815
-    sourceId: _Text  # noqa: N815
 
 
 class _Action(BaseModel):
@@ -120,18 +100,18 @@ def action(row: LeasedRow) -> Action | None:
             # When an app is disabled its id comes without the app's: it names nothing (trap 6).
             return Action(row.id, Kind.DELETE, provider) if is_provider_key(provider) else None
         case "delete_user_id":
-            return Action(row.id, Kind.DELETE_USER, readers=readers_from([_read(_User, read.payload).userId]))
+            return Action(row.id, Kind.DELETE_USER, readers=readers_from([_read(UserId, read.payload).userId]))
         case "update_access_source_id":
-            access = _read(_Access, read.payload)
-            return Action(row.id, Kind(access.op), (_ref(access.sourceId),), readers_from(access.userIds))
+            access = _read(UpdateAccess, read.payload)
+            return Action(row.id, Kind(access.op), (source_ref(access.sourceId),), readers_from(access.userIds))
         case "update_access_provider_id":
-            wide = _read(_ProviderAccess, read.payload)
+            wide = _read(UpdateAccessProvider, read.payload)
             provider = wide.providerId.strip()
             readers = readers_from(wide.userIds)
             return Action(row.id, Kind(wide.op), provider, readers) if is_provider_key(provider) else None
         case "update_access_decl_source_id":
-            declared = _read(_Readers, read.payload)
-            return Action(row.id, Kind.REPLACE, (_ref(declared.sourceId),), readers_from(declared.userIds))
+            declared = _read(UpdateAccessDeclarative, read.payload)
+            return Action(row.id, Kind.REPLACE, (source_ref(declared.sourceId),), readers_from(declared.userIds))
     raise InvalidRequest("type: there is no such action")
 
 
@@ -143,13 +123,6 @@ def _read(model: type[_Model], payload: object) -> _Model:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "entry"
         raise InvalidRequest(f"{where}: {first['type']}") from None
-
-
-def _ref(text: str) -> SourceRef:
-    try:
-        return SourceRef.parse(text.strip())
-    except ValueError as error:
-        raise InvalidRequest(f"sourceId: {error}") from None
 
 
 def _moment(seconds: int) -> datetime:

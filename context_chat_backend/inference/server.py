@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from context_chat_backend.errors import ContextChatError, ModelUnavailable
 from context_chat_backend.inference.embedding import build_local
 from context_chat_backend.inference.messages import address, receive, send
+from context_chat_backend.inference.processes import error_said
 from context_chat_backend.ports import Embedder
 
 PATIENCE_SECONDS = 30.0
@@ -56,7 +56,7 @@ async def _serve(settings: dict[str, Any], program: int) -> int:
         await embedder.open()
         await embedder.embed_question("ready?")  # what kills this process shall do it now
     except Exception as error:  # libraries of models have errors of their own
-        _say(program, error_of(error))
+        _say(program, error_said(error, "the embedding model"))
         return 1
     server = _Server(embedder)
     os.umask(0o177)
@@ -120,17 +120,8 @@ class _Server:
             else:
                 vectors = await self._embedder.embed_passages(request["passages"])
         except Exception as error:
-            return error_of(error), b""
+            return error_said(error, "the embedding model"), b""
         return {}, vectors.tobytes()
-
-
-def error_of(error: Exception) -> dict[str, str]:
-    """An error as the other side reads it."""
-    if isinstance(error, MemoryError):
-        error = ModelUnavailable("the memory does not suffice for the embedding model: choose a smaller one")
-    elif not isinstance(error, ContextChatError):  # its text may quote users' content
-        error = ModelUnavailable(f"the embedding model fails ({type(error).__name__})")
-    return {"error": type(error).__name__, "said": str(error)}
 
 
 def _say(program: int, message: dict[str, Any]) -> None:

@@ -8,10 +8,8 @@ or for a source that was deleted, changes nothing.
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,25 +19,17 @@ from context_chat_backend.domain import (
     Admission,
     ClaimedSource,
     Delivery,
-    Principal,
     Reason,
     SourceRef,
-    State,
 )
 from context_chat_backend.store import access
 from context_chat_backend.store.database import Connection, Database, statement
+from context_chat_backend.store.entering import PIECE_BYTES, enter, find, spool, spooled
 from context_chat_backend.store.quarantine import record_killed
 from context_chat_backend.store.queued import settle_row
-from context_chat_backend.store.words import retitle_words
 
-_SECONDS_A_DOUBLING = 12 * 3600
-_SAME_TIME = timedelta(seconds=60)
-"""A file that was admitted so soon after it was changed is fetched again when it is delivered with the same time;
-leaves room for clocks that differ."""
 _SMALL_BYTES = 64 * 1024
 """Bytes of sources up to this size come with the claim."""
-_PIECE_BYTES = 1024 * 1024
-"""Bodies go into the spool in pieces of this size, so that memory stays flat however large they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,34 +52,6 @@ class RejectedSource:
     settled_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    id: int
-    state: State
-    modified_at: datetime
-    title: str
-    access_set_id: int
-    outdated: bool
-    size: int
-    admitted_at: datetime
-
-    def is_older_than(self, delivery: Delivery, size: int) -> bool:
-        """Whether the delivery is to be indexed. A rejected version gets another chance when it is delivered again."""
-        if self.state is State.REJECTED or self.outdated or self.modified_at < delivery.modified_at:
-            return True
-        # A file may change twice in the second its time is counted in, once before and once after it was fetched.
-        same_time = delivery.remote and self.modified_at == delivery.modified_at
-        return same_time and (size != self.size or self.admitted_at < self.modified_at + _SAME_TIME)
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A version of a source that is to be indexed."""
-
-    id: int
-    version: int
-
-
 class Ledger:
     """Sources, their versions and states."""
 
@@ -106,9 +68,9 @@ class Ledger:
         the row of Nextcloud's queue that is acknowledged with it (queue and id). Raises DatabaseUnavailable.
         """
         async with self._database.transaction() as connection:
-            admission, entry = await _enter(connection, delivery, size, row)
+            admission, entry = await enter(connection, delivery, size, row)
             if entry is not None and not delivery.remote:
-                await _spool(connection, entry, body)
+                await spool(connection, entry, body)
             await settle_row(connection, row)
             return admission
 
@@ -129,17 +91,17 @@ class Ledger:
             unheard_of = {row[0] for row in await rows.fetchall()}
             new = [one for one in deliveries if str(one[0].ref) in unheard_of]
             sets = await access.find_or_create_sets(connection, {delivery.readers for delivery, _ in new})
-            rows = await connection.execute(statement("ledger", "insert_spooled"), realm | _spooled(new, sets))
+            rows = await connection.execute(statement("ledger", "insert_spooled"), realm | spooled(new, sets))
             return {row[0] for row in await rows.fetchall()}
 
     async def admit_known(self, delivery: Delivery, size: int) -> Admission | None:
         """Admit a delivery that needs no room in the waiting list; None, and no change, for one that does."""
         async with self._database.transaction() as connection:
             await access.admitting(connection)  # before the row is locked, as everywhere: no deadlock with an action
-            known = await _find(connection, delivery)
+            known = await find(connection, delivery)
             if known is None or known.is_older_than(delivery, size):
                 return None
-            admission, _ = await _enter(connection, delivery, size)
+            admission, _ = await enter(connection, delivery, size)
             return admission
 
     async def turn_away(
@@ -147,7 +109,7 @@ class Ledger:
     ) -> None:
         """Record the verdict on a delivery that is rejected at the door; an older version answers no more."""
         async with self._database.transaction() as connection:
-            _, entry = await _enter(connection, delivery, size)
+            _, entry = await enter(connection, delivery, size)
             if entry is not None:
                 await _reject(connection, {"id": entry.id, "version": entry.version}, reason)
             await settle_row(connection, row)
@@ -201,7 +163,7 @@ class Ledger:
             if row is None:
                 return
             yield row[0]
-            if len(row[0]) < _PIECE_BYTES:
+            if len(row[0]) < PIECE_BYTES:
                 return
             piece += 1
 
@@ -272,113 +234,9 @@ class Ledger:
             return [RejectedSource(*row) for row in await rows.fetchall()]
 
 
-async def _find(connection: Connection, delivery: Delivery) -> _Known | None:
-    rows = await connection.execute(statement("ledger", "find"), {"realm": delivery.realm, "ref": str(delivery.ref)})
-    row = await rows.fetchone()
-    if row is None:
-        return None
-    id_, state, *columns = row
-    return _Known(id_, State(state), *columns)
-
-
-async def _enter(
-    connection: Connection, delivery: Delivery, size: int, row: tuple[str, int] | None = None
-) -> tuple[Admission, _Entry | None]:
-    """Bring the row of a delivery up to date; an entry is returned when this version is to be indexed."""
-    await access.admitting(connection)
-    columns = _columns(delivery, size) | {"file_row": row[1] if row is not None and delivery.remote else None}
-    known = await _find(connection, delivery)
-    if known is None:
-        return await _enter_unknown(connection, delivery, columns)
-    if delivery.readers_since is not None:
-        delivery = replace(delivery, readers=frozenset(await access.readers_left(connection, delivery)))
-        if not delivery.readers:
-            return Admission.UNCHANGED, None  # an action that came after it may have been composed took it from all
-    await _refresh(connection, known, delivery)
-    if not known.is_older_than(delivery, size):
-        return (Admission.WAITING if known.state is State.WAITING else Admission.UNCHANGED), None
-    rows = await connection.execute(statement("ledger", "renew"), columns | {"id": known.id})
-    renewed = await rows.fetchone()
-    assert renewed is not None
-    await connection.execute(statement("ledger", "empty_spool"), {"id": known.id})
-    return Admission.ADMITTED, _Entry(known.id, renewed[0])
-
-
-async def _enter_unknown(
-    connection: Connection, delivery: Delivery, columns: dict[str, object]
-) -> tuple[Admission, _Entry | None]:
-    readers = await access.remembered_readers(connection, delivery)
-    if not readers:
-        return Admission.UNCHANGED, None  # everybody who was to read it has lost it on the way
-    access_set_id = await access.find_or_create_set(connection, await access.principal_ids(connection, readers))
-    rows = await connection.execute(statement("ledger", "insert"), columns | {"access_set_id": access_set_id})
-    row = await rows.fetchone()
-    if row is None:
-        return Admission.WAITING, None  # another request has admitted the same source a moment ago
-    return Admission.ADMITTED, _Entry(row[0], 1)
-
-
 async def _reject(connection: Connection, version: dict[str, object], reason: Reason) -> None:
     await connection.execute(statement("ledger", "reject"), version | {"reason": str(reason)})
     await connection.execute(statement("ledger", "drop_rejected"), version)
-
-
-async def _refresh(connection: Connection, known: _Known, delivery: Delivery) -> None:
-    """Readers and title follow every delivery, indexed anew or not (ruling 5)."""
-    ids = set(await access.principal_ids(connection, delivery.readers))
-    if delivery.adds_readers and known.modified_at >= delivery.modified_at:
-        rows = await connection.execute(statement("ledger", "members"), {"access_set_id": known.access_set_id})
-        ids |= {row[0] for row in await rows.fetchall()}
-    access_set_id = await access.find_or_create_set(connection, ids)
-    await connection.execute(
-        statement("ledger", "refresh"),
-        {"id": known.id, "access_set_id": access_set_id, "title": delivery.title},
-    )
-    if delivery.title != known.title:
-        await retitle_words(connection, known.id)
-
-
-async def _spool(connection: Connection, entry: _Entry, body: Path | bytes) -> None:
-    with io.BytesIO(body) if isinstance(body, bytes) else body.open("rb") as stream:
-        piece = 0
-        while read := stream.read(_PIECE_BYTES):
-            await connection.execute(
-                statement("ledger", "spool"),
-                {"source_id": entry.id, "version": entry.version, "piece": piece, "bytes": read},
-            )
-            piece += 1
-
-
-def _spooled(
-    deliveries: Sequence[tuple[Delivery, bytes]], sets: Mapping[frozenset[Principal], int]
-) -> dict[str, object]:
-    rows = [_columns(delivery, len(body)) for delivery, body in deliveries]
-    names = ("ref", "provider", "title", "media_type", "size", "modified_at", "precedence")
-    columns: dict[str, object] = {f"{name}s": [row[name] for row in rows] for name in names}
-    return columns | {
-        "access_set_ids": [sets[delivery.readers] for delivery, _ in deliveries],
-        "bodies": [body for _, body in deliveries],
-    }
-
-
-def _columns(delivery: Delivery, size: int) -> dict[str, object]:
-    return {
-        "realm": delivery.realm,
-        "ref": str(delivery.ref),
-        "provider": delivery.ref.provider,
-        "title": delivery.title,
-        "media_type": delivery.media_type,
-        "size": size,
-        "modified_at": delivery.modified_at,
-        "precedence": _precedence(delivery, size),
-        "remote": delivery.remote,
-    }
-
-
-def _precedence(delivery: Delivery, size: int) -> float:
-    """Newer first, and twice the size counts as half a day older: a question about today's file finds it early."""
-    modified = min(delivery.modified_at, delivery.received_at).timestamp()
-    return modified - _SECONDS_A_DOUBLING * math.log2(1 + size)
 
 
 def _place(row: TupleRow) -> int:

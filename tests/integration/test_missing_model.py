@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from context_chat_backend import wiring
 from context_chat_backend.cli.doctor import examine, hardware_findings
 from context_chat_backend.cli.models import models as models_command
 from context_chat_backend.config import load
@@ -22,6 +21,7 @@ from context_chat_backend.settings import ModelChoice
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.spaces import Spaces
 from context_chat_backend.wiring import Backend
+from context_chat_backend.wiring import models as wiring
 from tests.model_server import ModelServer, model_server
 from tests.unit.test_local_models import write_model
 

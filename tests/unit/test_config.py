@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from context_chat_backend import config, language_settings, settings
+from context_chat_backend import config, settings
 from context_chat_backend.config import Config, load, read_environment
 from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.settings import keys, language
+from context_chat_backend.settings import models as chosen_models
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +64,7 @@ def test_a_reranker_is_chosen_as_the_other_models_are(tmp_path: Path) -> None:
 
 @pytest.fixture
 def _no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+    monkeypatch.setattr(chosen_models, "find_spec", lambda name: None)
 
 
 @pytest.mark.usefixtures("_no_library")
@@ -130,7 +132,7 @@ TEMPLATE = "<|im_start|>user {context} Q: {question}<|im_end|>"
 
 @pytest.fixture
 def _every_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "find_spec", lambda name: object())
+    monkeypatch.setattr(chosen_models, "find_spec", lambda name: object())
 
 
 @pytest.mark.usefixtures("_every_library")
@@ -275,9 +277,9 @@ def test_models_may_be_downloaded_unless_it_is_forbidden(tmp_path: Path) -> None
 
 def test_a_model_whose_library_is_not_installed_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "embedding:\n  llama:\n    model_path: x.gguf\n    n_gpu_layers: -1\n    n_ctx: 8192\n    seed: 3\n"
-    monkeypatch.setattr(settings, "find_spec", lambda name: None)
+    monkeypatch.setattr(chosen_models, "find_spec", lambda name: None)
     without = read(tmp_path, text)
-    monkeypatch.setattr(settings, "find_spec", lambda name: object())
+    monkeypatch.setattr(chosen_models, "find_spec", lambda name: object())
     with_ = read(tmp_path, text)
 
     assert without.embedding.name == "onnx"
@@ -449,17 +451,17 @@ def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
     assert used <= set(config.VARIABLES)
     models = {
         f"{section}.{model}{'.' + option if option else ''}"
-        for section, known in settings.MODELS.items()
+        for section, known in chosen_models.MODELS.items()
         for model, options in known.items()
         for option in options or ("",)
     }
     models |= {
         f"llm.{model}{'.' + option if option else ''}"
-        for model, known in language_settings.LANGUAGE_MODELS.items()
-        for option in [*(option for option in known if option not in language_settings.PROMPTS), ""]
+        for model, known in language.LANGUAGE_MODELS.items()
+        for option in [*(option for option in known if option not in language.PROMPTS), ""]
     }
-    models |= {"llm_fallback", *language_settings.PROMPTS}
-    named = {*models, *settings.NUMBERS, *settings.WITHOUT_EFFECT, *settings.MAPPED, *settings.LANGCHAIN_NAMES}
+    models |= {"llm_fallback", *language.PROMPTS}
+    named = {*models, *settings.NUMBERS, *keys.WITHOUT_EFFECT, *keys.MAPPED, *chosen_models.LANGCHAIN_NAMES}
     for name in {*config.VARIABLES, *named, "disable_aaa", "log_level", "debug"}:
         assert f"`{name}`" in page, f"docs/configuration.md lacks {name}"
 

@@ -18,7 +18,8 @@ from context_chat_backend.errors import ConfigurationError, ModelUnavailable
 from context_chat_backend.inference.embedding import separate
 from context_chat_backend.inference.embedding.estimate import token_starts
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
-from context_chat_backend.inference.embedding.separate import SeparateEmbedder, Served, cause_of_death
+from context_chat_backend.inference.embedding.separate import SeparateEmbedder, Served
+from context_chat_backend.inference.processes import cause_of_death
 
 OPTIONS = {"dimension": 64}
 

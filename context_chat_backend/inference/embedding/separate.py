@@ -17,7 +17,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,9 +28,10 @@ import numpy as np
 
 from context_chat_backend import __version__
 from context_chat_backend.domain import EmbeddingSpace
-from context_chat_backend.errors import ConfigurationError, ContextChatError, ModelUnavailable, TextRefused
+from context_chat_backend.errors import ConfigurationError, ModelUnavailable
 from context_chat_backend.inference.breaker import Breaker
 from context_chat_backend.inference.messages import address, receive, send
+from context_chat_backend.inference.processes import cause_of_death, error_heard, spawn
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Vectors
 
@@ -45,10 +45,6 @@ _LOCK_SECONDS = 0.05
 _CONNECT_ATTEMPTS = 5
 _PEER = struct.Struct("3i")
 """What the kernel says of who is at the other end: process, user, group."""
-_ERRORS: Mapping[str, type[ContextChatError]] = {
-    error.__name__: error for error in (ConfigurationError, ModelUnavailable, TextRefused)
-}
-_ROOT = Path(__file__).resolve().parents[3]
 _log = get_logger(__name__)
 
 
@@ -174,7 +170,7 @@ class SeparateEmbedder:
                         if last:
                             raise ModelUnavailable(f"the model process died: {self._cause()}") from None
         if "error" in answer:
-            raise _ERRORS.get(answer["error"], ModelUnavailable)(answer["said"])
+            raise error_heard(answer)
         return np.frombuffer(data, dtype=np.float32).reshape(-1, self.space.dimension).copy()
 
     async def _connect(self, channel: _Channel) -> None:
@@ -222,14 +218,7 @@ class SeparateEmbedder:
             "name": served.name, "options": dict(served.options), "models": str(served.models),
             "threads": served.threads, "download": served.download, "folder": str(self._folder), "key": self._key,
         }  # fmt: skip
-        self._process = process = subprocess.Popen(
-            [sys.executable, "-m", "context_chat_backend.inference.server"],
-            cwd=_ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._process = process = spawn("context_chat_backend.inference.server", talking=True)
         assert process.stdin is not None
         assert process.stdout is not None
         said = b""
@@ -248,7 +237,7 @@ class SeparateEmbedder:
             raise ModelUnavailable(f"the embedding model cannot be loaded: {self._cause()}") from None
         if "error" in answer:
             process.wait()
-            raise _ERRORS.get(answer["error"], ModelUnavailable)(answer["said"])
+            raise error_heard(answer)
         _log.info("model_process_started", pid=process.pid, model=answer["space"]["model"], device=answer["device"])
 
     def _cause(self) -> str:
@@ -258,22 +247,6 @@ class SeparateEmbedder:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         return cause_of_death(self._process.returncode)
-
-
-def cause_of_death(code: int | None) -> str:
-    """What a process' exit code says, and the cure."""
-    if code is None:
-        return "it closed the connection"
-    if code >= 0:
-        return f"it ended with code {code}"
-    if -code == signal.SIGILL:
-        return (
-            "this processor lacks an instruction the library was built for; build it here "
-            "(CMAKE_ARGS=-DGGML_NATIVE=OFF pip install --no-binary :all: llama-cpp-python), or use embedding.onnx"
-        )
-    if -code == signal.SIGKILL:
-        return "it was killed, most likely for want of memory: choose a smaller model or give it more memory"
-    return f"it crashed ({signal.Signals(-code).name}): a broken model file, or a fault of its library"
 
 
 class _Channel:

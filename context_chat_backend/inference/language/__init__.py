@@ -15,7 +15,7 @@ from context_chat_backend.ports import LanguageModel
 def build_language_model(
     name: str, options: Mapping[str, Any], *, models: Path, threads: int, download: bool = False
 ) -> LanguageModel:
-    """The language model of that name, with the options of language_settings. Nothing is loaded yet.
+    """The language model of that name, with the options of settings/language.py. Nothing is loaded yet.
 
     `models` is the folder in which relative paths begin, `threads` how many cores a model may use that runs here; with
     `download` it may be fetched by its name.

@@ -43,7 +43,7 @@ class Engine(Protocol):
 
 
 def build_engine(name: str, options: Mapping[str, Any], *, threads: int, download: bool) -> Engine:
-    """Load a model; `options` are those of language_settings, with a path or name to load from as `model`.
+    """Load a model; `options` are those of settings/language.py, with a path or name to load from as `model`.
 
     With `download` a model may be fetched by its name.
 

@@ -7,29 +7,23 @@ import asyncio
 import itertools
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from context_chat_backend.domain import Ended, Finish, Prompt, Usage
-from context_chat_backend.errors import ConfigurationError, ContextChatError, ModelUnavailable, PromptTooLong
+from context_chat_backend.errors import ConfigurationError, ModelUnavailable
 from context_chat_backend.inference.breaker import Breaker
-from context_chat_backend.inference.embedding.separate import cause_of_death
 from context_chat_backend.inference.messages import receive, send
+from context_chat_backend.inference.processes import cause_of_death, error_heard, spawn
 from context_chat_backend.logs import get_logger
 
 _LOAD_SECONDS = 600.0
 _SILENT_SECONDS = 300.0
 """A process that says nothing for so long, to anybody who waits, hangs: it is ended."""
 _CLOSE_SECONDS = 3.0
-_ERRORS: Mapping[str, type[ContextChatError]] = {
-    error.__name__: error for error in (ModelUnavailable, PromptTooLong, ConfigurationError)
-}
-_ROOT = Path(__file__).resolve().parents[3]
 _log = get_logger(__name__)
 
 
@@ -100,7 +94,7 @@ class SeparateLanguageModel:
             while True:
                 message = await process.next(answers)
                 if "error" in message:
-                    raise _ERRORS.get(message["error"], ModelUnavailable)(message["said"])
+                    raise error_heard(message)
                 yield message
         finally:
             await process.forget(number)
@@ -117,19 +111,6 @@ class SeparateLanguageModel:
                     except ConfigurationError as error:  # other models may answer meanwhile
                         raise ModelUnavailable(str(error)) from None
             return self._running
-
-
-def _spawned(socket_number: int) -> subprocess.Popen[bytes]:
-    nowhere = subprocess.DEVNULL  # what a library prints may quote users' content
-    return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "context_chat_backend.inference.language.server", str(socket_number)],
-        cwd=_ROOT,
-        pass_fds=[socket_number],
-        stdin=nowhere,
-        stdout=nowhere,
-        stderr=nowhere,
-        start_new_session=True,
-    )
 
 
 class _Process:
@@ -152,7 +133,8 @@ class _Process:
         """Start it, and wait until the model is loaded. Raises ModelUnavailable, ConfigurationError."""
         ours, theirs = socket.socketpair()
         with theirs:
-            process = _spawned(theirs.fileno())
+            number = theirs.fileno()
+            process = spawn("context_chat_backend.inference.language.server", str(number), passed=[number])
         started = cls(process, *await asyncio.open_connection(sock=ours))
         try:
             await started._load(served)
@@ -221,7 +203,7 @@ class _Process:
         except (EOFError, OSError, ValueError):
             raise ModelUnavailable(f"the language model cannot be loaded: {self._cause()}") from None
         if "error" in introduction:
-            raise _ERRORS.get(introduction["error"], ModelUnavailable)(introduction["said"])
+            raise error_heard(introduction)
         self.context_tokens = int(introduction["context_tokens"])
         self._listening = asyncio.create_task(self._listen())
 

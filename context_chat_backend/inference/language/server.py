@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from context_chat_backend.domain import Ended, Sampling
-from context_chat_backend.errors import ContextChatError, ModelUnavailable
 from context_chat_backend.inference.language.engine import Engine, Order, build_engine
 from context_chat_backend.inference.messages import receive, send
+from context_chat_backend.inference.processes import error_said
 
 _SACRIFICED = b"500"
 """When memory runs out, the kernel ends this process before database and program: it is started again."""
@@ -44,7 +44,7 @@ async def _serve(opened: socket.socket) -> None:
             settings["name"], settings["options"], threads=settings["threads"], download=settings["download"]
         )
     except Exception as error:  # libraries of models have errors of their own
-        await send(writer, _error(error))
+        await send(writer, error_said(error, "the language model"))
         return
     await send(writer, {"context_tokens": engine.context_tokens})
     with suppress(EOFError, OSError):
@@ -86,7 +86,7 @@ class _Conversation:
             counts = await asyncio.to_thread(lambda: [self._engine.count(text) for text in texts])
             self._outgoing.put_nowait({"id": number, "counts": counts})
         except Exception as error:
-            self._outgoing.put_nowait({"id": number} | _error(error))
+            self._outgoing.put_nowait({"id": number} | error_said(error, "the language model"))
 
     def _write_orders(self) -> None:
         while True:
@@ -98,7 +98,7 @@ class _Conversation:
                     said = {"end": asdict(piece)} if isinstance(piece, Ended) else {"piece": piece}
                     self._say({"id": number} | said)
             except Exception as error:
-                self._say({"id": number} | _error(error))
+                self._say({"id": number} | error_said(error, "the language model"))
             self._loop.call_soon_threadsafe(self._left.pop, number, None)
 
     def _say(self, message: dict[str, Any]) -> None:
@@ -108,15 +108,6 @@ class _Conversation:
         with suppress(OSError):
             while True:
                 await send(writer, await self._outgoing.get())
-
-
-def _error(error: Exception) -> dict[str, str]:
-    """An error as the other side reads it."""
-    if isinstance(error, MemoryError):
-        error = ModelUnavailable("the memory does not suffice for the language model: choose a smaller one")
-    elif not isinstance(error, ContextChatError):  # its text may quote users' content
-        error = ModelUnavailable(f"the language model fails ({type(error).__name__})")
-    return {"error": type(error).__name__, "said": str(error)}
 
 
 if __name__ == "__main__":

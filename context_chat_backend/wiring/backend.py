@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Builds the program from one configuration: the only place that constructs adapters; closes them in reverse order."""
+"""The program, built from one configuration."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import asyncio
 import shutil
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 from context_chat_backend.answering.answer import Answering, nothing_found
 from context_chat_backend.answering.rights import Sight
-from context_chat_backend.answering.writing import Templates, Writer
 from context_chat_backend.config import Config
 from context_chat_backend.domain import Answer, AnswerEvent, EmbeddingSpace, FoundSource, Passage, Principal, Question
-from context_chat_backend.errors import ModelNotFetched, ModelUnavailable, StartError
+from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.actions import Actions
@@ -31,22 +30,14 @@ from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.indexing.sweeping import keep_sampled, keep_swept
 from context_chat_backend.indexing.tails import keep_indexed
 from context_chat_backend.indexing.urgency import wait_for_scope
-from context_chat_backend.inference.catalogue import CATALOGUE
-from context_chat_backend.inference.download import fetch, is_there
-from context_chat_backend.inference.embedding import build_embedder
-from context_chat_backend.inference.language import build_language_model
-from context_chat_backend.inference.language.separate import SeparateLanguageModel
-from context_chat_backend.inference.reranking import build_reranker
 from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.nextcloud.server import Nextcloud
-from context_chat_backend.nextcloud.text2text import NextcloudWriter
 from context_chat_backend.parsing.formats import recognition
 from context_chat_backend.parsing.registry import accepts
 from context_chat_backend.parsing.sandbox import Sandbox
-from context_chat_backend.ports import Embedder, LanguageModel, Vectors
+from context_chat_backend.ports import Vectors
 from context_chat_backend.retrieval.retrieve import Retriever
-from context_chat_backend.settings import ModelChoice
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
@@ -67,9 +58,9 @@ from context_chat_backend.store.switch import Switch
 from context_chat_backend.store.tails import Tails
 from context_chat_backend.store.tasks import HeldTasks
 from context_chat_backend.store.words import WordSample
+from context_chat_backend.wiring.background import Background
+from context_chat_backend.wiring.models import Models, load, probe
 
-HOW_TO_FETCH = "run 'context-chat models fetch', or copy its folder from a machine that could"
-_CANCEL_SECONDS = 1.0
 _TEMPORARY_SECONDS = 24 * 3600
 _log = get_logger(__name__)
 
@@ -97,9 +88,8 @@ class Backend:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.missing_model: str | None = None
-        """Which configured embedding model is replaced by the packaged one, why, and what to do."""
         self.health = Health()
+        self._models = Models(config, self.health)
         self._stack = AsyncExitStack()
 
     async def start(self, *, indexing: bool = True) -> None:
@@ -195,18 +185,14 @@ class Backend:
         """What the configured embedding model computes on, once it was asked."""
         return self._embedder.device
 
+    @property
+    def missing_model(self) -> str | None:
+        """Which configured embedding model is replaced by the packaged one, why, and what to do."""
+        return self._models.missing
+
     async def probe_language_models(self) -> list[tuple[str, str | None]]:
         """The name of each language model in its order, and why it does not answer, for `doctor`."""
-        found: list[tuple[str, str | None]] = []
-        for writer in self._writers:
-            try:
-                await writer.model.count_tokens(["health"])
-                await writer.model.context_tokens()
-            except ModelUnavailable as error:
-                found.append((writer.model.name, str(error)))
-            else:
-                found.append((writer.model.name, None))
-        return found
+        return await probe([writer.model for writer in self._writers])
 
     async def probe_reranker(self) -> None:
         """Let the re-ranker judge a word, for `doctor`. Raises ModelUnavailable."""
@@ -221,67 +207,72 @@ class Backend:
         return recognition.installed()
 
     async def _open(self, indexing: bool) -> None:
-        config, stack = self.config, self._stack
-        temporary = _folder(config.storage / "tmp")
-        _remove_old_files(temporary)
-        url = await self._open_database()
-        database = self.database = Database(url)
+        stack = self._stack
+        temporary = _temporary_folder(self.config)
+        database = self.database = Database(await self._open_database())
         await database.open()
-        self.health.percent = 30
         stack.push_async_callback(database.close)
-        self.leases = Leases(database)
+        self._open_tables(database)
+        self.health.percent = 30
         self.nextcloud = self._open_nextcloud()
-        self._chosen = await self._choose_embedding(fetching=indexing)
-        embedder = self._embedder = self._build_embedder(self._chosen)
-        stack.push_async_callback(embedder.close)
-        await embedder.open()
-        writers = self._writers = [self._build_writer(choice) for choice in (config.llm, *config.llm_fallback)]
-        for writer in writers:
-            stack.push_async_callback(writer.model.close)
-        reranker = self._reranker = build_reranker(
-            config.reranker.name,
-            config.reranker.options,
-            models=_folder(config.storage / "model_files"),
-            threads=config.indexing.embedding_threads,
-        )
-        stack.push_async_callback(reranker.close)
+        await self._open_models(fetching=indexing)
         self.health.percent = 60
-        await self._open_spaces(embedder, changing=indexing)
-        if unbuilt := await self.search_indexes.missing():
-            _log.warning("search_indexes_missing", indexes=unbuilt, cure="context-chat indexes build")
+        await self._open_spaces(changing=indexing)
         self.health.percent = 80
-        parser = self._parser = Sandbox(
-            config.indexing.parser_processes, temporary, languages=config.indexing.recognition_languages
+        self._parser = Sandbox(
+            self.config.indexing.parser_processes, temporary, languages=self.config.indexing.recognition_languages
         )
-        await parser.start()
-        stack.push_async_callback(parser.close)
-        admitted = asyncio.Event()
+        await self._parser.start()
+        stack.push_async_callback(self._parser.close)
+        self._build_use_cases(temporary)
+        self._start_work(indexing)
+
+    def _open_tables(self, database: Database) -> None:
+        """The rooms of the store that stand for themselves."""
         self.ledger = Ledger(database)
         self.actions = Access(database)
         self.switch = Switch(database)
-        self.held_tasks = HeldTasks(database, uuid.uuid4().hex)
+        self.leases = Leases(database)
         self.queued = Queued(database)
+        self.keys = Keys(database)
+        self.collections = Collections(database, self.actions)
+        self.overview = Overview(database)
+        # Tasks are held by a process rather than by an installation: several may run.
+        self.held_tasks = HeldTasks(database, uuid.uuid4().hex)
+
+    async def _open_models(self, *, fetching: bool) -> None:
+        models = self._models
+        in_use = [space.model for space in await Spaces(self.database).all() if space.model is not None]
+        self._chosen = await models.choose_embedding(fetching=fetching, in_use=in_use)
+        self._embedder = models.embedder(self._chosen)
+        self._stack.push_async_callback(self._embedder.close)
+        await self._embedder.open()
+        self._writers = models.writers(self.nextcloud)
+        for writer in self._writers:
+            self._stack.push_async_callback(writer.model.close)
+        self._reranker = models.reranker()
+        self._stack.push_async_callback(self._reranker.close)
+
+    def _build_use_cases(self, temporary: Path) -> None:
+        indexing, database, admitted = self.config.indexing, self.database, asyncio.Event()
         self.numbered_actions = Actions(self.actions, self.queued)
         self.admission = Admissions(
             self.ledger,
             accepts,
-            max_source_bytes=config.indexing.max_source_bytes,
-            max_waiting_sources=config.indexing.waiting_sources_limit,
-            max_waiting_bytes=config.indexing.waiting_bytes_limit,
+            max_source_bytes=indexing.max_source_bytes,
+            max_waiting_sources=indexing.waiting_sources_limit,
+            max_waiting_bytes=indexing.waiting_bytes_limit,
             admitted=admitted,
-            exclusions=config.exclusions,
+            exclusions=self.config.exclusions,
         )
-        self.keys = Keys(database)
-        self.collections = Collections(database, self.actions)
         self.collecting = Collecting(self.collections, self.admission, self.actions)
-        self.overview = Overview(database)
         preparation = Preparation(
             self.ledger,
-            parser,
+            self._parser,
             self.spaces,
             folder=temporary,
-            chunk_tokens=config.indexing.chunk_tokens,
-            chunk_overlap_tokens=config.indexing.chunk_overlap_tokens,
+            chunk_tokens=indexing.chunk_tokens,
+            chunk_overlap_tokens=indexing.chunk_overlap_tokens,
             fetcher=None if self.nextcloud is None else self.nextcloud.files,
         )
         chunks = Chunks(database)
@@ -290,95 +281,43 @@ class Backend:
             preparation,
             Embedding(self.spaces, chunks),
             Settling(chunks),
-            workers=config.indexing.parser_processes + 2,
+            workers=indexing.parser_processes + 2,
             admitted=admitted,
         )
-        self._retriever = Retriever(self.spaces, Search(database), reranker, Neighbours(database))
-        self._answering = Answering(self._retriever, writers)
-        self._run(self.spaces.keep_current, "watching embedding spaces")
-        if indexing:
-            self._run(lambda: _load([writer.model for writer in writers]), "loading language models")
-            self._run(self.reembedding.run, "re-embedding")
-            self._run(self.reembedding.keep_clean, "dropping embedding spaces")
-            self._run(self.indexer.run, "indexing")
-            self._run(lambda: keep_indexed(self.spaces, Tails(database), self.ledger), "indexing new vectors")
-            self._run(lambda: keep_swept(self.actions, self.overview), "sweeping")
-            self._run(lambda: keep_excluded(Excluded(database), config.exclusions), "excluding")
-            self._run(lambda: keep_sampled(WordSample(database)), "sampling")
+        self._retriever = Retriever(self.spaces, Search(database), self._reranker, Neighbours(database))
+        self._answering = Answering(self._retriever, self._writers)
 
-    async def _open_spaces(self, configured: Embedder, *, changing: bool) -> None:
+    def _start_work(self, indexing: bool) -> None:
+        run, database = Background(self._stack, self.health).run, self.database
+        run(self.spaces.keep_current, "watching embedding spaces")
+        if not indexing:
+            return
+        run(lambda: load([writer.model for writer in self._writers]), "loading language models")
+        run(self.reembedding.run, "re-embedding")
+        run(self.reembedding.keep_clean, "dropping embedding spaces")
+        run(self.indexer.run, "indexing")
+        run(lambda: keep_indexed(self.spaces, Tails(database), self.ledger), "indexing new vectors")
+        run(lambda: keep_swept(self.actions, self.overview), "sweeping")
+        run(lambda: keep_excluded(Excluded(database), self.config.exclusions), "excluding")
+        run(lambda: keep_sampled(WordSample(database)), "sampling")
+
+    async def _open_spaces(self, *, changing: bool) -> None:
         """The live spaces; with `changing` the configured model is to answer from now on, or once it can."""
-        database, choice = self.database, self._chosen
+        database, configured, choice = self.database, self._embedder, self._chosen
         stored = Spaces(database)
         await stored.renew_searches()
         if changing or not await stored.all():
             await stored.ensure(configured.space, choice)
-        self.spaces = SpacesInUse(stored, configured, lambda model: self._build_embedder(model.with_secrets_of(choice)))
+        self.spaces = SpacesInUse(
+            stored, configured, lambda model: self._models.embedder(model.with_secrets_of(choice))
+        )
         self._stack.push_async_callback(self.spaces.close)
         await self.spaces.refresh()
         if (wanted := self.spaces.filling) is not None:
             _log.info("reembedding_needed", model=wanted.stored.space.model)
         self.reembedding = Reembedding(stored, self.spaces, Chunks(database), self.leases, self._build_vector_index)
-
-    async def _choose_embedding(self, *, fetching: bool) -> ModelChoice:
-        """The configured model, with `fetching` brought here where it is missing; else the packaged one, if it may.
-
-        Raises StartError when the index was made with a model that is missing now.
-        """
-        choice, models = self.config.embedding, _folder(self.config.storage / "model_files")
-        model = CATALOGUE.get(str(choice.options.get("model")))
-        if model is None or is_there(model, models):
-            return choice
-        said = "CC_DOWNLOAD_MODELS_FROM_HF is false" if fetching else "it was not fetched yet"
-        if fetching and self.config.download_models:
-            try:
-                _log.info("fetching_model", model=model.name, bytes=model.size)
-                await fetch(model, models, self._fetched)
-                return choice
-            except ModelNotFetched as error:
-                said = str(error)
-        self.missing_model = f"{model.name} is not in {models} ({said}): {HOW_TO_FETCH}"
-        for listed in await Spaces(self.database).all():
-            if listed.model is not None and listed.model.options.get("model") == model.name:
-                raise StartError(f"the index was made with a model that is missing: {self.missing_model}")
-        _log.warning("embedding_falls_back", missing=self.missing_model, instead="the packaged MiniLM")
-        return ModelChoice("onnx")
-
-    def _fetched(self, done: int, whole: int) -> None:
-        self.health.percent = 30 + 25 * done // max(whole, 1)
-
-    def _build_embedder(self, choice: ModelChoice) -> Embedder:
-        return build_embedder(
-            choice.name,
-            choice.options,
-            models=_folder(self.config.storage / "model_files"),
-            threads=self.config.indexing.embedding_threads,
-            download=self.config.download_models,
-        )
-
-    def _build_writer(self, choice: ModelChoice) -> Writer:
-        options = choice.options
-        model = self._language_model(choice)
-        stop = [options["end_separator"]] if "end_separator" in options else []
-        stop += options.get("stop", [])
-        return Writer(model, Templates(options.get("template"), options.get("no_ctx_template"), tuple(stop)))
-
-    def _language_model(self, choice: ModelChoice) -> LanguageModel:
-        """Not loaded yet. Where it is Nextcloud's and there is no Nextcloud, quotes must do."""
-        name, options = choice.name, choice.options
-        if name == NextcloudWriter.name and self.nextcloud is not None:
-            return NextcloudWriter(
-                self.nextcloud.client,
-                context_tokens=options.get("context_tokens", 8192),
-                answer_tokens=options.get("max_tokens", 1024),
-            )
-        return build_language_model(
-            "extractive" if name == NextcloudWriter.name else name,
-            options,
-            models=_folder(self.config.storage / "model_files"),
-            threads=self.config.indexing.embedding_threads,
-            download=self.config.download_models,
-        )
+        if unbuilt := await self.search_indexes.missing():
+            _log.warning("search_indexes_missing", indexes=unbuilt, cure="context-chat indexes build")
 
     async def _build_vector_index(self, stored: StoredSpace) -> None:
         indexes = SearchIndexes(self.database, stored)
@@ -408,43 +347,15 @@ class Backend:
         self._stack.push_async_callback(nextcloud.close)
         return nextcloud
 
-    def _run(self, work: Callable[[], Awaitable[None]], name: str) -> None:
-        """Run `work` in the background until close; a fault in it is logged and turns the health to not ready."""
-        task = asyncio.ensure_future(work())
-        task.add_done_callback(lambda done: self._ended(done, name))
-        self._stack.push_async_callback(_cancel, task)
 
-    def _ended(self, task: asyncio.Future[None], name: str) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("background_work_failed", work=name, error=type(error).__name__)
-            self.health.ready = False
-
-
-async def _load(models: Sequence[LanguageModel]) -> None:
-    """Load those that run here, so that no question waits for it. What cannot be loaded is tried again by questions."""
-    for model in models:
-        if isinstance(model, SeparateLanguageModel):
-            with suppress(ModelUnavailable):
-                await model.open()
-
-
-async def _cancel(task: asyncio.Future[None]) -> None:
-    """Cancel until it has ended: a library may swallow one cancellation."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
-
-
-def _remove_old_files(folder: Path) -> None:
-    """What a killed process left; younger files may belong to another one that runs."""
+def _temporary_folder(config: Config) -> Path:
+    """Made where it is missing, and without what a killed process left; younger files may be another one's."""
+    folder = config.storage / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
     for file in folder.iterdir():
         if time.time() - file.stat().st_mtime > _TEMPORARY_SECONDS:
             if file.is_dir():
                 shutil.rmtree(file, ignore_errors=True)
             else:
                 file.unlink(missing_ok=True)
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return folder

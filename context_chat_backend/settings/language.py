@@ -7,12 +7,12 @@ What an old file says keeps its meaning: `template`, `no_ctx_template` and `end_
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.settings.checks import unknown
 
 Check = Callable[[Any], bool]
 Options = dict[str, Any]
@@ -124,7 +124,7 @@ def read_options(path: str, name: str, given: Mapping[str, Any], warn: Callable[
         if known in _WITHOUT_EFFECT.get(name, ()):
             warn(f"{path}.{known} has no effect here")
         elif known not in checks:
-            raise ConfigurationError(_unknown(f"{path}.{key}", known, tuple(checks)))
+            raise ConfigurationError(unknown(f"{path}.{key}", known, checks))
         elif value is not None and value != "":
             if not checks[known](value):
                 raise ConfigurationError(f"{path}.{key}: expected {_EXPECTED[checks[known]]}")
@@ -166,9 +166,3 @@ def _check_template(path: str, template: str, names: tuple[str, ...]) -> None:
             f"{path}: it has to hold {' and '.join(sorted(wanted))} and no other name in braces; "
             "a brace that is meant is written twice"
         )
-
-
-def _unknown(path: str, name: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    there_are = f"there are: {', '.join(known)}" if known else "it has none"
-    return f"config.yaml: unknown key '{path}'; " + (f"did you mean '{near[0]}'?" if near else there_are)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Questions, within which scope they are asked, and what is found for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from context_chat_backend.domain.documents import Location
+from context_chat_backend.domain.people import Principal
+from context_chat_backend.domain.sources import SourceRef
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a question may be answered from, beside the asker's rights. All None: everything."""
+
+    providers: tuple[str, ...] | None = None
+    sources: tuple[SourceRef, ...] | None = None
+    media_types: tuple[str, ...] | None = None
+    path: str | None = None
+    """What titles begin with: 'files/Projects/' is a folder and all below it."""
+    since: datetime | None = None
+    """Aware; sources modified then or later."""
+    until: datetime | None = None
+    """Aware; sources modified before."""
+
+
+EVERYTHING = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation as a language model reads it."""
+
+    role: str
+    """'system', 'user' or 'assistant'."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model is to write this answer; what is None is as it is configured. A model may not know all of it."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    """At most as many as are configured."""
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Where one of these would begin, the answer ends."""
+
+
+AS_CONFIGURED = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, by whom, within which scope."""
+
+    text: str
+    asker: Principal
+    scope: Scope = EVERYTHING
+    limit: int = 20
+    """How many passages (or sources, in a search) are wanted at most."""
+    instructions: str = ""
+    """What the asker wants the model to keep to, beside our own instructions."""
+    turns: tuple[Message, ...] = ()
+    """What was said before, oldest first."""
+    sampling: Sampling = AS_CONFIGURED
+    model: str = ""
+    """The language model that is asked first, by its name; empty: the first that is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk found for a question; exists only after the access check."""
+
+    source: SourceRef
+    title: str
+    text: str
+    location: Location
+    language: str
+    similarity: float
+    """Cosine similarity to the question, -1 to 1: the only score that may be shown (ruling 8)."""
+    chunk_id: int
+    modified_at: datetime
+    duplicates: tuple[Passage, ...] = ()
+    """Passages of which this one says all, in the order they were found: one of them takes its place when its source
+    turns out to be no longer readable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A chunk that was found, or stands beside one that was; exists only after the access check."""
+
+    source: SourceRef
+    chunk_id: int
+    ordinal: int
+    location: Location
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a language model is asked: the rendered messages, and the parts they were rendered from.
+
+    Generating models read `messages`; the extractive one reads `question` and `passages`.
+    Passage number n of a citation marker `[n]` is `passages[n - 1]`.
+    """
+
+    messages: tuple[Message, ...]
+    question: str
+    passages: tuple[Passage, ...]
+    asker: Principal | None = None
+    """In whose name it is asked, for models that have users of their own."""
+    filled: bool = False
+    """Whether the one message is a template of the administrator, filled in: a model that runs here reads it as it
+    stands, with the marks of speakers it holds, rather than as a turn of a conversation."""
+    stop: tuple[str, ...] = ()
+    """Where one of these would begin, the answer ends; they are not part of it."""
+    sampling: Sampling = AS_CONFIGURED

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Processes in which local models run: how they are started, what their errors are here, and why they died."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from context_chat_backend.errors import (
+    ConfigurationError,
+    ContextChatError,
+    ModelUnavailable,
+    PromptTooLong,
+    TextRefused,
+)
+
+_ROOT = Path(__file__).resolve().parents[2]
+_ERRORS: Mapping[str, type[ContextChatError]] = {
+    error.__name__: error for error in (ConfigurationError, ModelUnavailable, PromptTooLong, TextRefused)
+}
+
+
+def spawn(module: str, *arguments: str, talking: bool = False, passed: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """Run one of our modules in a process and a session of its own, so that Ctrl-C reaches it through us alone.
+
+    With `talking` its standard input and output are pipes; else they lead nowhere, like its errors in any case: what a
+    library prints may quote users' content. `passed` are file descriptors it keeps.
+    """
+    pipe = subprocess.PIPE if talking else subprocess.DEVNULL
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", module, *arguments],
+        cwd=_ROOT,
+        pass_fds=passed,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def error_said(error: Exception, model: str) -> dict[str, str]:
+    """An error in the process as it is sent to the program; `model` is what it is called there."""
+    if isinstance(error, MemoryError):
+        error = ModelUnavailable(f"the memory does not suffice for {model}: choose a smaller one")
+    elif not isinstance(error, ContextChatError):  # its text may quote users' content
+        error = ModelUnavailable(f"{model} fails ({type(error).__name__})")
+    return {"error": type(error).__name__, "said": str(error)}
+
+
+def error_heard(message: Mapping[str, Any]) -> ContextChatError:
+    """The error that such a message tells of."""
+    return _ERRORS.get(message["error"], ModelUnavailable)(message["said"])
+
+
+def cause_of_death(code: int | None) -> str:
+    """What a process' exit code says, and the cure."""
+    if code is None:
+        return "it closed the connection"
+    if code >= 0:
+        return f"it ended with code {code}"
+    if -code == signal.SIGILL:
+        return (
+            "this processor lacks an instruction the library was built for; build it here "
+            "(CMAKE_ARGS=-DGGML_NATIVE=OFF pip install --no-binary :all: llama-cpp-python), or use embedding.onnx"
+        )
+    if -code == signal.SIGKILL:
+        return "it was killed, most likely for want of memory: choose a smaller model or give it more memory"
+    return f"it crashed ({signal.Signals(-code).name}): a broken model file, or a fault of its library"

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What every reader of `config.yaml` says of a value of the wrong type, and of a key that is not known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from context_chat_backend.errors import ConfigurationError
+
+
+class Layers(int):
+    """A number of layers: 0 is none, -1 all there are."""
+
+
+_TYPES = {
+    str: "a text (in quotes where it looks like a number)",
+    bool: "true or false",
+    int: "a whole number of at least 1",
+    float: "a number",
+    Layers: "a number of layers, -1 for all",
+}
+
+
+def typed(path: str, value: Any, kind: type) -> Any:
+    """`value` when it is of that type, else ConfigurationError. It does not quote the value: it may be a password."""
+    if kind is Layers and type(value) is int and value >= -1:
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind or (type(value) is int and value < 1):
+        raise ConfigurationError(f"{path}: expected {_TYPES[kind]}")
+    return value
+
+
+def unknown(path: str, name: str, known: Iterable[str]) -> str:
+    """The sentence about a key `name` at `path` that is none of `known`: the nearest one, or all there are."""
+    names = tuple(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    there_are = f"there are: {', '.join(names)}" if names else "it has none"
+    return f"config.yaml: unknown key '{path}'; " + (f"did you mean '{near[0]}'?" if near else there_are)
