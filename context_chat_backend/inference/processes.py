@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,16 @@ _ERRORS: Mapping[str, type[ContextChatError]] = {
 }
 
 
-def spawn(module: str, *arguments: str, talking: bool = False, passed: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+def spawn(module: str) -> subprocess.Popen[bytes]:
     """Run one of our modules in a process and a session of its own, so that Ctrl-C reaches it through us alone.
 
-    With `talking` its standard input and output are pipes; else they lead nowhere, like its errors in any case: what a
-    library prints may quote users' content. `passed` are file descriptors it keeps.
+    Its standard input and output are pipes; its errors lead nowhere: what a library prints may quote users' content.
     """
-    pipe = subprocess.PIPE if talking else subprocess.DEVNULL
     return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, "-m", module],
         cwd=_ROOT,
-        pass_fds=passed,
-        stdin=pipe,
-        stdout=pipe,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -63,7 +63,7 @@ async def running(models: Path) -> AsyncIterator[SeparateLanguageModel]:
 
 def process_of(model: SeparateLanguageModel) -> int:
     assert model._running is not None
-    return model._running._process.pid
+    return model._running.pid
 
 
 @needs_llama
@@ -173,6 +173,25 @@ async def test_a_file_that_is_none_is_a_model_that_is_not_available(
     with pytest.raises(ModelUnavailable, match=said):
         await model.context_tokens()
     await model.close()
+
+
+@needs_llama
+async def test_two_programs_share_one_process_and_one_that_leaves_does_not_disturb_the_other(models: Path) -> None:
+    staying = llama(models, model_path="endless.gguf", max_tokens=1900)
+    leaving = llama(models, model_path="endless.gguf", max_tokens=1900)
+    left = leaving.stream(ASKED)
+    assert isinstance(await anext(left), str)
+    await staying.open()
+    process = process_of(staying)
+    assert process_of(leaving) == process
+    await leaving.close()
+
+    async with aclosing(staying.stream(ASKED)) as answer:
+        assert isinstance(await asyncio.wait_for(anext(answer), 60), str)
+    assert process_of(staying) == process
+    with pytest.raises(ModelUnavailable):
+        [piece async for piece in left]
+    await staying.close()
 
 
 @needs_llama

@@ -18,8 +18,9 @@ from context_chat_backend.errors import ConfigurationError, ModelUnavailable
 from context_chat_backend.inference.embedding import separate
 from context_chat_backend.inference.embedding.estimate import token_starts
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
-from context_chat_backend.inference.embedding.separate import SeparateEmbedder, Served
+from context_chat_backend.inference.embedding.separate import SeparateEmbedder
 from context_chat_backend.inference.processes import cause_of_death
+from context_chat_backend.inference.shared_process import Served
 
 OPTIONS = {"dimension": 64}
 
@@ -29,7 +30,8 @@ def served(models: Path, **options: object) -> SeparateEmbedder:
 
 
 def process_of(embedder: SeparateEmbedder) -> int:
-    return embedder._questions._pid
+    assert embedder._questions.connection is not None
+    return embedder._questions.connection.pid
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.hardware import cpu_features
 from context_chat_backend.inference.embedding.families import Family, family_of
-from context_chat_backend.inference.embedding.separate import SeparateEmbedder, Served
+from context_chat_backend.inference.embedding.separate import SeparateEmbedder
+from context_chat_backend.inference.shared_process import Served
 from context_chat_backend.ports import Embedder
 
 BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})

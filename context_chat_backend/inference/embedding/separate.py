@@ -1,62 +1,33 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A local model in a process of its own (`inference/server.py`), which is started, found and replaced here.
+"""A local embedding model in a process of its own, which programs of one installation share.
 
-Programs of one installation share the process: whoever comes first starts it, under a lock, and the others find its
-socket. When it dies, whoever needs it next starts it again; when it dies again and again, the pauses grow.
+When the process dies again and again, the pauses before it is started anew grow.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import hashlib
 import json
-import os
-import select
-import signal
-import socket
-import struct
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from context_chat_backend import __version__
 from context_chat_backend.domain import EmbeddingSpace
 from context_chat_backend.errors import ConfigurationError, ModelUnavailable
 from context_chat_backend.inference.breaker import Breaker
-from context_chat_backend.inference.messages import address, receive, send
-from context_chat_backend.inference.processes import cause_of_death, error_heard, spawn
+from context_chat_backend.inference.messages import receive, send
+from context_chat_backend.inference.processes import error_heard
+from context_chat_backend.inference.shared_process import Connection, Served, SharedProcess
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Vectors
 
 _AT_ONCE = 16
 """Texts per request."""
-_LOAD_SECONDS = 600.0
 _ANSWER_SECONDS = 600.0
 """A request that takes longer hangs: the process is ended."""
-_CLOSE_SECONDS = 3.0
-_LOCK_SECONDS = 0.05
-_CONNECT_ATTEMPTS = 5
-_PEER = struct.Struct("3i")
-"""What the kernel says of who is at the other end: process, user, group."""
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Served:
-    """What the process is to load; see `embedding.build_local`."""
-
-    name: str
-    options: Mapping[str, Any]
-    models: Path
-    threads: int
-    download: bool
 
 
 class SeparateEmbedder:
@@ -75,20 +46,14 @@ class SeparateEmbedder:
         `space` and `max_tokens` where they can be known without the process; else it is asked in `open()`, and what it
         said is written down, so that later starts do not wait for it.
         """
-        self._served = served
         self._token_starts = token_starts
         self._space = space
         self._given_max_tokens = max_tokens
         self._max_tokens = 0
         self._device = "cpu"
-        self._folder = served.models / "run"
-        told = json.dumps([served.name, dict(served.options), served.threads, __version__], sort_keys=True)
-        self._key = hashlib.sha256(told.encode()).hexdigest()[:16]
+        self._process = SharedProcess(served, "context_chat_backend.inference.embedding.server", "the embedding model")
         self._questions = _Channel()
         self._passages = _Channel()
-        self._connecting = asyncio.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
         self._breaker = Breaker("the embedding model", tolerated=1, first_pause=2.0, longest_pause=120.0)
 
     async def open(self) -> None:
@@ -135,57 +100,42 @@ class SeparateEmbedder:
 
     async def close(self) -> None:
         """Leave the process; it ends when nobody else uses it."""
-        self._closed = True
-        loading = self._process is not None and self._connecting.locked()
         for channel in (self._questions, self._passages):
             channel.close()
-        if self._process is not None:
-            if loading:
-                self._process.kill()
-            deadline = time.monotonic() + _CLOSE_SECONDS
-            while self._process.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110
-                await asyncio.sleep(_LOCK_SECONDS)
+        await self._process.close()
 
     async def _ask(self, channel: _Channel, request: dict[str, Any]) -> Vectors:
         """The vectors the process answers with. When it dies over it, it is started anew and asked once more."""
-        if self._closed:
+        if self._process.closed:
             raise ModelUnavailable("the program is ending")
         async with channel.lock:
             for last in (False, True):
                 with self._breaker.attempt():
-                    if not channel.connected:
+                    if channel.connection is None:
                         try:
                             await self._connect(channel)
                         except ConfigurationError as error:  # it worked at the start of the program
                             raise ModelUnavailable(str(error)) from None
+                    connection = channel.connection
+                    assert connection is not None
                     try:
                         async with asyncio.timeout(_ANSWER_SECONDS):
                             answer, data = await channel.ask(request)
                         break
                     except TimeoutError:
-                        channel.kill()
+                        connection.kill()
                         raise ModelUnavailable("the model process did not answer and was ended") from None
                     except (EOFError, OSError, ValueError):
-                        _log.warning("model_process_died", cause=self._cause())
+                        _log.warning("model_process_died", cause=self._process.cause())
                         if last:
-                            raise ModelUnavailable(f"the model process died: {self._cause()}") from None
+                            raise ModelUnavailable(f"the model process died: {self._process.cause()}") from None
         if "error" in answer:
             raise error_heard(answer)
         return np.frombuffer(data, dtype=np.float32).reshape(-1, self.space.dimension).copy()
 
     async def _connect(self, channel: _Channel) -> None:
         """Raises ModelUnavailable, ConfigurationError."""
-        async with self._connecting:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with address(self._folder, self._key) as path:
-                for _ in range(_CONNECT_ATTEMPTS):
-                    try:
-                        introduction = await channel.connect(path)
-                        break
-                    except (OSError, EOFError):  # nobody is there, or it is just ending
-                        await asyncio.to_thread(self._start, path)
-                else:
-                    raise ModelUnavailable("the model process cannot be reached")
+        channel.connection, introduction = await self._process.connect()
         self._learn(introduction)
         self._written_down.write_text(json.dumps(introduction), encoding="utf-8")
 
@@ -202,110 +152,27 @@ class SeparateEmbedder:
 
     @property
     def _written_down(self) -> Path:
-        return self._folder / f"{self._key}.json"
-
-    def _start(self, path: str) -> None:
-        """Start the process unless another program has just done it. Blocks. Raises as `_connect`."""
-        with _locked(self._folder / f"{self._key}.lock", lambda: self._closed):
-            with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
-                probe.connect(path)
-                return
-            self._spawn()
-
-    def _spawn(self) -> None:
-        served = self._served
-        told = {
-            "name": served.name, "options": dict(served.options), "models": str(served.models),
-            "threads": served.threads, "download": served.download, "folder": str(self._folder), "key": self._key,
-        }  # fmt: skip
-        self._process = process = spawn("context_chat_backend.inference.server", talking=True)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        said = b""
-        with suppress(BrokenPipeError), process.stdin, process.stdout:
-            process.stdin.write(json.dumps(told).encode() + b"\n")
-            process.stdin.flush()
-            ready, _, _ = select.select([process.stdout], [], [], _LOAD_SECONDS)
-            if not ready:
-                process.kill()
-                raise ModelUnavailable(f"the embedding model was not loaded within {_LOAD_SECONDS:.0f} seconds")
-            said = process.stdout.readline()
-        try:
-            answer = json.loads(said)
-        except ValueError:
-            process.wait()
-            raise ModelUnavailable(f"the embedding model cannot be loaded: {self._cause()}") from None
-        if "error" in answer:
-            process.wait()
-            raise error_heard(answer)
-        _log.info("model_process_started", pid=process.pid, model=answer["space"]["model"], device=answer["device"])
-
-    def _cause(self) -> str:
-        """Why the process ended, as far as it can be known, and what helps."""
-        if self._process is None:
-            return "another program had started it"
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
-        return cause_of_death(self._process.returncode)
+        return self._process.folder / f"{self._process.key}.json"
 
 
 class _Channel:
-    """One connection to the process."""
+    """One request at a time to the process."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._pid = 0
-
-    @property
-    def connected(self) -> bool:
-        return self._streams is not None
-
-    async def connect(self, path: str) -> dict[str, Any]:
-        """Returns how the process introduces itself. Raises OSError, EOFError."""
-        self._streams = reader, writer = await asyncio.open_unix_connection(path)
-        peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-        self._pid = _PEER.unpack(peer)[0]
-        try:
-            await send(writer, {"introduce": True})
-            return (await receive(reader))[0]
-        except BaseException:
-            self.close()
-            raise
+        self.connection: Connection | None = None
 
     async def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Raises OSError, EOFError, ValueError; afterwards, and when cancelled, it is no longer connected."""
-        assert self._streams is not None
-        reader, writer = self._streams
+        assert self.connection is not None
         try:
-            await send(writer, request)
-            return await receive(reader)
+            await send(self.connection.writer, request)
+            return await receive(self.connection.reader)
         except BaseException:  # the answer to this request may come later, and must not be taken for another one's
             self.close()
             raise
 
-    def kill(self) -> None:
-        """End the process at the other side."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(self._pid, signal.SIGKILL)
-
     def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
-
-
-@contextmanager
-def _locked(file: Path, given_up: Callable[[], bool]) -> Iterator[None]:
-    """Alone among the programs of this installation. Raises ModelUnavailable when it takes too long."""
-    deadline = time.monotonic() + _LOAD_SECONDS
-    with file.open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if given_up() or time.monotonic() > deadline:
-                    raise ModelUnavailable("another program is still loading the embedding model") from None
-                time.sleep(_LOCK_SECONDS)
-        yield
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.inference.language.separate import SeparateLanguageModel, Served
+from context_chat_backend.inference.language.separate import SeparateLanguageModel
+from context_chat_backend.inference.shared_process import Served
 from context_chat_backend.ports import LanguageModel
 
 
@@ -30,12 +31,12 @@ def build_language_model(
             return _openai(options)
         case "llama":
             file = models / _needed("llama", "model_path", options, "mistral-7b-instruct.Q5_K_M.gguf")
-            return _separate(file.stem, Served("llama", {**options, "model": str(file)}, threads, download))
+            return _separate(file.stem, Served("llama", {**options, "model": str(file)}, models, threads, download))
         case "hugging_face":
             where = "model_path" if "model_path" in options else "model_id"
             named = _needed("hugging_face", where, options, "Qwen/Qwen3-4B-Instruct-2507")
             model = str(models / named) if (models / named).is_dir() else named
-            return _separate(named, Served("hugging_face", {**options, "model": model}, threads, download))
+            return _separate(named, Served("hugging_face", {**options, "model": model}, models, threads, download))
         case _:
             raise ConfigurationError(
                 f"llm: there is no '{name}'; use 'extractive', 'openai', 'llama' or 'hugging_face'"

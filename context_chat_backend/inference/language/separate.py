@@ -1,40 +1,27 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A local language model in a process of its own (`language/server.py`), which is started and replaced here."""
+"""A local language model in a process of its own (`language/server.py`), which programs of one installation share."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import socket
-import subprocess
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from context_chat_backend.domain import Ended, Finish, Prompt, Usage
 from context_chat_backend.errors import ConfigurationError, ModelUnavailable
 from context_chat_backend.inference.breaker import Breaker
 from context_chat_backend.inference.messages import receive, send
-from context_chat_backend.inference.processes import cause_of_death, error_heard, spawn
+from context_chat_backend.inference.processes import error_heard
+from context_chat_backend.inference.shared_process import Connection, Served, SharedProcess
 from context_chat_backend.logs import get_logger
 
-_LOAD_SECONDS = 600.0
 _SILENT_SECONDS = 300.0
 """A process that says nothing for so long, to anybody who waits, hangs: it is ended."""
-_CLOSE_SECONDS = 3.0
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Served:
-    """What the process is to load; see `engine.build_engine`."""
-
-    name: str
-    options: Mapping[str, Any]
-    threads: int
-    download: bool
 
 
 class SeparateLanguageModel:
@@ -44,7 +31,7 @@ class SeparateLanguageModel:
         """`name` is what answers say they were written by."""
         self.name = name
         self.answer_tokens = answer_tokens
-        self._served = served
+        self._shared = SharedProcess(served, "context_chat_backend.inference.language.server", "the language model")
         self._numbers = itertools.count(1)
         self._starting = asyncio.Lock()
         self._running: _Process | None = None
@@ -79,10 +66,11 @@ class SeparateLanguageModel:
                 yield message["piece"]
 
     async def close(self) -> None:
-        """End the process."""
+        """Leave the process; it ends when nobody else uses it."""
         if self._running is not None:
-            await self._running.close()
+            self._running.close()
             self._running = None
+        await self._shared.close()
 
     async def _asked(self, request: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """What the process says to a request. Raises ModelUnavailable, PromptTooLong."""
@@ -104,46 +92,37 @@ class SeparateLanguageModel:
         async with self._starting:
             if self._running is None or self._running.dead:
                 if self._running is not None:
-                    await self._running.close()
+                    self._running.close()
                 with self._breaker.attempt():
                     try:
-                        self._running = await _Process.start(self._served)
+                        self._running = await _Process.start(self._shared)
                     except ConfigurationError as error:  # other models may answer meanwhile
                         raise ModelUnavailable(str(error)) from None
             return self._running
 
 
 class _Process:
-    """One running process."""
+    """The running process, as this program talks to it."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._process = process
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, shared: SharedProcess, connection: Connection, context_tokens: int) -> None:
+        self._shared = shared
+        self._connection = connection
         self._answers: dict[int, asyncio.Queue[dict[str, Any]]] = {}
-        self._listening: asyncio.Task[None] | None = None
         self._heard = 0.0
-        self.context_tokens = 0
+        self.context_tokens = context_tokens
         self.dead = False
+        self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls, served: Served) -> _Process:
-        """Start it, and wait until the model is loaded. Raises ModelUnavailable, ConfigurationError."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            number = theirs.fileno()
-            process = spawn("context_chat_backend.inference.language.server", str(number), passed=[number])
-        started = cls(process, *await asyncio.open_connection(sock=ours))
-        try:
-            await started._load(served)
-        except BaseException:
-            process.kill()
-            await started.close()
-            raise
-        _log.info("language_model_started", pid=process.pid, context_tokens=started.context_tokens)
-        return started
+    async def start(cls, shared: SharedProcess) -> _Process:
+        """Find or start it, and wait until the model is loaded. Raises ModelUnavailable, ConfigurationError."""
+        connection, introduction = await shared.connect()
+        return cls(shared, connection, int(introduction["context_tokens"]))
+
+    @property
+    def pid(self) -> int:
+        """Its number on this machine."""
+        return self._connection.pid
 
     def answers(self, number: int) -> asyncio.Queue[dict[str, Any]]:
         """Where the answers to request `number` will come."""
@@ -157,7 +136,7 @@ class _Process:
                     return await answers.get()
             except TimeoutError:
                 if time.monotonic() - self._heard >= _SILENT_SECONDS:
-                    self._process.kill()
+                    self._connection.kill()
                     raise ModelUnavailable("the language model was silent for too long and was ended") from None
 
     async def say(self, message: Mapping[str, Any]) -> None:
@@ -165,9 +144,10 @@ class _Process:
         try:
             if self.dead:
                 raise OSError
-            await send(self._writer, message)
+            await send(self._connection.writer, message)
         except OSError:
-            raise ModelUnavailable(f"the process of the language model died: {self._cause()}") from None
+            cause = await asyncio.to_thread(self._shared.cause)
+            raise ModelUnavailable(f"the process of the language model died: {cause}") from None
 
     async def forget(self, number: int) -> None:
         """Nobody waits for the answers to this request any more."""
@@ -175,53 +155,22 @@ class _Process:
             with suppress(ModelUnavailable):
                 await self.say({"id": number, "leave": True})
 
-    async def close(self) -> None:
-        """End it."""
+    def close(self) -> None:
+        """Leave it."""
         self.dead = True
-        self._writer.close()
-        if self._listening is not None:
-            self._listening.cancel()
-        try:
-            await asyncio.to_thread(self._process.wait, _CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
-
-    async def _load(self, served: Served) -> None:
-        told = {
-            "name": served.name,
-            "options": dict(served.options),
-            "threads": served.threads,
-            "download": served.download,
-        }
-        try:
-            async with asyncio.timeout(_LOAD_SECONDS):
-                await send(self._writer, told)
-                introduction, _ = await receive(self._reader)
-        except TimeoutError:
-            raise ModelUnavailable(f"the language model was not loaded within {_LOAD_SECONDS:.0f} seconds") from None
-        except (EOFError, OSError, ValueError):
-            raise ModelUnavailable(f"the language model cannot be loaded: {self._cause()}") from None
-        if "error" in introduction:
-            raise error_heard(introduction)
-        self.context_tokens = int(introduction["context_tokens"])
-        self._listening = asyncio.create_task(self._listen())
+        self._listening.cancel()
+        self._connection.close()
 
     async def _listen(self) -> None:
         """Give each message to whoever waits for it; at the end tell all that there is none."""
         with suppress(EOFError, OSError, ValueError):
             while True:
-                message, _ = await receive(self._reader)
+                message, _ = await receive(self._connection.reader)
                 self._heard = time.monotonic()
                 if (waiting := self._answers.get(message["id"])) is not None:
                     waiting.put_nowait(message)
         self.dead = True
-        cause = await asyncio.to_thread(self._cause)
+        cause = await asyncio.to_thread(self._shared.cause)
         _log.warning("language_model_died", cause=cause)
         for waiting in self._answers.values():
             waiting.put_nowait({"error": "ModelUnavailable", "said": f"the language model's process died: {cause}"})
-
-    def _cause(self) -> str:
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
-        return cause_of_death(self._process.returncode)
