@@ -5,6 +5,7 @@ PYTHON := .venv/bin/python
 MAKE_VENV := ./dockerfile_scripts/make_venv.sh
 # Most tests wait for other processes; those of one module share what they started.
 TWO_AT_ONCE := -n 2 --dist loadfile
+OF_EXTRAS := tests/unit/test_embedders.py tests/unit/test_rerankers.py tests/unit/test_local_language_models.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all check format lock bench clean core tools
@@ -18,8 +19,10 @@ run: core ## Set up, index the samples, print two cited answers, serve on port 1
 test: tools ## Install what tests need, and run all but the slow ones
 	@$(PYTHON) -m pytest -m "not slow" $(TWO_AT_ONCE)
 
-test-all: tools ## Run the slow tests
+test-all: tools ## Run the slow tests, and those of models that need the extras
+	@./dockerfile_scripts/make_extras.sh
 	@$(PYTHON) -m pytest -m slow -n 2
+	@$(PYTHON) -m pytest $(OF_EXTRAS) $(TWO_AT_ONCE)
 
 check: tools ## Format, lint, types and unit tests: under two minutes
 	@$(PYTHON) -m ruff format --check .

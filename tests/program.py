@@ -60,7 +60,8 @@ class Program:
             self.port = int(free.getsockname()[1])
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "APP_SECRET": SECRET,
-            "APP_PORT": str(self.port), "APP_PERSISTENT_STORAGE": str(storage), **(environment or {}),
+            "APP_PORT": str(self.port), "APP_PERSISTENT_STORAGE": str(storage), "CC_DOWNLOAD_MODELS_FROM_HF": "false",
+            **(environment or {}),
         }  # fmt: skip
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers(), timeout=120)
         self.process: subprocess.Popen[bytes] | None = None

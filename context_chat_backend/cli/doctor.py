@@ -126,7 +126,8 @@ async def _spaces(backend: Backend) -> Finding:
 async def _model_files(backend: Backend) -> AsyncIterator[Finding]:
     if backend.missing_model is not None:
         said = f"{backend.missing_model}. Until then the packaged MiniLM answers, which knows English best"
-        yield Finding("model files", False, said)
+        wanted = backend.config.download_models  # else it was decided so
+        yield Finding("model files", not wanted, said if wanted else f"note: {said}")
     model = CATALOGUE.get(str(backend.config.embedding.options.get("model")))
     models = backend.config.storage / "model_files"
     if model is None or not is_there(model, models):

@@ -159,6 +159,8 @@ class _Coming:
                     cause = f"status {error.response.status_code}"
                     if error.response.status_code in (400, 401, 403, 404, 410):
                         idle = _ATTEMPTS
+                elif isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and before == 0:
+                    idle = _ATTEMPTS  # a machine without network is to start at once
                 if idle >= _ATTEMPTS:
                     raise ModelNotFetched(
                         f"{self._url} cannot be fetched ({cause}): is this machine allowed to reach it?"

@@ -28,7 +28,7 @@ class Shell:
             self.port = int(free.getsockname()[1])
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "APP_PORT": str(self.port),
-            "APP_PERSISTENT_STORAGE": str(storage), "COLUMNS": "100",
+            "APP_PERSISTENT_STORAGE": str(storage), "COLUMNS": "100", "CC_DOWNLOAD_MODELS_FROM_HF": "false",
         }  # fmt: skip
 
     def demo(self) -> subprocess.Popen[str]:

@@ -11,6 +11,7 @@ import pytest
 from context_chat_backend import config, settings
 from context_chat_backend.config import Config, load, read_environment
 from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.inference.catalogue import CATALOGUE
 from context_chat_backend.settings import keys, language
 from context_chat_backend.settings import models as chosen_models
 
@@ -28,15 +29,31 @@ def refused(storage: Path, text: str = "", **environment: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["config.cpu.yaml", "config.gpu.yaml"])
-def test_the_shipped_files_load_without_a_warning(tmp_path: Path, name: str) -> None:
+@pytest.mark.usefixtures("_no_library")
+@pytest.mark.parametrize(("name", "passed_over"), [("config.cpu.yaml", 0), ("config.gpu.yaml", 1)])
+def test_the_shipped_files_name_a_multilingual_model_that_every_installation_has(
+    tmp_path: Path, name: str, passed_over: int
+) -> None:
     shutil.copy(ROOT / name, tmp_path / "config.yaml")
 
     loaded = load({"APP_PERSISTENT_STORAGE": str(tmp_path)}, cores=4)
 
-    assert (loaded.embedding.name, loaded.llm.name, loaded.warnings) == ("onnx", "nc_texttotext", ())
+    assert (loaded.embedding.name, loaded.llm.name) == ("onnx", "nc_texttotext")
+    assert loaded.embedding.options["model"] in CATALOGUE
+    assert len(loaded.warnings) == passed_over
     assert loaded.reranker.name == "none"
     assert loaded.database_url is None
+
+
+@pytest.mark.usefixtures("_every_library")
+def test_with_its_library_the_larger_model_is_chosen_for_a_gpu(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "config.gpu.yaml", tmp_path / "config.yaml")
+
+    loaded = load({"APP_PERSISTENT_STORAGE": str(tmp_path)}, cores=4)
+
+    assert loaded.embedding.name == "sentence_transformers"
+    assert loaded.embedding.options["model"] in CATALOGUE
+    assert loaded.warnings == ()
 
 
 def test_hardware_decides_counts_unless_they_are_set(tmp_path: Path) -> None:
