@@ -223,28 +223,36 @@ BEGIN
     ELSIF terms IS NOT NULL AND words_indexed THEN
         -- Few keys choose the candidates, and all terms rank them: a chunk that holds none of the telling terms could
         -- hardly come first (Turtle, Flood 1995). Keys are taken while few chunks hold them: rare terms; of frequent
-        -- ones the chunks that say much about them; and chunks that hold several frequent ones together.
-        FOREACH budget IN ARRAY ARRAY[2500, 10000] LOOP
-            telling := ARRAY(
-                SELECT key
-                FROM (SELECT key, sum(holders) OVER (ORDER BY tier, holders, key) AS so_far
-                      FROM (SELECT 0 AS tier, term AS key, holders FROM unnest(terms, expected) AS asked (term, holders)
-                            UNION ALL
-                            SELECT tier, key, coalesce((SELECT word_share.share * total FROM word_share
-                                                        WHERE word_share.key = strong.key), 0)
-                            FROM unnest(terms, expected) AS asked (term, holders)
-                            CROSS JOIN LATERAL (VALUES (1, term + 1073741824), (2, term + 536870912))
-                                AS strong (tier, key)
-                            WHERE holders > budget) AS keys
-                      WHERE holders <= budget) AS cumulated
-                WHERE so_far <= budget);
-            together := NULL;
-            IF NOT telling && terms AND cardinality(terms) > 1 THEN
-                SELECT terms[1:place] INTO together
-                FROM unnest(expected) WITH ORDINALITY AS asked (holders, place)
-                WHERE place > 1 AND (place = cardinality(terms) OR budget > total * (
-                    SELECT exp(sum(ln(holders / total))) FROM unnest(expected[1:place]) AS holders))
-                ORDER BY place LIMIT 1;
+        -- ones the chunks that say much about them; and chunks that hold several frequent ones together. At last, where
+        -- hardly a chunk says much about the frequent ones, any that hold the rarest of them will do.
+        FOREACH budget IN ARRAY ARRAY[2500, 10000, NULL] LOOP
+            IF budget IS NULL THEN
+                budget := 10000;
+                telling := telling || terms[1];
+                together := NULL;
+            ELSE
+                telling := ARRAY(
+                    SELECT key
+                    FROM (SELECT key, sum(holders) OVER (ORDER BY tier, holders, key) AS so_far
+                          FROM (SELECT 0 AS tier, term AS key, holders
+                                FROM unnest(terms, expected) AS asked (term, holders)
+                                UNION ALL
+                                SELECT tier, key, coalesce((SELECT word_share.share * total FROM word_share
+                                                            WHERE word_share.key = strong.key), 0)
+                                FROM unnest(terms, expected) AS asked (term, holders)
+                                CROSS JOIN LATERAL (VALUES (1, term + 1073741824), (2, term + 536870912))
+                                    AS strong (tier, key)
+                                WHERE holders > budget) AS keys
+                          WHERE holders <= budget) AS cumulated
+                    WHERE so_far <= budget);
+                together := NULL;
+                IF NOT telling && terms AND cardinality(terms) > 1 THEN
+                    SELECT terms[1:place] INTO together
+                    FROM unnest(expected) WITH ORDINALITY AS asked (holders, place)
+                    WHERE place > 1 AND (place = cardinality(terms) OR budget > total * (
+                        SELECT exp(sum(ln(holders / total))) FROM unnest(expected[1:place]) AS holders))
+                    ORDER BY place LIMIT 1;
+                END IF;
             END IF;
             best := ARRAY(
                 SELECT candidate.chunk_id
@@ -257,17 +265,6 @@ BEGIN
                 LIMIT candidates);
             EXIT WHEN cardinality(best) >= enough_by_words OR telling @> terms;
         END LOOP;
-        -- Frequent terms alone, and hardly a chunk that says much about them: any that hold the rarest of them will do.
-        IF cardinality(best) < enough_by_words AND NOT telling @> terms THEN
-            best := ARRAY(
-                SELECT candidate.chunk_id
-                FROM (SELECT chosen.chunk_id, chosen.source_id, chosen.impacts <#> impacts_wanted AS score
-                      FROM (SELECT words.chunk_id, words.source_id, words.impacts FROM words
-                            WHERE word_keys(words.impacts) && (telling || terms[1]) LIMIT 2 * budget) AS chosen
-                      ORDER BY score, chosen.chunk_id LIMIT 2 * budget) AS candidate
-                WHERE {may_read}
-                LIMIT candidates);
-        END IF;
     END IF;
 
     -- Both lists joined by score: each score from 0, the worst of the candidates (for words: none of them), to 1, the
