@@ -137,8 +137,10 @@ class Database:
 
     @asynccontextmanager
     async def reading_as(self, asker: Principal) -> AsyncIterator[Connection]:
-        """A transaction that sees readable text of `asker`'s sources, and his conversations, only; statements are sent as
-        one pipeline."""
+        """A transaction that sees only text of sources `asker` may read, and his conversations.
+
+        Its statements are sent as one pipeline.
+        """
         with _our_errors():
             async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
                 await connection.execute(_READER, {"realm": asker.realm, "name": asker.name})
