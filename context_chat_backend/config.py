@@ -116,6 +116,8 @@ class Config:
     indexing: IndexingSettings
     exclusions: Exclusions
     log_level: str
+    conversation_days: int
+    """So long a conversation is kept after its last turn; 0: none is kept."""
     listeners: tuple[Listener, ...]
     """Beside that of Nextcloud; one at its port says what is served there."""
     download_models: bool = True
@@ -160,6 +162,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         indexing=_indexing(reader, cores),
         exclusions=reader.exclusions(),
         log_level=reader.log_level(),
+        conversation_days=reader.number("conversation_days", 30, 0),
         listeners=reader.listeners(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
         warnings=reader.finish(),

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from context_chat_backend.answering import prompt
 from context_chat_backend.answering.citations import CitedText
+from context_chat_backend.answering.followups import stands_alone
 from context_chat_backend.answering.rights import Sight, seen
 from context_chat_backend.answering.writing import Writer, bounded
 from context_chat_backend.domain import (
@@ -64,6 +66,7 @@ class Answering:
         InvalidRequest, ModelUnavailable, DatabaseUnavailable.
         """
         turns = self._turns(question)
+        question = replace(question, alone=await stands_alone(question.text, question.turns, turns.writer))
         passages = await self._readable(question, sight)
         if not passages:
             yield Retrieved(())
@@ -142,7 +145,7 @@ class Answering:
                 yield event
 
     async def _readable(self, question: Question, sight: Sight | None) -> list[Passage]:
-        passages = await self._retriever.passages(question)
+        passages = await self._retriever.passages(replace(question, text=question.meant))
         return passages if sight is None else list(await seen(passages, sight))
 
     async def _asked(self, question: Question, passages: Sequence[Passage] | None, writer: Writer) -> Prompt:

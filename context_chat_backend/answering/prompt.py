@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from context_chat_backend.answering.guardrails import visible
 from context_chat_backend.answering.shortening import shortened
+from context_chat_backend.answering.summaries import as_turns, outline, without_markers
 from context_chat_backend.answering.writing import Writer
 from context_chat_backend.domain import Message, Passage, Prompt, Question
 from context_chat_backend.errors import InvalidRequest
@@ -27,6 +28,8 @@ _LEAST_TOKENS = 40
 """A passage is not cut to less than that."""
 _LARGEST_SHARE = 2
 """No passage takes more than one part in so many of the room, so that another voice is heard."""
+_OUTLINE_SHARE = 4
+"""Older turns take one part in so many of the room of turns."""
 _TOO_LONG = "the question is too long for the language model: shorten it"
 
 _INSTRUCTIONS = """\
@@ -44,20 +47,29 @@ _BLANK = re.compile(r"\{(context|question)\}|\{\{|\}\}")
 
 
 async def with_fitting_turns(question: Question, writer: Writer) -> Question:
-    """The question with the latest of its turns, which take at most half of the room. Raises ModelUnavailable."""
+    """The question with the latest of its turns, which take at most half of the room; of older ones an outline.
+
+    Raises ModelUnavailable.
+    """
     if not question.turns:
         return question
+    question = replace(question, turns=tuple(_as_read(turn) for turn in question.turns))
     room = await _room(writer.model) // 2
     if sum(_most_tokens(turn.text) for turn in question.turns) <= room:
         return question
     kept: list[Message] = []
+    of_outline = room // _OUTLINE_SHARE
+    room -= of_outline
     sizes = await writer.model.count_tokens([turn.text for turn in question.turns])
     for turn, size in zip(reversed(question.turns), reversed(sizes), strict=True):
         room -= size + 1
         if room < 0:
             break
         kept.insert(0, turn)
-    return replace(question, turns=tuple(kept))
+    if kept and kept[0].role == "assistant":  # without its question
+        kept.pop(0)
+    text = outline("", question.turns[: len(question.turns) - len(kept)], of_outline)
+    return replace(question, turns=(*as_turns(text), *kept) if text else tuple(kept))
 
 
 async def fitting(question: Question, passages: Sequence[Passage], writer: Writer) -> list[Passage]:
@@ -84,7 +96,7 @@ async def fitting(question: Question, passages: Sequence[Passage], writer: Write
         allowed = min(room, max(largest, _LEAST_TOKENS)) if len(passages) > 1 else room
         kept: Passage | None = passage
         if size + 1 > allowed:
-            kept, size = await _cut(passage, question.text, allowed, model)
+            kept, size = await _cut(passage, question.meant, allowed, model)
         if kept is not None:
             taken.append(kept)
             room -= size + 1
@@ -102,7 +114,7 @@ async def build(question: Question, passages: Sequence[Passage], writer: Writer)
     messages = _messages(question, context, writer)
     filled = templates.with_passages is not None
     stop = templates.stop + question.sampling.stop
-    return Prompt(messages, question.text, tuple(taken), question.asker, filled, stop, question.sampling)
+    return Prompt(messages, question.meant, tuple(taken), question.asker, filled, stop, question.sampling)
 
 
 async def build_chat(question: Question, writer: Writer) -> Prompt:
@@ -124,7 +136,7 @@ async def build_chat(question: Question, writer: Writer) -> Prompt:
 def _messages(question: Question, context: str, writer: Writer) -> tuple[Message, ...]:
     template = writer.templates.with_passages
     if template is not None:
-        return (Message("user", _filled(template, context=context, question=question.text)),)
+        return (Message("user", _filled(template, context=context, question=question.meant)),)
     wanted = f"\n\n{question.instructions}" if question.instructions else ""
     return (
         Message("system", f"{_INSTRUCTIONS} {_language(question.text)}{wanted}"),
@@ -141,6 +153,13 @@ def _filled(template: str, **values: str) -> str:
 def _language(question: str) -> str:
     name = english_name(question)
     return f"Answer in {name}, the language of the question." if name else "Answer in the language of the question."
+
+
+def _as_read(turn: Message) -> Message:
+    """A turn as a model may read it: an answer may quote what a passage says."""
+    if turn.role == "user":
+        return turn
+    return replace(turn, text=_MARK.sub("‹", _FENCE.sub("‹", visible(without_markers(turn.text)))))
 
 
 async def _room(model: LanguageModel) -> int:

@@ -32,6 +32,13 @@ class Writer:
 
     model: LanguageModel
     templates: Templates = Templates()
+    writes_asides: bool = False
+    """Whether it may be asked more than once for one answer."""
+
+    @property
+    def may_be_asked_beside(self) -> bool:
+        """Whether it can put a follow-up in other words, and sum up: who has templates does not know other orders."""
+        return self.writes_asides and self.templates.with_passages is None and self.templates.alone is None
 
 
 async def bounded(model: LanguageModel, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:

@@ -22,6 +22,7 @@ from context_chat_backend.cli import demo as sample
 from context_chat_backend.cli import doctor as examination
 from context_chat_backend.cli import index as local_files
 from context_chat_backend.cli.collections import collections
+from context_chat_backend.cli.conversations import conversations
 from context_chat_backend.cli.evaluate import evaluate
 from context_chat_backend.cli.keys import keys
 from context_chat_backend.cli.models import models
@@ -48,6 +49,7 @@ app.add_typer(indexes, name="indexes")
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.add_typer(collections, name="collections")
+app.add_typer(conversations, name="conversations")
 app.command()(evaluate)
 
 User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]

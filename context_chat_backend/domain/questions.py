@@ -67,9 +67,16 @@ class Question:
     """What the asker wants the model to keep to, beside our own instructions."""
     turns: tuple[Message, ...] = ()
     """What was said before, oldest first."""
+    alone: str = ""
+    """The same question as it would be asked without the turns; empty: as it is."""
     sampling: Sampling = AS_CONFIGURED
     model: str = ""
     """The language model that is asked first, by its name; empty: the first that is configured."""
+
+    @property
+    def meant(self) -> str:
+        """What is searched for."""
+        return self.alone or self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,7 @@ class KeyReader:
             "log_level",
             "listeners",
             *NUMBERS,
+            "conversation_days",
             *MAPPED,
             *WITHOUT_EFFECT,
         )

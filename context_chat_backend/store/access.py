@@ -87,7 +87,10 @@ class Access:
         await self._delete(realm, provider)
 
     async def delete_user(self, user: Principal) -> None:
-        """Take the user from all sets and forget him; sources left without readers go. Raises DatabaseUnavailable."""
+        """Take the user from all sets and forget him and his conversations; sources left without readers go.
+
+        Raises DatabaseUnavailable.
+        """
         async with self._database.transaction() as connection:
             await _exclude_others(connection)
             await connection.execute(
@@ -97,6 +100,9 @@ class Access:
             await _change(connection, user.realm, None, add=[], remove=ids)
             await connection.execute(statement("access", "drop_sets_of"), {"ids": ids})
             await connection.execute(statement("access", "forget_principals"), {"ids": ids})
+            await connection.execute(
+                statement("access", "forget_conversations"), {"realm": user.realm, "name": user.name}
+            )
 
     async def sweep_sources(self) -> int:
         """Remove the rows of deleted sources, in batches; returns how many. Raises DatabaseUnavailable."""

@@ -33,8 +33,9 @@ _MIN_VECTOR = (0, 8)
 _MAINTENANCE = "SELECT set_config('context_chat.principals', '{0}', true)"
 _MAINTENANCE_NOT_LASTING = f"{_MAINTENANCE}, set_config('synchronous_commit', 'off', true)"
 _READER = """
-SELECT set_config('context_chat.principals', coalesce(array_agg(id)::text, ''), true)
-FROM principal WHERE realm = %s AND name = %s
+SELECT set_config('context_chat.principals', coalesce(array_agg(id)::text, ''), true),
+    set_config('context_chat.realm', %(realm)s, true), set_config('context_chat.name', %(name)s, true)
+FROM principal WHERE realm = %(realm)s AND name = %(name)s
 """
 
 
@@ -136,10 +137,13 @@ class Database:
 
     @asynccontextmanager
     async def reading_as(self, asker: Principal) -> AsyncIterator[Connection]:
-        """A transaction that sees readable text of `asker`'s sources only; statements are sent as one pipeline."""
+        """A transaction that sees only text of sources `asker` may read, and his conversations.
+
+        Its statements are sent as one pipeline.
+        """
         with _our_errors():
             async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
-                await connection.execute(_READER, (asker.realm, asker.name))
+                await connection.execute(_READER, {"realm": asker.realm, "name": asker.name})
                 yield connection
 
     async def version(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
 from context_chat_backend.exapp.loops import Loops
-from context_chat_backend.web import documents_api, embeddings_api, errors, openai_api, program_route
+from context_chat_backend.web import conversations_api, documents_api, embeddings_api, errors, openai_api, program_route
 from context_chat_backend.wiring import Backend
 
 ROUTERS = {
@@ -19,7 +19,7 @@ ROUTERS = {
         lifecycle.heartbeat_router, lifecycle.router, push_api.router, actions_api.router, questions_api.router,
         status_api.router,
     ),
-    "openai": (openai_api.router, embeddings_api.router, documents_api.router),
+    "openai": (openai_api.router, embeddings_api.router, documents_api.router, conversations_api.router),
 }  # fmt: skip
 """What is served by each of settings.SURFACES."""
 

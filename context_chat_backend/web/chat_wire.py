@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from context_chat_backend.domain import Answer, Citation, Finish, Location, Mess
 MAX_MESSAGES = 200
 MAX_CHARACTERS = 200_000
 MAX_TOP_K = 20
+CONVERSATION = re.compile(r"conv_([0-9a-f]{32})")
+"""Ids are ours: 128 bits nobody guesses."""
 _SPEAKERS = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
@@ -25,6 +28,12 @@ def _storable(text: str) -> str:
     except UnicodeEncodeError:
         raise ValueError("must be valid Unicode") from None
     return text.replace("\x00", " ")  # PostgreSQL takes none, and nobody means one
+
+
+def _conversation(text: str) -> str:
+    if not CONVERSATION.fullmatch(text):
+        raise ValueError("expected an id that POST /v1/conversations gave")
+    return text
 
 
 Text = Annotated[str, AfterValidator(_storable)]
@@ -96,6 +105,7 @@ class ChatRequest(BaseModel):
     stream: bool = False
     stream_options: StreamOptions | None = None
     retrieval: bool | Retrieval | None = None
+    conversation: Annotated[str, AfterValidator(_conversation)] | None = None
     temperature: Annotated[float, Field(ge=0, le=4)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -158,6 +168,8 @@ class Completion:
     """One answer on its way: what all its pieces have in common."""
 
     model: str
+    conversation: str | None = None
+    """Whose turn it is."""
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -166,7 +178,7 @@ class Completion:
         message = {"role": "assistant", "content": answer.text}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(answer)}
         head = self._head("chat.completion")
-        return head | {"choices": [choice], "usage": usage_of(answer), "context_chat": about(answer)}
+        return head | {"choices": [choice], "usage": usage_of(answer), "context_chat": self._about(answer)}
 
     def first(self) -> dict[str, Any]:
         """The piece that says who speaks."""
@@ -178,7 +190,7 @@ class Completion:
 
     def last(self, answer: Answer) -> dict[str, Any]:
         """The piece that says why the text ends, and what it was written from."""
-        return self._piece({}, _finish(answer)) | {"context_chat": about(answer)}
+        return self._piece({}, _finish(answer)) | {"context_chat": self._about(answer)}
 
     def usage(self, answer: Answer) -> dict[str, Any]:
         """The piece with the tokens."""
@@ -187,6 +199,9 @@ class Completion:
     def _piece(self, delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         return self._head("chat.completion.chunk") | {"choices": [choice]}
+
+    def _about(self, answer: Answer) -> dict[str, Any]:
+        return about(answer) | ({} if self.conversation is None else {"conversation": self.conversation})
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}

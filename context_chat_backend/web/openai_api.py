@@ -23,6 +23,7 @@ from context_chat_backend.domain import (
     Scope,
 )
 from context_chat_backend.web.chat_wire import MAX_TOP_K, ChatRequest, Completion, Retrieval
+from context_chat_backend.web.conversations_api import place_of
 from context_chat_backend.web.envelope import ApiError, api_error, envelope
 from context_chat_backend.web.program_route import AnyKey, ChatKey, ProgramRoute, Ready, while_listening
 from context_chat_backend.web.sse import event_stream
@@ -46,6 +47,7 @@ async def chat_completions(request: Request, body: ChatRequest, backend: Ready, 
         sampling=body.sampling,
         model=name,
     )
+    place = await place_of(backend, key, body)
     if body.retrieval if body.retrieval is not None else with_documents or bool(key.collections):
         wanted = body.retrieval if isinstance(body.retrieval, Retrieval) else None
         question = replace(
@@ -53,10 +55,10 @@ async def chat_completions(request: Request, body: ChatRequest, backend: Ready, 
             scope=await _scope(backend, key, wanted),
             limit=MAX_TOP_K if wanted is None else wanted.top_k,
         )
-        events = backend.stream_answer(question)
+        events = backend.stream_answer(question, place=place)
     else:
-        events = backend.stream_chat(question)
-    completion = Completion(body.model or backend.language_models[0])
+        events = backend.stream_chat(question, place)
+    completion = Completion(body.model or backend.language_models[0], body.conversation)
     if not body.stream:
         return completion.whole(await while_listening(request, _whole(events)))
     wants_usage = body.stream_options is not None and body.stream_options.include_usage

@@ -9,9 +9,11 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from pathlib import Path
 
 from context_chat_backend.answering.answer import Answering, nothing_found
+from context_chat_backend.answering.memory import Asking, Memory, Place
 from context_chat_backend.answering.rights import Sight
 from context_chat_backend.config import Config
 from context_chat_backend.domain import Answer, AnswerEvent, EmbeddingSpace, FoundSource, Passage, Principal, Question
@@ -27,7 +29,7 @@ from context_chat_backend.indexing.index import Indexer
 from context_chat_backend.indexing.preparing import Preparation
 from context_chat_backend.indexing.reembedding import Reembedding
 from context_chat_backend.indexing.settling import Settling
-from context_chat_backend.indexing.sweeping import keep_sampled, keep_swept
+from context_chat_backend.indexing.sweeping import keep_forgetting, keep_sampled, keep_swept
 from context_chat_backend.indexing.tails import keep_indexed
 from context_chat_backend.indexing.urgency import wait_for_scope
 from context_chat_backend.logs import get_logger
@@ -42,9 +44,11 @@ from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.collections import Collections
+from context_chat_backend.store.conversations import Conversations
 from context_chat_backend.store.database import Database, install_schema
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.excluded import Excluded
+from context_chat_backend.store.forgetting import Forgetting
 from context_chat_backend.store.indexes import SearchIndexes
 from context_chat_backend.store.keys import Keys
 from context_chat_backend.store.leases import Leases
@@ -84,6 +88,7 @@ class Backend:
     keys: Keys
     collections: Collections
     collecting: Collecting
+    conversations: Conversations
     nextcloud: Nextcloud | None
 
     def __init__(self, config: Config) -> None:
@@ -117,18 +122,34 @@ class Backend:
         await wait_for_scope(question, self.ledger, self.indexer)
         return await self._answering.answer(question)
 
-    async def stream_answer(self, question: Question, sight: Sight | None = None) -> AsyncGenerator[AnswerEvent, None]:
-        """The events of an answer from what the asker may read and, by `sight`, sees now. Raises as `answer` does."""
+    async def stream_answer(
+        self, question: Question, sight: Sight | None = None, place: Place | None = None
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of an answer from what the asker may read and, by `sight`, sees now. Raises as `answer` does.
+
+        With `place` it is a turn of that conversation.
+        """
         await wait_for_scope(question, self.ledger, self.indexer)
-        async with aclosing(self._answering.stream(question, sight)) as events:
+        asking: Asking = partial(self._answering.stream, sight=sight)
+        async with aclosing(
+            asking(question) if place is None else self._memory.stream(question, place, asking)
+        ) as events:
             async for event in events:
                 yield event
 
-    async def stream_chat(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
-        """The events of an answer without documents. Raises InvalidRequest, ModelUnavailable."""
-        async with aclosing(self._answering.converse(question)) as events:
+    async def stream_chat(self, question: Question, place: Place | None = None) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of an answer without documents; `place` as above. Raises InvalidRequest, ModelUnavailable."""
+        asking: Asking = self._answering.converse
+        async with aclosing(
+            asking(question) if place is None else self._memory.stream(question, place, asking)
+        ) as events:
             async for event in events:
                 yield event
+
+    @property
+    def keeps_conversations(self) -> bool:
+        """Whether the administrator wants that."""
+        return self.config.conversation_days > 0
 
     @property
     def language_models(self) -> tuple[str, ...]:
@@ -236,6 +257,7 @@ class Backend:
         self.queued = Queued(database)
         self.keys = Keys(database)
         self.collections = Collections(database, self.actions)
+        self.conversations = Conversations(database)
         self.overview = Overview(database)
         # Tasks are held by a process rather than by an installation: several may run.
         self.held_tasks = HeldTasks(database, uuid.uuid4().hex)
@@ -286,6 +308,7 @@ class Backend:
         )
         self._retriever = Retriever(self.spaces, Search(database), self._reranker, Neighbours(database))
         self._answering = Answering(self._retriever, self._writers)
+        self._memory = Memory(self.conversations, self._writers)
 
     def _start_work(self, indexing: bool) -> None:
         run, database = Background(self._stack, self.health).run, self.database
@@ -298,6 +321,7 @@ class Backend:
         run(self.indexer.run, "indexing")
         run(lambda: keep_indexed(self.spaces, Tails(database), self.ledger), "indexing new vectors")
         run(lambda: keep_swept(self.actions, self.overview), "sweeping")
+        run(lambda: keep_forgetting(Forgetting(database), self.config.conversation_days), "forgetting")
         run(lambda: keep_excluded(Excluded(database), self.config.exclusions), "excluding")
         run(lambda: keep_sampled(WordSample(database)), "sampling")
 

@@ -14,6 +14,7 @@ from context_chat_backend.inference.catalogue import CATALOGUE
 from context_chat_backend.inference.download import fetch, is_there
 from context_chat_backend.inference.embedding import build_embedder
 from context_chat_backend.inference.language import build_language_model
+from context_chat_backend.inference.language.extractive import ExtractiveModel
 from context_chat_backend.inference.language.separate import SeparateLanguageModel
 from context_chat_backend.inference.reranking import build_reranker
 from context_chat_backend.logs import get_logger
@@ -94,7 +95,10 @@ class Models:
         model = self._language_model(choice, nextcloud)
         stop = [options["end_separator"]] if "end_separator" in options else []
         stop += options.get("stop", [])
-        return Writer(model, Templates(options.get("template"), options.get("no_ctx_template"), tuple(stop)))
+        templates = Templates(options.get("template"), options.get("no_ctx_template"), tuple(stop))
+        # Quotes know no orders; of Nextcloud's users each may ask for few texts in a short time.
+        writes_asides = model.name not in (ExtractiveModel.name, NextcloudWriter.name)
+        return Writer(model, templates, writes_asides)
 
     def _language_model(self, choice: ModelChoice, nextcloud: Nextcloud | None) -> LanguageModel:
         name, options = choice.name, choice.options

@@ -21,6 +21,10 @@ WHERE id IN (SELECT access_set_id FROM access_member WHERE principal_id = ANY (%
 -- A deleted user leaves no name behind.
 DELETE FROM principal WHERE id = ANY (%(ids)s::bigint[])
 
+-- name: forget_conversations
+-- Nor what he asked and was answered.
+DELETE FROM chat.conversations WHERE realm = %(realm)s AND name = %(name)s
+
 -- name: create_set
 -- A set with these members, unless there is one already.
 WITH created AS (
@@ -143,9 +147,16 @@ WHERE access_set_id = ANY (%(emptied)s::bigint[])
 UPDATE source SET state = 'gone', ref = NULL, access_set_id = NULL, title = '', priority = 0 WHERE id = %(id)s
 
 -- name: sweep_sources
--- Remove rows of deleted sources, and with them spool, chunks, words and vectors.
-DELETE FROM source
-WHERE id IN (SELECT id FROM source WHERE state = 'gone' ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+-- Remove rows of deleted sources, and with them spool, chunks, words, vectors and what was answered from them.
+WITH swept AS MATERIALIZED (
+    SELECT id FROM source WHERE state = 'gone' ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), erased AS (
+    DELETE FROM chat.messages WHERE sources && (SELECT array_agg(id) FROM swept) RETURNING conversation_id
+), summed_up_anew AS (
+    UPDATE chat.conversations SET summary = '', summary_until = 0, summary_sources = '{}'
+    WHERE id IN (SELECT conversation_id FROM erased)
+)
+DELETE FROM source WHERE id IN (SELECT id FROM swept)
 
 -- name: sweep_sets
 -- Remove sets that no source points to.
