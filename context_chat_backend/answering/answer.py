@@ -11,6 +11,7 @@ from context_chat_backend.answering import prompt
 from context_chat_backend.answering.citations import CitedText
 from context_chat_backend.answering.followups import stands_alone
 from context_chat_backend.answering.rights import Sight, seen
+from context_chat_backend.answering.secrecy import Discreet
 from context_chat_backend.answering.writing import Writer, bounded
 from context_chat_backend.domain import (
     Answer,
@@ -124,13 +125,13 @@ class Answering:
         """What the first model that is there writes from `passages`; from what it knows where they are None."""
         shown: tuple[Passage, ...] | None = None
         while True:
-            growing = _GrowingAnswer(None)
+            growing = _GrowingAnswer(None, Discreet((), ()))
             try:
                 asked = await self._asked(question, passages, turns.writer)
                 if passages is not None and shown != asked.passages:
                     shown = asked.passages
                     yield Retrieved(shown)
-                growing = _GrowingAnswer(None if passages is None else asked.passages)
+                growing = _GrowingAnswer(None if passages is None else asked.passages, _discreet(asked, turns.writer))
                 async with aclosing(growing.events(turns.writer.model, asked)) as events:
                     async for event in events:
                         yield event
@@ -160,8 +161,9 @@ class Answering:
 class _GrowingAnswer:
     """What one model writes, as events."""
 
-    def __init__(self, passages: tuple[Passage, ...] | None) -> None:
+    def __init__(self, passages: tuple[Passage, ...] | None, discreet: Discreet) -> None:
         """Without passages what is written comes out as it is."""
+        self._discreet = discreet
         self._passages = passages or ()
         self._written: CitedText | _PlainText = _PlainText() if passages is None else CitedText(passages)
         self._ended = Ended(Finish.STOP)
@@ -178,9 +180,9 @@ class _GrowingAnswer:
                 if isinstance(piece, Ended):
                     self._ended = piece
                 else:
-                    for event in self._new(self._written.add(piece)):
+                    for event in self._new(self._written.add(self._discreet.add(piece))):
                         yield event
-        rest = self._written.end()
+        rest = self._written.add(self._discreet.end()) + self._written.end()
         if self._ended.finish is Finish.LENGTH and self.has_begun:
             rest += self._written.add(_CUT_OFF) + self._written.end()
         for event in self._new(rest):
@@ -256,6 +258,18 @@ class _Turns:
         self._was_too_long = False
         self.unavailable += (name,)
         return True
+
+
+def _discreet(asked: Prompt, writer: Writer) -> Discreet:
+    """Who reads passages may be told by them to recite its instructions; without passages nobody tells it."""
+    if not asked.passages:
+        return Discreet((), ())
+    template = writer.templates.with_passages
+    instructions = [message.text for message in asked.messages if message.role == "system"]
+    return Discreet(
+        instructions if template is None else [template],
+        [asked.question, *(text for passage in asked.passages for text in (passage.title, passage.text))],
+    )
 
 
 def nothing_found(question: str) -> Answer:

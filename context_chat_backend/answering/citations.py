@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from context_chat_backend.answering.guardrails import harmless
+from context_chat_backend.answering.guardrails import SUSPECT, harmless
 from context_chat_backend.domain import Citation, Passage
 
 _MARKER = re.compile(r"[ \t]*\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\](?!\()")
 _WORD = re.compile(r"[^\x00-\x7f\s]+(?=[^\x00-\x7f])|\S+\s+")
 """A word that is complete: blank space follows, or more of a script that needs none."""
-_SUSPECT = re.compile(r"[\[\]<]|://|www\.|mailto:|data:|[A-Za-z0-9-]\.[A-Za-z]{2,}/", re.IGNORECASE)
-"""What makes a word, with what follows it, an address, a link, a picture or a broken marker."""
 
 
 class CitedText:
@@ -49,7 +47,7 @@ class CitedText:
         whole, self._held = self._held[:end], self._held[end:]
         out = self._line(whole) if whole else ""
         settled = 0
-        while (word := _WORD.match(self._held, settled)) and not _SUSPECT.search(_MARKER.sub("", word[0])):
+        while (word := _WORD.match(self._held, settled)) and not SUSPECT.search(_MARKER.sub("", word[0])):
             settled = word.end()
         plain, self._held = self._held[:settled], self._held[settled:]
         return out + (self._line(plain) if plain else "")

@@ -94,6 +94,8 @@ class Double:
         await to.event(delta(None, role="assistant"))
         if "thinks" in step:
             await to.event(delta(None, reasoning_content=step["thinks"]))
+        if "calls" in step:
+            await to.event(delta(None, tool_calls=step["calls"]))
         for piece in pieces:
             await to.event(delta(piece))
         await to.event(delta(None, step.get("finish", "stop")))

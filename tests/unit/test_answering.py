@@ -232,6 +232,18 @@ async def test_what_a_user_sees_of_a_model_that_writes_what_it_should_not(
     assert (await answering(served).answer(ASKED)).text == seen
 
 
+async def test_a_model_is_offered_no_tool_and_one_it_calls_is_not_there(
+    double: ModelDouble, served: OpenAIModel
+) -> None:
+    call = {"index": 0, "id": "1", "type": "function", "function": {"name": "fetch", "arguments": "{}"}}
+    double.script({"calls": [call], "says": "So [1]."})
+    answer = await answering(served).answer(ASKED)
+
+    (asked,) = double.requests
+    assert answer.text == "So [1]."
+    assert not {"tools", "tool_choice", "functions", "function_call"} & set(asked["body"])
+
+
 NOTHING = "I found nothing about this in the documents you can read."
 
 

@@ -37,8 +37,9 @@ WRITTEN = {
     "见https://evil.example/x 好[1]。": f"见{REMOVED} 好 [1]。",
     "evil.example/collect?q=4000 or www.evil.example": f"{REMOVED} or {REMOVED}",
     "[click](javascript:alert(1)) data:text/html;base64,AAAA": f"click) {REMOVED}",
-    "Read [more][m].\n[m]: https://evil.example/": "Read [more][m].",
+    "Read [more][m].\n[m]: https://evil.example/": f"Read [more][m].\nm: {REMOVED}",
     "a/b and 3.5/4 and p.m./a.m. and list[i] < 4!": "a/b and 3.5/4 and p.m./a.m. and list[i] < 4!",
+    "List<String> a[i][j] // sum, notes.md? &lt;b&gt;": "List<String> a[i][j] // sum, notes.md? &lt;b&gt;",
     "  \n- one [1]\n- two [2]\n\n": "- one [1]\n- two [2]",
     "": "",
 }
