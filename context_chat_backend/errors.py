@@ -120,6 +120,14 @@ class FileUnreadable(Unavailable):
     """A file of Nextcloud is there and cannot be opened now: it is locked, or its storage or keys are missing."""
 
 
+class FileUnseen(ContextChatError):
+    """A file of Nextcloud is there for none of those in whose names it was asked for."""
+
+    def __init__(self, users: frozenset[str]) -> None:
+        super().__init__("none of its readers sees it")
+        self.users = users
+
+
 class WaitingListFull(Unavailable):
     """The waiting list holds as many sources or bytes as it may."""
 

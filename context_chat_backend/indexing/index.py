@@ -16,6 +16,7 @@ from context_chat_backend.domain import ClaimedSource, Reason
 from context_chat_backend.errors import (
     DatabaseUnavailable,
     FileUnreadable,
+    FileUnseen,
     ModelUnavailable,
     NextcloudUnavailable,
     ParserKilled,
@@ -111,6 +112,11 @@ class Indexer:
         except SourceRejected as rejection:
             await self._ledger.reject(source, rejection.reason)
             _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(rejection.reason))
+        except FileUnseen as unseen:
+            if await self._ledger.reject_unseen(source, unseen.users):
+                _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(Reason.NOT_FOUND))
+            else:
+                await self._ledger.postpone(source, Reason.NOT_FOUND, timedelta(0))
         except FileUnreadable as error:
             _log.warning("file_unreadable", source_id=source.id, error=str(error), attempts=source.attempts)
             await self._ledger.retry_later(source, Reason.UNREADABLE, _back_off(source.attempts))

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,9 +17,6 @@ from context_chat_backend.errors import ModelUnavailable, NextcloudUnavailable, 
 from context_chat_backend.indexing.chunking import header, split
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.ledger import Ledger
-
-_READERS_TRIED = 100
-"""A download is tried in the names of so many readers. Of a deleted file nobody knows, until its action comes."""
 
 
 class Parser(Protocol):
@@ -33,8 +30,11 @@ class Parser(Protocol):
 class Fetcher(Protocol):
     """What downloads files; nextcloud/files.py in the product."""
 
-    async def fetch(self, file_id: str, users: Iterable[str], size: int, to: Path) -> bytes:
-        """Write a file to `to`, return its SHA-256. Raises SourceRejected, FileUnreadable, NextcloudUnavailable."""
+    async def fetch(self, file_id: str, users: AsyncIterator[str], size: int, to: Path) -> bytes:
+        """Write a file to `to`, return its SHA-256.
+
+        Raises SourceRejected, FileUnseen, FileUnreadable, NextcloudUnavailable.
+        """
         ...
 
 
@@ -82,7 +82,7 @@ class Preparation:
     async def prepare(self, source: ClaimedSource) -> Prepared:
         """The chunks of a claimed source.
 
-        Raises SourceRejected, FileUnreadable, NextcloudUnavailable, ModelUnavailable, DatabaseUnavailable.
+        Raises SourceRejected, FileUnseen, FileUnreadable, NextcloudUnavailable, ModelUnavailable, DatabaseUnavailable.
         """
         document, digest, parse_ms = await self._parse(source)
         chunks = await asyncio.to_thread(self._split, document, source.title)
@@ -105,8 +105,7 @@ class Preparation:
         if source.remote:
             if self._fetcher is None:
                 raise NextcloudUnavailable("NEXTCLOUD_URL or APP_SECRET is not set")
-            users = await self._ledger.readers(source, _READERS_TRIED)
-            return await self._fetcher.fetch(source.ref.item, users, source.size, to)
+            return await self._fetcher.fetch(source.ref.item, self._ledger.readers(source), source.size, to)
         digest = hashlib.sha256()
         with to.open("wb") as file:
             async for piece in self._ledger.read(source):

@@ -4,43 +4,55 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from context_chat_backend.domain import Reason
-from context_chat_backend.errors import FileUnreadable, NextcloudUnavailable, SourceRejected
+from context_chat_backend.errors import FileUnreadable, FileUnseen, NextcloudUnavailable, SourceRejected
 from context_chat_backend.nextcloud.client import NextcloudClient, refusal_of
 
 _PAUSE_SECONDS = 60.0
 _TRIES = 3
 """So often a download that broke off, or is shorter than was listed, begins anew: the route knows no ranges."""
 _PIECE = 256 * 1024
+_SEEKING_SECONDS = 600.0
+"""For so long those who may read a file are asked for it one after another; each attempt begins with others."""
 
 
 class Files:
     """The files of one Nextcloud, each as one of its readers sees it."""
 
-    def __init__(self, client: NextcloudClient, max_bytes: int) -> None:
-        """Longer files are refused while they are read, whatever their listed size."""
+    def __init__(
+        self, client: NextcloudClient, max_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Longer files are refused while they are read, whatever their listed size. `clock` gives seconds."""
+        self._clock = clock
         self._client = client
         self._max_bytes = max_bytes
 
-    async def fetch(self, file_id: str, users: Iterable[str], size: int, to: Path) -> bytes:
+    async def fetch(self, file_id: str, users: AsyncIterator[str], size: int, to: Path) -> bytes:
         """Write the file to `to`, as the first of `users` who may read it; returns the SHA-256 of its bytes.
 
         `size` is what was listed, 0 where that is not known: a shorter file is believed when it comes so twice, since
-        a storage that fails in the middle looks like the end. Raises SourceRejected (nobody sees it, too large, empty),
-        FileUnreadable, NextcloudUnavailable.
+        a storage that fails in the middle looks like the end. Where there are more readers than can be asked in ten
+        minutes the others are asked another time. Raises SourceRejected (too large, empty), FileUnseen (by all of
+        `users`), FileUnreadable, NextcloudUnavailable.
         """
         found = False
-        for user in users:
+        until = self._clock() + _SEEKING_SECONDS
+        tried: set[str] = set()
+        async for user in users:
+            if self._clock() > until:
+                raise FileUnreadable("it has many readers, and none of those asked so far could open it")
             status, digest = await self._fetch(file_id, user, size, to)
             if digest is not None:
                 return digest
             found = found or status != 404
+            tried.add(user)
         if found:
             raise FileUnreadable("none of its readers could open it")
-        raise SourceRejected(Reason.NOT_FOUND)
+        raise FileUnseen(frozenset(tried))
 
     async def _fetch(self, file_id: str, user: str, size: int, to: Path) -> tuple[int, bytes | None]:
         """The status, and the digest where it is 200."""

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from context_chat_backend.domain import FILES, Delivery, Principal, SourceRef
+from context_chat_backend.domain import FILES, Delivery, Principal, Reason, SourceRef
 from context_chat_backend.store.changes import Change, change_each, remember_each
 from context_chat_backend.store.database import Connection, Database, statement
 
@@ -49,6 +49,7 @@ class Access:
             await _remember(connection, "allow", realm, targets, readers)
             ids = await principal_ids(connection, readers)
             await _change(connection, realm, targets, add=ids, remove=[])
+            await _seek_again(connection, realm, targets)
 
     async def deny(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
         """Take the targets from `readers`; sources left without readers go. Raises DatabaseUnavailable."""
@@ -68,6 +69,7 @@ class Access:
                 return
             access_set = await find_or_create_set(connection, await principal_ids(connection, readers))
             await connection.execute(statement("access", "point_targets"), selection | {"access_set_id": access_set})
+            await _seek_again(connection, realm, targets)
 
     async def change_each(self, realm: str, changes: Mapping[SourceRef, Change]) -> None:
         """Change each of these sources in its own way, all in one transaction. Raises DatabaseUnavailable."""
@@ -77,6 +79,7 @@ class Access:
             await principal_ids(connection, [reader for change in changes.values() for reader in change.add])
             named = {reader for change in changes.values() for reader in change.add | change.remove}
             await change_each(connection, realm, changes, await _known(connection, named))
+            await _seek_again(connection, realm, [ref for ref, change in changes.items() if change.add])
 
     async def delete_sources(self, realm: str, refs: Sequence[SourceRef]) -> None:
         """Delete the sources, whoever reads them. Raises DatabaseUnavailable."""
@@ -281,6 +284,15 @@ async def _plan(connection: Connection, changes: list[_Change]) -> tuple[list[_C
         else:
             moved.append(change)
     return in_place, moved
+
+
+async def _seek_again(connection: Connection, realm: str, targets: Targets) -> None:
+    """A download is made in the names of those who are known to read a file: now there are others."""
+    if not targets:
+        return
+    await connection.execute(
+        statement("access", "seek_again"), _selection(realm, targets) | {"reason": str(Reason.NOT_FOUND)}
+    )
 
 
 async def _exclude_others(connection: Connection) -> None:

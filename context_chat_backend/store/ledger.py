@@ -28,6 +28,7 @@ from context_chat_backend.store.entering import PIECE_BYTES, enter, find, spool,
 from context_chat_backend.store.quarantine import record_killed
 from context_chat_backend.store.queued import settle_row
 
+_READERS_AT_ONCE = 100
 _SMALL_BYTES = 64 * 1024
 """Bytes of sources up to this size come with the claim."""
 
@@ -172,6 +173,19 @@ class Ledger:
         async with self._database.transaction() as connection:
             await _reject(connection, _version(source), reason)
 
+    async def reject_unseen(self, source: ClaimedSource, users: Collection[str]) -> bool:
+        """Settle a file that none of `users` sees; False, and no change, when others may read it by now."""
+        async with self._database.transaction() as connection:
+            await access.admitting(connection)  # who is let in afterwards has it sought again
+            rows = await connection.execute(
+                statement("ledger", "has_other_readers"), {"id": source.id, "names": list(users)}
+            )
+            row = await rows.fetchone()
+            if row is not None and row[0]:
+                return False
+            await _reject(connection, _version(source), Reason.NOT_FOUND)
+            return True
+
     async def retry_later(self, source: ClaimedSource, reason: Reason, delay: timedelta) -> None:
         """Make the source due again after `delay`; the reason is shown until then."""
         async with self._database.transaction() as connection:
@@ -194,11 +208,21 @@ class Ledger:
                 statement("ledger", "postpone"), _version(source) | {"reason": str(reason), "delay": delay}
             )
 
-    async def readers(self, source: ClaimedSource, limit: int) -> list[str]:
-        """Names of at most `limit` of those who may read the source now."""
-        async with self._database.transaction() as connection:
-            rows = await connection.execute(statement("ledger", "readers"), {"id": source.id, "limit": limit})
-            return [row[0] for row in await rows.fetchall()]
+    async def readers(self, source: ClaimedSource) -> AsyncIterator[str]:
+        """The names of all who may read the source now; each attempt to index it begins with others."""
+        page = {"id": source.id, "attempt": source.attempts, "limit": _READERS_AT_ONCE}
+        place = after = None
+        while True:
+            async with self._database.transaction() as connection:
+                rows = await connection.execute(
+                    statement("ledger", "readers"), page | {"place": place, "after": after}
+                )
+                found = await rows.fetchall()
+            for name, _, _ in found:
+                yield name
+            if len(found) < _READERS_AT_ONCE:
+                return
+            _, place, after = found[-1]
 
     async def waiting(self) -> Waiting:
         """How many sources and bytes wait to be indexed."""

@@ -257,3 +257,78 @@ def test_two_changes_within_one_second_are_both_seen(nextcloud: Nextcloud, progr
 
     quiet(nextcloud, program)
     nextcloud.wait(lambda: nextcloud.calls("GET", "/files/")[1:] != [])
+
+
+def test_an_action_that_comes_late_still_holds_for_those_whom_newer_ones_did_not_name(
+    nextcloud: Nextcloud, program: Program
+) -> None:
+    plan = put(nextcloud, "plan", ["alice", "bob"])
+    register(nextcloud, program)
+    quiet(nextcloud, program)
+    nextcloud.fault("GET", ACTIONS, "drop")
+    nextcloud.do("unshare", file_id=plan, users=["bob"])
+    nextcloud.wait(lambda: nextcloud.faults_left() == [])
+
+    nextcloud.do("share", file_id=plan, users=["carol"])
+    nextcloud.wait(lambda: program.search("carol", "garden") != [])
+    nextcloud.do("move_clock", seconds=86_401)
+
+    quiet(nextcloud, program)
+    assert program.search("bob", "garden") == []
+
+
+def test_content_that_comes_late_brings_back_nobody_from_whom_it_was_taken_meanwhile(
+    nextcloud: Nextcloud, program: Program
+) -> None:
+    register(nextcloud, program)
+    quiet(nextcloud, program)
+    nextcloud.fault("GET", DOCUMENTS, "drop")
+    card = {"provider": "deck__cards", "item": "1", "title": "Card", "content": "garden", "readers": ["alice", "bob"]}
+    nextcloud.do("submit", **card)
+    nextcloud.wait(lambda: nextcloud.faults_left() == [])
+
+    nextcloud.do("change_item", ref="deck__cards: 1", op="deny", users=["bob"])
+    nextcloud.wait(lambda: nextcloud.do("queue_lengths")["actions"] == 0)
+    asked = len(nextcloud.calls("GET", DOCUMENTS))
+    nextcloud.wait(lambda: len(nextcloud.calls("GET", DOCUMENTS)) > asked + 1)
+    nextcloud.do("move_clock", seconds=86_401)
+
+    quiet(nextcloud, program)
+    assert program.search("alice", "garden") == ["deck__cards: 1"]
+    assert program.search("bob", "garden") == []
+
+
+def test_a_source_whose_last_known_reader_goes_is_still_there_for_one_whose_grant_comes_late(
+    nextcloud: Nextcloud, program: Program
+) -> None:
+    plan = put(nextcloud, "plan", ["alice"])
+    register(nextcloud, program)
+    quiet(nextcloud, program)
+    nextcloud.fault("GET", ACTIONS, "drop")
+    nextcloud.do("share", file_id=plan, users=["bob"])
+    nextcloud.wait(lambda: nextcloud.faults_left() == [])
+
+    nextcloud.do("unshare", file_id=plan, users=["alice"])
+    nextcloud.wait(lambda: program.search("alice", "garden") == [])
+    nextcloud.do("move_clock", seconds=86_401)
+
+    quiet(nextcloud, program)
+    assert program.search("bob", "garden") == [f"files__default: {plan}"]
+
+
+def test_a_file_nobody_known_could_open_is_fetched_once_a_new_reader_is_known(
+    nextcloud: Nextcloud, program: Program
+) -> None:
+    """Its readers are exchanged after it was listed, and that is heard of after the download in the old one's name."""
+    register(nextcloud, program)
+    quiet(nextcloud, program)
+    nextcloud.fault("GET", "/files/", "status", value=422)
+    plan = put(nextcloud, "plan", ["alice"])
+    nextcloud.wait(lambda: nextcloud.faults_left() == [])
+
+    nextcloud.fault("GET", ACTIONS, "status", times=3, value=503)
+    nextcloud.do("declare_readers", ref=f"files__default: {plan}", users=["bob"])
+    nextcloud.wait(lambda: len(nextcloud.calls("GET", "/files/")) > 1)
+
+    quiet(nextcloud, program)
+    assert program.search("bob", "garden") == [f"files__default: {plan}"]

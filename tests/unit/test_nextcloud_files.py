@@ -43,12 +43,17 @@ async def growing() -> AsyncIterator[Growing]:
         yield running
 
 
+async def named(*users: str) -> AsyncIterator[str]:
+    for user in users:
+        yield user
+
+
 async def test_a_file_that_grows_past_the_cap_is_left_in_the_middle(growing: Growing, tmp_path: Path) -> None:
     client = NextcloudClient(f"http://127.0.0.1:{growing.port}", "context_chat_backend", "5.4.0", "secret")
     to = tmp_path / "file"
     try:
         with pytest.raises(SourceRejected) as rejection:
-            await Files(client, MOST).fetch("7", ["alice"], 10, to)
+            await Files(client, MOST).fetch("7", named("alice"), 10, to)
     finally:
         await client.close()
 

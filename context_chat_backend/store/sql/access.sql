@@ -127,6 +127,13 @@ WHERE realm = %(realm)s AND state <> 'gone'
   AND (%(provider)s::text IS NULL OR provider = %(provider)s)
   AND (%(refs)s::text[] IS NULL OR ref = ANY (%(refs)s))
 
+-- name: seek_again
+-- Files that none of their readers saw, and which others may read now, are fetched in the names of these.
+UPDATE source SET state = 'waiting', reason = NULL, attempts = 0, next_attempt_at = now(), settled_at = NULL
+WHERE realm = %(realm)s AND state = 'rejected' AND reason = %(reason)s
+  AND (%(provider)s::text IS NULL OR provider = %(provider)s)
+  AND (%(refs)s::text[] IS NULL OR ref = ANY (%(refs)s))
+
 -- name: bury_targets
 -- Delete the selected sources: invisible from the commit on, swept later.
 UPDATE source SET state = 'gone', ref = NULL, access_set_id = NULL, title = '', priority = 0

@@ -170,10 +170,21 @@ UPDATE source SET reason = %(reason)s, leased_until = NULL, next_attempt_at = no
 WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
 
 -- name: readers
--- Who may read a source, for the download in their names.
-SELECT principal.name FROM source JOIN access_member USING (access_set_id)
-JOIN principal ON principal.id = access_member.principal_id
-WHERE source.id = %(id)s ORDER BY principal.id LIMIT %(limit)s
+-- Who may read a source, for the download in their names: a page of them, in an order that each attempt has its own of.
+SELECT name, place, id
+FROM (SELECT principal.name, hashint8extended(principal.id, %(attempt)s) AS place, principal.id
+      FROM source JOIN access_member USING (access_set_id)
+      JOIN principal ON principal.id = access_member.principal_id AND principal.realm = source.realm
+      WHERE source.id = %(id)s) AS reader
+WHERE %(place)s::bigint IS NULL OR (place, id) > (%(place)s, %(after)s)
+ORDER BY place, id LIMIT %(limit)s
+
+-- name: has_other_readers
+-- Whether somebody may read a source beside these.
+SELECT EXISTS (
+    SELECT FROM source JOIN access_member USING (access_set_id)
+    JOIN principal ON principal.id = access_member.principal_id AND principal.realm = source.realm
+    WHERE source.id = %(id)s AND name <> ALL (%(names)s::text[]))
 
 -- name: waiting
 -- How full the waiting list is; files that are fetched later take no room yet.
