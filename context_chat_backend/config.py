@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from context_chat_backend import __version__
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
+from context_chat_backend.settings.programs import ProgramSettings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 ROLES = ("normal", "requestproc", "updatesproc", "indexing")
@@ -120,6 +121,7 @@ class Config:
     """So long a conversation is kept after its last turn; 0: none is kept."""
     listeners: tuple[Listener, ...]
     """Beside that of Nextcloud; one at its port says what is served there."""
+    programs: ProgramSettings = field(default_factory=ProgramSettings)
     download_models: bool = True
     """Whether models may be fetched from the network."""
     warnings: tuple[str, ...] = ()
@@ -164,6 +166,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         log_level=reader.log_level(),
         conversation_days=reader.number("conversation_days", 30, 0),
         listeners=reader.listeners(),
+        programs=reader.programs(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
         warnings=reader.finish(),
     )

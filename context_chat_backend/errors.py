@@ -27,6 +27,7 @@ caller; the text of all others goes to the log only. No text holds users' conten
 from __future__ import annotations
 
 import errno
+from enum import StrEnum
 from pathlib import Path
 
 from context_chat_backend.domain import Reason
@@ -88,8 +89,27 @@ def finds_no_room(error: BaseException) -> bool:
     return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 
+class ModelFailure(StrEnum):
+    """Why a model does not answer, as far as it is known: programs that ask decide by it when to try again."""
+
+    UNAVAILABLE = "unavailable"
+    UNREACHABLE = "unreachable"
+    """Nobody listens where its server should be."""
+    LOADING = "loading"
+    """Its server is still reading it from the disk."""
+    TIMEOUT = "timeout"
+    AUTHENTICATION = "authentication"
+    """Its server does not take the key that is configured for it."""
+    BROKEN = "broken"
+    """What its server answers is an error, or cannot be understood."""
+
+
 class ModelUnavailable(Unavailable):
     """A model does not answer."""
+
+    def __init__(self, text: str, failure: ModelFailure = ModelFailure.UNAVAILABLE) -> None:
+        super().__init__(text)
+        self.failure = failure
 
 
 class ModelNotFetched(Unavailable):

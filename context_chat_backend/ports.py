@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from context_chat_backend.domain import EmbeddingSpace, Ended, Prompt
+from context_chat_backend.domain import EmbeddingSpace, Ended, Prompt, Reasoning
 
 Vectors = NDArray[np.float32]
 
@@ -107,11 +107,16 @@ class LanguageModel(Protocol):
         """
         ...
 
-    def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
+    async def check(self) -> None:
+        """Find out quickly whether it could write now, without loading it. Raises ModelUnavailable."""
+        ...
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[str | Reasoning | Ended, None]:
         """The answer's text, piece by piece, with citation markers `[n]` (Prompt.passages[n - 1]); Ended is the last.
 
-        A piece is never empty and holds whole characters. Closing the iterator stops the generation. Raises
-        ModelUnavailable, at any time, and PromptTooLong before the first piece.
+        A piece is never empty and holds whole characters. What a model thinks before it answers comes as Reasoning,
+        where it is told apart. Closing the iterator stops the generation. Raises ModelUnavailable, at any time, and
+        PromptTooLong before the first piece.
         """
         ...
 

@@ -12,6 +12,7 @@ from context_chat_backend.answering.citations import CitedText
 from context_chat_backend.answering.followups import stands_alone
 from context_chat_backend.answering.rights import Sight, seen
 from context_chat_backend.answering.secrecy import Discreet
+from context_chat_backend.answering.thoughts import Thoughts
 from context_chat_backend.answering.writing import Writer, bounded
 from context_chat_backend.domain import (
     Answer,
@@ -26,6 +27,7 @@ from context_chat_backend.domain import (
     Principal,
     Prompt,
     Question,
+    Reasoning,
     Retrieved,
     Usage,
 )
@@ -67,8 +69,14 @@ class Answering:
         InvalidRequest, ModelUnavailable, DatabaseUnavailable.
         """
         turns = self._turns(question)
-        question = replace(question, alone=await stands_alone(question.text, question.turns, turns.writer))
+        if not question.alone:
+            question = replace(question, alone=await stands_alone(question.text, question.turns, turns.writer))
         passages = await self._readable(question, sight)
+        if not passages and question.answers_alone:
+            async with aclosing(self._written(question, None, turns)) as events:
+                async for event in events:
+                    yield event
+            return
         if not passages:
             yield Retrieved(())
             for event in _sentence(nothing_found(question.text)):
@@ -125,13 +133,17 @@ class Answering:
         """What the first model that is there writes from `passages`; from what it knows where they are None."""
         shown: tuple[Passage, ...] | None = None
         while True:
-            growing = _GrowingAnswer(None, Discreet((), ()))
+            growing = _GrowingAnswer(None, Discreet((), ()), Discreet((), ()))
             try:
-                asked = await self._asked(question, passages, turns.writer)
+                asked, dropped = await self._asked(question, passages, turns.writer)
                 if passages is not None and shown != asked.passages:
                     shown = asked.passages
                     yield Retrieved(shown)
-                growing = _GrowingAnswer(None if passages is None else asked.passages, _discreet(asked, turns.writer))
+                growing = _GrowingAnswer(
+                    None if passages is None else asked.passages,
+                    _discreet(asked, turns.writer),
+                    _discreet(asked, turns.writer),
+                )
                 async with aclosing(growing.events(turns.writer.model, asked)) as events:
                     async for event in events:
                         yield event
@@ -140,32 +152,44 @@ class Answering:
                 if growing.has_begun or not turns.go_on(error):
                     raise
         if growing.has_begun:
-            yield Done(await growing.answer(turns.writer.model, asked, turns.unavailable))
+            answer = await growing.answer(turns.writer.model, asked, turns.unavailable)
+            yield Done(replace(answer, dropped=dropped))
         else:
             for event in _sentence(Answer(_NO_WRITER) if passages is None else nothing_found(question.text)):
                 yield event
 
     async def _readable(self, question: Question, sight: Sight | None) -> list[Passage]:
-        passages = await self._retriever.passages(replace(question, text=question.meant))
-        return passages if sight is None else list(await seen(passages, sight))
+        found: list[Passage] = []
+        if question.searches:
+            found = await self._retriever.passages(replace(question, text=question.meant))
+        found = found if sight is None else list(await seen(found, sight))
+        return list({passage.text.strip(): passage for passage in (*question.given, *found)[::-1]}.values())[::-1]
 
-    async def _asked(self, question: Question, passages: Sequence[Passage] | None, writer: Writer) -> Prompt:
+    async def _asked(
+        self, question: Question, passages: Sequence[Passage] | None, writer: Writer
+    ) -> tuple[Prompt, int]:
+        """The prompt, and how many passages found no room in it."""
         question = await prompt.with_fitting_turns(question, writer)
         if passages is None:
-            return await prompt.build_chat(question, writer)
+            return await prompt.build_chat(question, writer), 0
         # Joined after the cut: a long joined passage would otherwise push better ones out of a small context.
         fitting = await prompt.fitting(question, passages, writer)
-        return await prompt.build(question, await self._retriever.joined(question.asker, fitting), writer)
+        if passages and not fitting:
+            return await prompt.build_chat(question, writer), len(passages)
+        joined = await self._retriever.joined(question.asker, fitting)
+        asked = await prompt.build(question, joined, writer)
+        return asked, len(passages) - len(fitting) + len(joined) - len(asked.passages)
 
 
 class _GrowingAnswer:
     """What one model writes, as events."""
 
-    def __init__(self, passages: tuple[Passage, ...] | None, discreet: Discreet) -> None:
-        """Without passages what is written comes out as it is."""
+    def __init__(self, passages: tuple[Passage, ...] | None, discreet: Discreet, thinking: Discreet) -> None:
+        """Without passages what is written comes out as it is. `discreet` hears it, `thinking` the thoughts before."""
         self._discreet = discreet
         self._passages = passages or ()
         self._written: CitedText | _PlainText = _PlainText() if passages is None else CitedText(passages)
+        self._thoughts = Thoughts(thinking)
         self._ended = Ended(Finish.STOP)
 
     @property
@@ -179,9 +203,16 @@ class _GrowingAnswer:
             async for piece in pieces:
                 if isinstance(piece, Ended):
                     self._ended = piece
+                elif isinstance(piece, Reasoning):
+                    for thought in self._thoughts.add(piece.text):
+                        yield thought
                 else:
+                    for thought in self._thoughts.end():
+                        yield thought
                     for event in self._new(self._written.add(self._discreet.add(piece))):
                         yield event
+        for thought in self._thoughts.end():
+            yield thought
         rest = self._written.add(self._discreet.end()) + self._written.end()
         if self._ended.finish is Finish.LENGTH and self.has_begun:
             rest += self._written.add(_CUT_OFF) + self._written.end()

@@ -38,6 +38,8 @@ You answer questions from documents. Use only the passages below, which the user
 the passage it comes from by its number in square brackets, for example [1]. When the passages do not hold the \
 answer, say so."""
 
+_AROUND = "{context}\n\nQuestion: {question}"
+
 _CHAT_INSTRUCTIONS = "You are a helpful assistant."
 
 _FENCE = re.compile(r"<(?=\s*/?\s*passage)", re.IGNORECASE)
@@ -54,7 +56,7 @@ async def with_fitting_turns(question: Question, writer: Writer) -> Question:
     if not question.turns:
         return question
     question = replace(question, turns=tuple(_as_read(turn) for turn in question.turns))
-    room = await _room(writer.model) // 2
+    room = await _room(writer.model, question) // 2
     if sum(_most_tokens(turn.text) for turn in question.turns) <= room:
         return question
     kept: list[Message] = []
@@ -76,12 +78,12 @@ async def fitting(question: Question, passages: Sequence[Passage], writer: Write
     """As many of the passages, best first, as the model's context holds beside question, instructions and answer.
 
     Oversize ones come cut. Raises InvalidRequest when the question alone does not fit, or leaves no room for any
-    passage; ModelUnavailable.
+    passage where one is needed; ModelUnavailable.
     """
     model = writer.model
     frame = "".join(message.text for message in _messages(question, "", writer))
     blocks = [_block(number, passage) for number, passage in enumerate(passages, start=1)]
-    room = await _room(model)
+    room = await _room(model, question)
     if sum(_most_tokens(text) for text in (frame, *blocks)) <= room:
         return list(passages)
     of_frame, *sizes = await model.count_tokens([frame, *blocks])
@@ -100,7 +102,7 @@ async def fitting(question: Question, passages: Sequence[Passage], writer: Write
         if kept is not None:
             taken.append(kept)
             room -= size + 1
-    if passages and not taken:
+    if passages and not taken and not question.answers_alone:
         raise InvalidRequest("the question leaves the language model no room for a passage: shorten it")
     return taken
 
@@ -112,7 +114,7 @@ async def build(question: Question, passages: Sequence[Passage], writer: Writer)
     context = "\n\n".join(blocks[::2] + blocks[1::2][::-1])
     templates = writer.templates
     messages = _messages(question, context, writer)
-    filled = templates.with_passages is not None
+    filled = templates.with_passages is not None and not question.template
     stop = templates.stop + question.sampling.stop
     return Prompt(messages, question.meant, tuple(taken), question.asker, filled, stop, question.sampling)
 
@@ -120,13 +122,16 @@ async def build(question: Question, passages: Sequence[Passage], writer: Writer)
 async def build_chat(question: Question, writer: Writer) -> Prompt:
     """The prompt of a question that is not about documents. Raises InvalidRequest when it does not fit."""
     template, text = writer.templates.alone, question.text
+    if question.template:
+        template = None
+        text = _filled(question.template, context="", question=text)
     if template is not None:
         messages: tuple[Message, ...] = (Message("user", _filled(template, question=text)),)
     else:
-        system = question.instructions or f"{_CHAT_INSTRUCTIONS} {_language(text)}"
+        system = question.instructions or f"{_CHAT_INSTRUCTIONS} {_language(question.text)}"
         messages = (Message("system", system), *question.turns, Message("user", text))
     whole = "".join(message.text for message in messages)
-    room = await _room(writer.model)
+    room = await _room(writer.model, question)
     if _most_tokens(whole) > room and (await writer.model.count_tokens([whole]))[0] > room:
         raise InvalidRequest(_TOO_LONG)
     stop = writer.templates.stop + question.sampling.stop
@@ -135,13 +140,13 @@ async def build_chat(question: Question, writer: Writer) -> Prompt:
 
 def _messages(question: Question, context: str, writer: Writer) -> tuple[Message, ...]:
     template = writer.templates.with_passages
-    if template is not None:
+    if template is not None and not question.template:
         return (Message("user", _filled(template, context=context, question=question.meant)),)
     wanted = f"\n\n{question.instructions}" if question.instructions else ""
     return (
         Message("system", f"{_INSTRUCTIONS} {_language(question.text)}{wanted}"),
         *question.turns,
-        Message("user", f"{context}\n\nQuestion: {question.text}"),
+        Message("user", _filled(question.template or _AROUND, context=context, question=question.text)),
     )
 
 
@@ -162,10 +167,11 @@ def _as_read(turn: Message) -> Message:
     return replace(turn, text=_MARK.sub("‹", _FENCE.sub("‹", visible(without_markers(turn.text)))))
 
 
-async def _room(model: LanguageModel) -> int:
+async def _room(model: LanguageModel, question: Question) -> int:
     """Tokens for a prompt: an answer always has its own, at most half of the context."""
     context = await model.context_tokens()
-    return context - min(model.answer_tokens, context // 2) - _MARGIN
+    answer = min(question.sampling.max_tokens or model.answer_tokens, model.answer_tokens)
+    return context - min(answer, context // 2) - _MARGIN
 
 
 def _most_tokens(text: str) -> int:

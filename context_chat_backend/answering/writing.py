@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from context_chat_backend.domain import Ended, Finish, Prompt
+from context_chat_backend.domain import Ended, Finish, Prompt, Reasoning
 from context_chat_backend.ports import LanguageModel
 
 _CHARACTERS_PER_TOKEN = 16
@@ -41,17 +41,18 @@ class Writer:
         return self.writes_asides and self.templates.with_passages is None and self.templates.alone is None
 
 
-async def bounded(model: LanguageModel, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
+async def bounded(model: LanguageModel, prompt: Prompt) -> AsyncGenerator[str | Reasoning | Ended, None]:
     """What `model` writes, up to the first of `prompt.stop`, and no endless text. Raises as `model.stream` does."""
     left = (prompt.sampling.max_tokens or model.answer_tokens) * _CHARACTERS_PER_TOKEN
-    held = ""
+    held, ended = "", Ended(Finish.STOP)
     async with aclosing(model.stream(prompt)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Ended):
-                if held:
-                    yield held
+                ended = piece
+                break
+            if isinstance(piece, Reasoning):
                 yield piece
-                return
+                continue
             held += piece
             if (end := _stop(held, prompt.stop)) is not None:
                 if end:
@@ -68,7 +69,7 @@ async def bounded(model: LanguageModel, prompt: Prompt) -> AsyncGenerator[str | 
                 held, left = held[safe:], left - safe
     if held:
         yield held
-    yield Ended(Finish.STOP)
+    yield ended
 
 
 def _stop(text: str, stops: tuple[str, ...]) -> int | None:

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from context_chat_backend.cli.named import collection_named, local_user
+from context_chat_backend.cli.named import collection_named, local_user, user_of_issuer
 from context_chat_backend.cli.show import console
 from context_chat_backend.cli.start import with_backend
-from context_chat_backend.domain import Collection, Principal
+from context_chat_backend.domain import EVERYBODY, Collection, Principal
 from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.wiring import Backend
 
@@ -21,7 +21,9 @@ collections = typer.Typer(no_args_is_help=True, help="Collections of sources wit
 
 Name = Annotated[str, typer.Argument(help="The collection.")]
 Change = Callable[[Collection, Sequence[Principal]], Awaitable[None]]
-Users = Annotated[list[str], typer.Argument(help="Local users.")]
+Users = Annotated[list[str] | None, typer.Argument(help="Local users.")]
+Everybody = Annotated[bool, typer.Option("--everybody", help="Who asks without a name.")]
+OfIssuer = Annotated[str | None, typer.Option("--issuer", help="The users are those of this issuer of tokens.")]
 
 
 @collections.command("add")
@@ -55,25 +57,34 @@ def list_collections(as_json: Annotated[bool, typer.Option("--json", help="Print
 
 
 @collections.command("allow")
-def allow_readers(name: Name, users: Users) -> int:
+def allow_readers(name: Name, users: Users = None, everybody: Everybody = False, issuer: OfIssuer = None) -> int:
     """Let users read all that is and will be in a collection."""
-    return _change(name, users, lambda backend: backend.collections.allow, "may read")
+    return _change(name, _readers(users, everybody, issuer), lambda backend: backend.collections.allow, "may read")
 
 
 @collections.command("deny")
-def deny_readers(name: Name, users: Users) -> int:
+def deny_readers(name: Name, users: Users = None, everybody: Everybody = False, issuer: OfIssuer = None) -> int:
     """Take a collection from users; from the next question on they get nothing of it."""
-    return _change(name, users, lambda backend: backend.collections.deny, "may no longer read")
+    return _change(
+        name, _readers(users, everybody, issuer), lambda backend: backend.collections.deny, "may no longer read"
+    )
 
 
-def _change(name: str, users: list[str], change: Callable[[Backend], Change], said: str) -> int:
-    collection, readers = collection_named(name), [local_user(user) for user in users]
+def _readers(users: list[str] | None, everybody: bool, issuer: str | None) -> list[Principal]:
+    named = [local_user(user) if issuer is None else user_of_issuer(user, issuer) for user in users or []]
+    if not named and not everybody:
+        raise InvalidRequest("USERS: name some, or --everybody")
+    return named + ([EVERYBODY] if everybody else [])
+
+
+def _change(name: str, readers: list[Principal], change: Callable[[Backend], Change], said: str) -> int:
+    collection = collection_named(name)
 
     async def work(backend: Backend) -> int:
         if not await backend.collections.known([collection]):
             raise InvalidRequest(f"there is no collection {name}: context-chat collections list")
         await change(backend)(collection, readers)
-        console.print(f"{', '.join(users)} {said} {name}.", markup=False)
+        console.print(f"{', '.join(reader.name for reader in readers)} {said} {name}.", markup=False)
         return 0
 
     return with_backend(work)

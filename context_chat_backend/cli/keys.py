@@ -12,7 +12,7 @@ import typer
 from context_chat_backend.cli.named import collection_named, local_user
 from context_chat_backend.cli.show import console
 from context_chat_backend.cli.start import with_backend
-from context_chat_backend.domain import ApiKey, KeyScope
+from context_chat_backend.domain import ApiKey, KeyScope, Realm
 from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.wiring import Backend
 
@@ -29,18 +29,23 @@ def add_key(
         list[str] | None, typer.Option("--collection", "-c", help="It is kept to this collection; several times.")
     ] = None,
     scope: Annotated[
-        list[str] | None, typer.Option("--scope", help="chat (where none is named), embedding, ingest; several times.")
+        list[str] | None,
+        typer.Option("--scope", help="chat (where none is named), embedding, ingest, act-as; several times."),
     ] = None,
     days: Annotated[int | None, typer.Option("--days", min=1, max=36500, help="It ends after so many days.")] = None,
     per_minute: Annotated[int | None, typer.Option("--per-minute", min=1, help="So many requests a minute.")] = None,
+    per_day: Annotated[int | None, typer.Option("--per-day", min=1, help="So many requests a day.")] = None,
+    tokens_per_day: Annotated[
+        int | None, typer.Option("--tokens-per-day", min=1, help="So many tokens a day, read and written.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Make a key. It is shown once, and never again."""
     scopes = [_scope(name) for name in scope or [KeyScope.CHAT]]
     named = [collection_named(name) for name in dict.fromkeys(collection or [])]
     speaker = None if user is None else local_user(user)
-    if speaker is None and len(named) != 1:
-        raise InvalidRequest("--collection: a key speaks for a --user, or else for exactly one collection")
+    if speaker is None and not named:
+        raise InvalidRequest("--collection: a key speaks for a --user, or else for collections")
 
     async def work(backend: Backend) -> int:
         for missing in frozenset(named) - await backend.collections.known(named):
@@ -52,7 +57,12 @@ def add_key(
             scopes=scopes,
             expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
             requests_per_minute=per_minute,
+            requests_per_day=per_day,
+            tokens_per_day=tokens_per_day,
         )
+        if key.asker.realm == Realm.KEY:
+            for collection in named:
+                await backend.collections.allow(collection, [key.asker])
         if as_json:
             print(json.dumps({"api_key": text} | _record(key), ensure_ascii=False))
         else:
@@ -113,6 +123,8 @@ def _record(key: ApiKey) -> dict[str, object]:
         "last_used_at": None if key.last_used_at is None else key.last_used_at.isoformat(),
         "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
         "requests_per_minute": key.requests_per_minute,
+        "requests_per_day": key.requests_per_day,
+        "tokens_per_day": key.tokens_per_day,
     }
 
 
@@ -128,5 +140,9 @@ def _told(key: ApiKey) -> list[str]:
     told.append(f"for {', '.join(sorted(key.scopes))}")
     if key.requests_per_minute is not None:
         told.append(f"{key.requests_per_minute} requests a minute")
+    if key.requests_per_day is not None:
+        told.append(f"{key.requests_per_day} requests a day")
+    if key.tokens_per_day is not None:
+        told.append(f"{key.tokens_per_day} tokens a day")
     told.append("never used" if key.last_used_at is None else f"last used {key.last_used_at:%Y-%m-%d %H:%M}")
     return told

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from context_chat_backend.domain import Collection, Principal, Realm
+from context_chat_backend.domain import Collection, Principal, Realm, realm_of_issuer
 from context_chat_backend.errors import InvalidRequest
 
 
@@ -13,6 +13,14 @@ def local_user(name: str) -> Principal:
         return Principal(Realm.LOCAL, name.strip())
     except ValueError as error:
         raise InvalidRequest(f"--user: {error}") from None
+
+
+def user_of_issuer(name: str, issuer: str) -> Principal:
+    """The user whom tokens of `issuer` name so. Raises InvalidRequest."""
+    try:
+        return Principal(realm_of_issuer(issuer), name)
+    except ValueError as error:
+        raise InvalidRequest(f"user: {error}") from None
 
 
 def collection_named(name: str) -> Collection:

@@ -13,14 +13,24 @@ from context_chat_backend.domain.answers import (
     Done,
     Ended,
     Finish,
+    Reasoning,
     Retrieved,
     Usage,
 )
 from context_chat_backend.domain.documents import Chunk, Document, EmbeddingSpace, Location, Part
-from context_chat_backend.domain.people import ApiKey, Collection, KeyScope, Principal, Realm
+from context_chat_backend.domain.people import (
+    EVERYBODY,
+    ApiKey,
+    Collection,
+    KeyScope,
+    Principal,
+    Realm,
+    realm_of_issuer,
+)
 from context_chat_backend.domain.questions import (
     AS_CONFIGURED,
     EVERYTHING,
+    Choice,
     Message,
     Neighbour,
     Passage,
@@ -28,6 +38,7 @@ from context_chat_backend.domain.questions import (
     Question,
     Sampling,
     Scope,
+    SearchType,
 )
 from context_chat_backend.domain.sources import (
     FILES,
@@ -46,6 +57,7 @@ from context_chat_backend.domain.sources import (
 
 __all__ = [
     "AS_CONFIGURED",
+    "EVERYBODY",
     "EVERYTHING",
     "FILES",
     "MAX_TITLE_CHARACTERS",
@@ -53,6 +65,7 @@ __all__ = [
     "Answer",
     "AnswerEvent",
     "ApiKey",
+    "Choice",
     "Chunk",
     "Citation",
     "Cited",
@@ -77,13 +90,16 @@ __all__ = [
     "Question",
     "Realm",
     "Reason",
+    "Reasoning",
     "Retrieved",
     "Sampling",
     "Scope",
+    "SearchType",
     "SourceLabel",
     "SourceRef",
     "State",
     "Usage",
     "clean_title",
     "is_provider_key",
+    "realm_of_issuer",
 ]

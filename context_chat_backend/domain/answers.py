@@ -62,6 +62,8 @@ class Answer:
     """Models that were asked before it and did not answer, in the order of the configuration."""
     finish: Finish = Finish.STOP
     usage: Usage | None = None
+    dropped: int = 0
+    """So many passages were found or given, and found no room in the prompt."""
 
     @property
     def sources(self) -> tuple[SourceRef, ...]:
@@ -101,4 +103,11 @@ class Done:
     answer: Answer
 
 
-AnswerEvent = Retrieved | Delta | Cited | Done
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What a model thinks before it answers, piece by piece: no part of the answer."""
+
+    text: str
+
+
+AnswerEvent = Retrieved | Reasoning | Delta | Cited | Done

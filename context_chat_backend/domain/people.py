@@ -17,6 +17,15 @@ class Realm(StrEnum):
     """Users and sources without Nextcloud."""
     COLLECTION = "collection"
     """Collections of such sources, as readers of what lies in them: a key of a collection asks in its name."""
+    EVERYBODY = "everybody"
+    """Who asks without a name; what he may read everybody may read."""
+    KEY = "key"
+    """Keys of several collections, as readers of what lies in them."""
+
+
+def realm_of_issuer(issuer: str) -> str:
+    """The realm of the users whom the tokens of `issuer` name, where they are users of nobody else."""
+    return f"jwt:{issuer}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,8 +42,11 @@ class Principal:
     @property
     def sources_realm(self) -> str:
         """The realm of the sources it may read."""
-        return Realm.LOCAL if self.realm == Realm.COLLECTION else self.realm
+        return Realm.NEXTCLOUD if self.realm == Realm.NEXTCLOUD else Realm.LOCAL
 
+
+EVERYBODY = Principal(Realm.EVERYBODY, "everybody")
+"""As a reader: everybody who asks without a name."""
 
 _COLLECTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -66,6 +78,8 @@ class KeyScope(StrEnum):
     CHAT = "chat"
     EMBEDDING = "embedding"
     INGEST = "ingest"
+    ACT_AS = "act-as"
+    """To ask for end users, whose tokens come with the questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +92,7 @@ class ApiKey:
     client: str
     """Whose it is, in the words of who made it."""
     user: Principal | None
-    """For whom it speaks; None: for its one collection."""
+    """For whom it speaks; None: for its collections."""
     collections: tuple[Collection, ...]
     """What it is kept to; none: all its user may read."""
     scopes: frozenset[KeyScope]
@@ -87,8 +101,13 @@ class ApiKey:
     last_used_at: datetime | None = None
     expires_at: datetime | None = None
     requests_per_minute: int | None = None
+    requests_per_day: int | None = None
+    tokens_per_day: int | None = None
+    """Days are those of UTC."""
 
     @property
     def asker(self) -> Principal:
         """In whose name it asks."""
-        return self.user if self.user is not None else self.collections[0].itself
+        if self.user is not None:
+            return self.user
+        return self.collections[0].itself if len(self.collections) == 1 else Principal(Realm.KEY, self.id)

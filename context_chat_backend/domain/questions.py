@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from context_chat_backend.domain.documents import Location
 from context_chat_backend.domain.people import Principal
@@ -49,9 +50,39 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     """Where one of these would begin, the answer ends."""
+    top_k: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
 
 
 AS_CONFIGURED = Sampling()
+
+
+class SearchType(StrEnum):
+    """How passages are chosen among those that are found, by the names LangChain has for it."""
+
+    SIMILARITY = "similarity"
+    SIMILARITY_DISTANCE_THRESHOLD = "similarity_distance_threshold"
+    SIMILARITY_SCORE_THRESHOLD = "similarity_score_threshold"
+    MMR = "mmr"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which of the passages that are found are used."""
+
+    kind: SearchType = SearchType.SIMILARITY
+    count: int = 4
+    """At most so many are looked at more closely."""
+    looked_at: int = 20
+    """Out of so many that are found."""
+    least_similarity: float | None = None
+    """Cosine, -1 to 1; None: as the embedding space has it."""
+    most_distance: float | None = None
+    """One minus the cosine; for SIMILARITY_DISTANCE_THRESHOLD."""
+    relevance_share: float = 0.5
+    """For MMR: 1 looks at relevance alone, 0 at what is said for the first time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +103,16 @@ class Question:
     sampling: Sampling = AS_CONFIGURED
     model: str = ""
     """The language model that is asked first, by its name; empty: the first that is configured."""
+    searches: bool = True
+    """Whether what the asker may read is searched; else it is answered from `given` alone."""
+    choice: Choice | None = None
+    """Which passages are used; None: the best `limit`."""
+    given: tuple[Passage, ...] = ()
+    """Passages the asker brings, best first; they stand before those that are found."""
+    template: str = ""
+    """The asker's words around `{context}` and `{question}`, in the place of ours."""
+    answers_alone: bool = False
+    """Whether the model answers from what it knows where there is no passage; else that is said."""
 
     @property
     def meant(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from context_chat_backend.errors import ModelUnavailable
+from context_chat_backend.errors import ModelFailure, ModelUnavailable
 from context_chat_backend.inference.breaker import Breaker
 
 _ATTEMPTS = 3
@@ -51,7 +51,8 @@ class ServerRefuses(ModelUnavailable):
     """
 
     def __init__(self, status: int, error: Mapping[str, Any]) -> None:
-        super().__init__(f"the model server refuses the request (status {status})")
+        failure = ModelFailure.AUTHENTICATION if status in (401, 403) else ModelFailure.BROKEN
+        super().__init__(f"the model server refuses the request (status {status})", failure)
         self.status = status
         self.error = error
 
@@ -59,12 +60,16 @@ class ServerRefuses(ModelUnavailable):
 class BrokeOff(ModelUnavailable):
     """The answer ended before it was complete."""
 
+    def __init__(self, text: str, failure: ModelFailure = ModelFailure.BROKEN) -> None:
+        super().__init__(text, failure)
+
 
 class _NotNow(Exception):
     """One attempt failed before the first byte, and another may not."""
 
-    def __init__(self, failure: str, pause_seconds: float | None = None) -> None:
-        super().__init__(failure)
+    def __init__(self, said: str, failure: ModelFailure, pause_seconds: float | None = None) -> None:
+        super().__init__(said)
+        self.failure = failure
         self.pause_seconds = pause_seconds
 
 
@@ -118,9 +123,11 @@ class OpenAIServer:
                 async with asyncio.timeout(min(_ASIDE_SECONDS, self._patience.total)):
                     answer = await self._client.request("GET" if body is None else "POST", url, json=body)
             except (httpx.HTTPError, TimeoutError) as error:
-                raise ModelUnavailable(f"the model server does not answer ({type(error).__name__})") from None
+                text = f"the model server does not answer ({type(error).__name__})"
+                raise ModelUnavailable(text, _failure(error)) from None
             if answer.status_code in _RETRIED:
-                raise ModelUnavailable(f"the model server does not answer (status {answer.status_code})")
+                text = f"the model server does not answer (status {answer.status_code})"
+                raise ModelUnavailable(text, _failure_told(answer.status_code, _error_in(answer.content)))
         try:
             return answer.json() if answer.is_success else None
         except ValueError:
@@ -161,7 +168,7 @@ class OpenAIServer:
                 pause = failure.pause_seconds or _PAUSE_SECONDS * attempt
                 hopeless = pause > _LONGEST_PAUSE_SECONDS or time.monotonic() + pause > deadline
                 if attempt == _ATTEMPTS or hopeless:
-                    raise ModelUnavailable(f"the model server does not answer ({failure})") from None
+                    raise ModelUnavailable(f"the model server does not answer ({failure})", failure.failure) from None
                 await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
@@ -177,18 +184,19 @@ class OpenAIServer:
                 answer = await self._client.send(request, stream=True)
                 pieces = answer.aiter_bytes()
                 if answer.status_code in _RETRIED:
-                    raise _NotNow(f"status {answer.status_code}", _retry_after(answer))
+                    told = _failure_told(answer.status_code, await _error(pieces))
+                    raise _NotNow(f"status {answer.status_code}", told, _retry_after(answer))
                 if not answer.is_success:
                     raise ServerRefuses(answer.status_code, await _error(pieces))
                 first = await anext(pieces, b"")
             if not first:
-                raise _NotNow("nothing")
+                raise _NotNow("nothing", ModelFailure.BROKEN)
             begun = True
         except TimeoutError:
             # Not tried again: the server is at work, and would have to begin anew.
-            raise ModelUnavailable("the model server does not answer in time") from None
+            raise ModelUnavailable("the model server does not answer in time", ModelFailure.TIMEOUT) from None
         except httpx.HTTPError as error:
-            raise _NotNow(type(error).__name__) from None
+            raise _NotNow(type(error).__name__, _failure(error)) from None
         finally:
             if answer is not None and not begun:
                 await answer.aclose()
@@ -202,7 +210,8 @@ class OpenAIServer:
                 async with asyncio.timeout(min(self._patience.idle, max(0.0, deadline - time.monotonic()))):
                     piece = await anext(rest, None)
             except TimeoutError:
-                raise BrokeOff("the model fell silent in the middle of its answer") from None
+                text = "the model fell silent in the middle of its answer"
+                raise BrokeOff(text, ModelFailure.TIMEOUT) from None
             except httpx.HTTPError as error:
                 raise BrokeOff(f"the model's answer broke off ({type(error).__name__})") from None
             if piece is None:
@@ -216,6 +225,22 @@ def _retry_after(answer: httpx.Response) -> float | None:
     return float(told) if told.isascii() and told.isdigit() else None
 
 
+def _failure(error: Exception) -> ModelFailure:
+    """What a connection that failed says of its server."""
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+        return ModelFailure.UNREACHABLE
+    return ModelFailure.TIMEOUT if isinstance(error, (TimeoutError, httpx.TimeoutException)) else ModelFailure.BROKEN
+
+
+def _failure_told(status: int, error: Mapping[str, Any]) -> ModelFailure:
+    """What a server says of itself that cannot answer now."""
+    if status == 503 and (error.get("type") == "unavailable_error" or "loading" in str(error.get("message")).lower()):
+        return ModelFailure.LOADING
+    if status in (408, 504):
+        return ModelFailure.TIMEOUT
+    return ModelFailure.BROKEN if status in (500, 502) else ModelFailure.UNAVAILABLE
+
+
 async def _error(pieces: AsyncIterator[bytes]) -> Mapping[str, Any]:
     """What a refusal says, as far as it is understood."""
     said = b""
@@ -224,8 +249,15 @@ async def _error(pieces: AsyncIterator[bytes]) -> Mapping[str, Any]:
             said += piece
             if len(said) > _LARGEST_ERROR:
                 break
+    except httpx.HTTPError:
+        return {}
+    return _error_in(said)
+
+
+def _error_in(said: bytes) -> Mapping[str, Any]:
+    try:
         error = json.loads(said)["error"]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return {}
     return error if isinstance(error, dict) else {"message": str(error)}
 

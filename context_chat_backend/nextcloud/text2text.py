@@ -43,6 +43,9 @@ class NextcloudWriter:
         """See ports.LanguageModel."""
         return self._context_tokens
 
+    async def check(self) -> None:
+        """See ports.LanguageModel. Nextcloud tells that only to a task, of which each user has few."""
+
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """An upper estimate: which model writes is not known here."""
         return [len(text.encode()) // _BYTES_PER_TOKEN + 1 for text in texts]

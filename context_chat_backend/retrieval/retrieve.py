@@ -15,6 +15,7 @@ from context_chat_backend.errors import ModelUnavailable, SpaceGone
 from context_chat_backend.language import detect
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Reranker
+from context_chat_backend.retrieval.choosing import chosen
 from context_chat_backend.retrieval.diversity import asks_for_several, take_turns
 from context_chat_backend.retrieval.duplicates import collapse
 from context_chat_backend.retrieval.joining import join
@@ -79,13 +80,16 @@ class Retriever:
         vector = await _vector(question, space)
         weights = weights or _weights(question.text, space)
         most = max(_MAX_PASSAGES, question.limit)
-        fetched = min(max(_SPARE * question.limit, RERANKED), most)
+        wanted = question.limit if question.choice is None else question.choice.looked_at
+        fetched = min(max(_SPARE * wanted, RERANKED), most)
         while True:
             found = await self._search.passages(replace(question, limit=fetched), vector, space.stored, weights)
             distinct = collapse(found) if self._shaping.collapse else found
-            if len(distinct) >= question.limit or len(found) < fetched or fetched == most:
+            if len(distinct) >= wanted or len(found) < fetched or fetched == most:
                 break
             fetched = min(_WIDER * fetched, most)
+        if question.choice is not None:
+            distinct = chosen(distinct, question.choice)
         ranked = await self._ranked(question, distinct)
         if self._shaping.turns and asks_for_several(question.text):
             ranked = take_turns(ranked)

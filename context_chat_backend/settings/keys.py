@@ -19,6 +19,7 @@ from context_chat_backend.exclusions import Exclusions, read_exclusions
 from context_chat_backend.settings.checks import unknown
 from context_chat_backend.settings.listeners import Listener, read_listeners
 from context_chat_backend.settings.models import MODELS, ModelChoice, models_of, read_choice, read_remote
+from context_chat_backend.settings.programs import ProgramSettings, read_program_settings
 
 WITHOUT_EFFECT = (
     "uvicorn_log_level", "use_colors", "uvicorn_workers", "doc_indexing_batch_size",
@@ -147,6 +148,10 @@ class KeyReader:
         """`listeners`: further ports, and what is served there."""
         return read_listeners(self._left.pop("listeners", None))
 
+    def programs(self) -> ProgramSettings:
+        """`environment`, `jwt` and `chatqna`: who may ask without Nextcloud, and how."""
+        return read_program_settings(*(self._left.pop(key, None) for key in ("environment", "jwt", "chatqna")))
+
     def exclusions(self) -> Exclusions:
         """The rules below `exclude`."""
         return read_exclusions(self._left.pop("exclude", None))
@@ -173,6 +178,9 @@ class KeyReader:
             "debug",
             "log_level",
             "listeners",
+            "environment",
+            "jwt",
+            "chatqna",
             *NUMBERS,
             "conversation_days",
             *MAPPED,

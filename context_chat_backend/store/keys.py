@@ -27,8 +27,10 @@ class KeyUse:
     key: ApiKey
     is_over_limit: bool
     """Whether the key was used more often in this minute than it may be."""
+    is_used_up: bool
+    """Whether it was used more often today, or for more tokens, than it may be."""
     seconds_left: float
-    """Until the minute ends."""
+    """Until the minute ends, or the day where that is used up."""
 
 
 class Keys:
@@ -46,10 +48,12 @@ class Keys:
         scopes: Some[KeyScope],
         expires_at: datetime | None = None,
         requests_per_minute: int | None = None,
+        requests_per_day: int | None = None,
+        tokens_per_day: int | None = None,
     ) -> tuple[str, ApiKey]:
         """Make a key; returns the key itself, which nobody can tell afterwards, and what is known of it.
 
-        It speaks for `user`, kept to `collections` where there are some; without a user, for its one collection.
+        It speaks for `user`, kept to `collections` where there are some; without a user, for its collections.
         """
         text = _PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_CHARACTERS))
         parameters = {
@@ -61,6 +65,8 @@ class Keys:
             "scopes": sorted(scopes),
             "expires_at": expires_at,
             "requests_per_minute": requests_per_minute,
+            "requests_per_day": requests_per_day,
+            "tokens_per_day": tokens_per_day,
         }
         async with self._database.transaction() as connection:
             row = await (await connection.execute(statement("keys", "add"), parameters)).fetchone()
@@ -74,10 +80,11 @@ class Keys:
             row = await (await connection.execute(statement("keys", "use"), {"digest": _digest(text)})).fetchone()
         if row is None:
             return None
-        *known, used, seconds_left = row
+        *known, used, left_of_minute, used_today, tokens_today, left_of_day = row
         key = _key(*known)
-        limit = key.requests_per_minute
-        return KeyUse(key, limit is not None and used > limit, seconds_left)
+        is_used_up = _is_over(key.requests_per_day, used_today) or _is_over(key.tokens_per_day, tokens_today + 1)
+        is_over_limit = _is_over(key.requests_per_minute, used)
+        return KeyUse(key, is_over_limit, is_used_up, left_of_day if is_used_up else left_of_minute)
 
     async def all(self) -> list[ApiKey]:
         """Every key, the newest first."""
@@ -92,6 +99,10 @@ class Keys:
             return (await connection.execute(statement("keys", "revoke"), parameters)).rowcount > 0
 
 
+def _is_over(limit: int | None, used: int) -> bool:
+    return limit is not None and used > limit
+
+
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
 
@@ -99,7 +110,7 @@ def _digest(text: str) -> bytes:
 def _key(
     id_: str, display: str, client: str, user: str | None, collections: list[str], scopes: list[str], *rest: Any
 ) -> ApiKey:
-    created_at, active, last_used_at, expires_at, requests_per_minute = rest
+    created_at, active, last_used_at, expires_at, requests_per_minute, requests_per_day, tokens_per_day = rest
     return ApiKey(
         id_,
         display,
@@ -112,4 +123,6 @@ def _key(
         last_used_at,
         expires_at,
         requests_per_minute,
+        requests_per_day,
+        tokens_per_day,
     )

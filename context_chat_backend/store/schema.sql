@@ -289,7 +289,7 @@ CREATE TABLE access.api_keys (
     digest bytea NOT NULL UNIQUE,
     display text NOT NULL,
     client_name text NOT NULL,
-    -- the local user it speaks for; NULL: for its one collection
+    -- the local user it speaks for; NULL: for its collections
     user_name text,
     -- what it is kept to; empty: all its user may read
     collections text[] NOT NULL,
@@ -302,7 +302,40 @@ CREATE TABLE access.api_keys (
     -- how often it was used in the minute that began then
     minute timestamptz,
     used integer NOT NULL DEFAULT 0,
-    CHECK (user_name IS NOT NULL OR cardinality(collections) = 1)
+    daily_limit integer CHECK (daily_limit > 0),
+    daily_token_limit bigint CHECK (daily_token_limit > 0),
+    -- how often, and with how many tokens, it was used on that day (UTC)
+    day date,
+    used_today integer NOT NULL DEFAULT 0,
+    tokens_today bigint NOT NULL DEFAULT 0,
+    CHECK (user_name IS NOT NULL OR cardinality(collections) > 0)
+);
+
+-- One row for each answer to a program; nothing of what was asked.
+CREATE TABLE access.usage (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT now(),
+    key_id uuid,
+    principal text NOT NULL,
+    surface text NOT NULL,
+    model text NOT NULL,
+    prompt_tokens integer NOT NULL,
+    completion_tokens integer NOT NULL,
+    first_byte_ms integer,
+    total_ms integer NOT NULL,
+    status integer NOT NULL,
+    cancelled boolean NOT NULL
+);
+CREATE INDEX usage_by_key ON access.usage (key_id, at);
+CREATE INDEX usage_by_time ON access.usage (at);
+
+-- How often somebody asked in the minute that began then.
+CREATE UNLOGGED TABLE access.askers (
+    realm text NOT NULL,
+    name text NOT NULL,
+    minute timestamptz NOT NULL,
+    used integer NOT NULL,
+    PRIMARY KEY (realm, name)
 );
 
 -- What users asked and were answered, where a caller names a conversation.

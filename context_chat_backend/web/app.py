@@ -11,7 +11,16 @@ from starlette.exceptions import HTTPException
 
 from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
 from context_chat_backend.exapp.loops import Loops
-from context_chat_backend.web import conversations_api, documents_api, embeddings_api, errors, openai_api, program_route
+from context_chat_backend.web import (
+    chatqna_api,
+    conversations_api,
+    documents_api,
+    embeddings_api,
+    errors,
+    health_api,
+    openai_api,
+    program_route,
+)
 from context_chat_backend.wiring import Backend
 
 ROUTERS = {
@@ -19,7 +28,10 @@ ROUTERS = {
         lifecycle.heartbeat_router, lifecycle.router, push_api.router, actions_api.router, questions_api.router,
         status_api.router,
     ),
-    "openai": (openai_api.router, embeddings_api.router, documents_api.router, conversations_api.router),
+    "openai": (
+        openai_api.router, health_api.router, embeddings_api.router, documents_api.router, conversations_api.router,
+    ),
+    "chatqna": (chatqna_api.router, health_api.router, openai_api.router),
 }  # fmt: skip
 """What is served by each of settings.SURFACES."""
 
@@ -50,6 +62,7 @@ def build_app(
     app.state.hold_seconds = hold_seconds
     app.state.enable_seconds = enable_seconds
     app.state.loops = loops or Loops(backend)
+    app.state.surfaces = tuple(surfaces)
     app.state.background = set[asyncio.Task[None]]()
     errors.install(app)
     if "nextcloud" not in surfaces:

@@ -12,11 +12,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from context_chat_backend.domain import Admission, ApiKey, Collection, Realm, SourceRef
+from context_chat_backend.domain import Admission, Collection, Realm, SourceRef
 from context_chat_backend.errors import SourceRejected, WaitingListFull
+from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.multipart import Part, read_parts
-from context_chat_backend.web.program_route import IngestKey, ProgramRoute, Ready
+from context_chat_backend.web.program_route import IngestCaller, ProgramRoute, Ready
 from context_chat_backend.wiring import Backend
 
 MAX_REQUEST_BYTES = 1024**3
@@ -32,20 +33,21 @@ router = APIRouter(route_class=_DocumentsRoute)
 
 
 @router.post("/v1/documents")
-async def put_documents(request: Request, backend: Ready, key: IngestKey) -> dict[str, Any]:
+async def put_documents(request: Request, backend: Ready, caller: IngestCaller) -> dict[str, Any]:
     """Admit the files of a request, one after the other; indexing follows in the background.
 
     multipart/form-data: `files`, as many as are wanted; before them `collection`, where the key has not exactly one,
     and `id`, under which the next file replaces an earlier one. Without an id the file's name is it.
     """
-    collection = key.collections[0] if len(key.collections) == 1 else None
+    reachable = tuple(caller.collections or ())
+    collection = reachable[0] if len(reachable) == 1 else None
     item: str | None = None
     data: list[dict[str, Any]] = []
     async with aclosing(_parts(request, backend)) as parts:
         async for part in parts:
             match part.name:
                 case "collection":
-                    collection = _allowed(key, _value(part))
+                    collection = _allowed(caller, _value(part))
                 case "id":
                     item = _item(_value(part))
                 case "files":
@@ -63,9 +65,9 @@ async def put_documents(request: Request, backend: Ready, key: IngestKey) -> dic
 
 
 @router.get("/v1/documents/{document_id}")
-async def document(document_id: str, backend: Ready, key: IngestKey) -> dict[str, Any]:
+async def document(document_id: str, backend: Ready, caller: IngestCaller) -> dict[str, Any]:
     """Where a document stands."""
-    ref = _ref(key, document_id)
+    ref = _ref(caller, document_id)
     for report in await backend.overview.find(str(ref)):
         if report.realm == Realm.LOCAL and report.ref == str(ref):
             return _described(ref, report.title, report.state, report.reason)
@@ -73,9 +75,9 @@ async def document(document_id: str, backend: Ready, key: IngestKey) -> dict[str
 
 
 @router.delete("/v1/documents/{document_id}")
-async def delete_document(document_id: str, backend: Ready, key: IngestKey) -> dict[str, Any]:
+async def delete_document(document_id: str, backend: Ready, caller: IngestCaller) -> dict[str, Any]:
     """From now on nobody gets anything of the document."""
-    ref = _ref(key, document_id)
+    ref = _ref(caller, document_id)
     await backend.actions.delete_sources(Realm.LOCAL, [ref])
     return {"id": str(ref), "object": "document", "deleted": True}
 
@@ -125,21 +127,21 @@ def _item(text: str) -> str:
     return text
 
 
-def _allowed(key: ApiKey, name: str) -> Collection:
+def _allowed(caller: Caller, name: str) -> Collection:
     """The collection, when the key may write into it. Raises ApiError (403)."""
-    for collection in key.collections:
+    for collection in caller.collections or ():
         if collection.name == name:
             return collection
     raise ApiError(403, "collection_not_allowed", "this key does not write into that collection", param="collection")
 
 
-def _ref(key: ApiKey, document_id: str) -> SourceRef:
+def _ref(caller: Caller, document_id: str) -> SourceRef:
     """The source, when it lies in a collection of the key. Raises ApiError (404)."""
     try:
         ref = SourceRef.parse(document_id)
     except ValueError:
         raise _not_found() from None
-    if ref.provider not in {collection.provider for collection in key.collections}:
+    if ref.provider not in {collection.provider for collection in caller.collections or ()}:
         raise _not_found()
     return ref
 

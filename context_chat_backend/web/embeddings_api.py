@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import base64
+import time
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, field_validator
 
+from context_chat_backend.store.uses import Use
+from context_chat_backend.web.booking import book
 from context_chat_backend.web.chat_wire import Text
 from context_chat_backend.web.envelope import ApiError
-from context_chat_backend.web.program_route import EmbeddingKey, ProgramRoute, Ready
+from context_chat_backend.web.program_route import EmbeddingCaller, ProgramRoute, Ready
 
 MAX_TEXTS = 128
 router = APIRouter(route_class=ProgramRoute)
@@ -36,10 +39,13 @@ class EmbeddingsRequest(BaseModel):
 
 
 @router.post("/v1/embeddings")
-async def embeddings(body: EmbeddingsRequest, backend: Ready, _: EmbeddingKey) -> dict[str, Any]:
+async def embeddings(
+    request: Request, body: EmbeddingsRequest, backend: Ready, caller: EmbeddingCaller
+) -> dict[str, Any]:
     """A vector of length 1 for each text, in their order, as a passage of a document has it."""
     if body.model not in ("", backend.embedding_model):
         raise ApiError(400, "model_not_found", "model: there is no such embedding model: GET /v1/models", param="model")
+    begun = time.monotonic()
     vectors, tokens = await backend.embed(list(body.input))
     if body.dimensions not in (None, vectors.shape[1]):
         text = f"dimensions: vectors of this model have {vectors.shape[1]}"
@@ -48,6 +54,8 @@ async def embeddings(body: EmbeddingsRequest, backend: Ready, _: EmbeddingKey) -
         {"object": "embedding", "index": index, "embedding": _coded(vector, body.encoding_format)}
         for index, vector in enumerate(vectors.astype("<f4"))
     ]
+    took = round(1000 * (time.monotonic() - begun))
+    book(request, Use(caller.key_id, caller.asker, "embeddings", backend.embedding_model, tokens, 0, took, took, 200))
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": backend.embedding_model, "usage": usage}
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from context_chat_backend.errors import (
     DatabaseUnavailable,
     InvalidRequest,
+    ModelFailure,
     ModelUnavailable,
     PromptTooLong,
     Unavailable,
@@ -27,7 +28,15 @@ _TYPES = {
     405: "invalid_request_error", 413: "invalid_request_error", 429: "rate_limit_error",
 }  # fmt: skip
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
-_KINDS = frozenset({"bool", "str", "Retrieval"})
+_MODEL_FAILURES: Mapping[ModelFailure, tuple[int, str, str]] = {
+    ModelFailure.UNAVAILABLE: (503, "upstream_unavailable", "the model does not answer: try again"),
+    ModelFailure.LOADING: (503, "upstream_loading", "the model is being loaded: try again"),
+    ModelFailure.TIMEOUT: (504, "upstream_timeout", "the model does not answer in time"),
+    ModelFailure.UNREACHABLE: (502, "upstream_unreachable", "the server of the model cannot be reached"),
+    ModelFailure.AUTHENTICATION: (502, "upstream_auth", "the server of the model does not take our key"),
+    ModelFailure.BROKEN: (502, "upstream_bad_response", "the server of the model answers with an error"),
+}
+_KINDS = frozenset({"bool", "str", "Retrieval", "GivenPassage"})
 _RETRY_SECONDS = "5"
 _log = get_logger(__name__)
 
@@ -71,8 +80,8 @@ def _failed(error: Exception) -> ApiError:
         case DatabaseUnavailable():
             return ApiError(503, "database_unavailable", "the database does not answer: try again", headers=wait)
         case ModelUnavailable() as down:
-            said = str(down) if down.public else "the model does not answer: try again"
-            return ApiError(503, "upstream_unavailable", said, headers=wait)
+            status, code, said = _MODEL_FAILURES[down.failure]
+            return ApiError(status, code, str(down) if down.public else said, headers=wait if status == 503 else None)
         case WaitingListFull():
             return ApiError(503, "server_busy", "there is no room for more documents: try again", headers=wait)
         case Unavailable():
@@ -103,7 +112,9 @@ def _invalid(error: RequestValidationError) -> ApiError:
     for part in path:
         param += f"[{part}]" if isinstance(part, int) else f".{part}" if param else part
     text = str(fault["msg"]).removeprefix("Value error, ")
-    code = "unsupported_content" if "unsupported" in text else "invalid_value"
+    code = "bad_template" if fault["type"] == "bad_template" else "invalid_value"
+    if "unsupported" in text:
+        code = "unsupported_content"
     return ApiError(400, code, f"{param}: {text}", param=param)
 
 

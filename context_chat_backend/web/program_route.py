@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Routes for programs: a key says in whose name a program asks. It is looked at before the body is read.
 
-`Authorization: Bearer <key>` and `X-API-Key: <key>` mean the same. A key that is sent and is none is refused: nothing
-else, and nobody, takes its place.
+Who asks is in callers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
@@ -17,16 +15,16 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
-from context_chat_backend.domain import ApiKey, KeyScope
+from context_chat_backend.domain import KeyScope
 from context_chat_backend.logs import get_logger
 from context_chat_backend.web.bodies import bounded
+from context_chat_backend.web.callers import Caller, caller_by_headers, nobody
 from context_chat_backend.web.envelope import ApiError, api_error, error_response
 from context_chat_backend.wiring import Backend
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_WHO = {"WWW-Authenticate": "Bearer"}
 _log = get_logger(__name__)
 T = TypeVar("T")
 
@@ -35,6 +33,13 @@ class ProgramRoute(APIRoute):
     """A route for programs with a key."""
 
     max_body_bytes = MAX_BODY_BYTES
+    needs_caller = True
+    """Whether who asks is known before the body is read."""
+
+    @staticmethod
+    def told(error: Exception) -> ApiError:
+        """What `error` is to the caller."""
+        return api_error(error)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's place for what comes before the body."""
@@ -43,10 +48,16 @@ class ProgramRoute(APIRoute):
         async def answered(request: Request) -> Response:
             request_id = request.state.request_id = request_id_of(request)
             try:
-                request.state.key = await _identified(request)
+                backend: Backend = request.app.state.backend
+                if not backend.health.ready:
+                    wait = {"Retry-After": "5"}
+                    raise ApiError(503, "server_busy", "the program is starting: try again", headers=wait)
+                request.state.caller = await caller_by_headers(backend, request)
+                if self.needs_caller:
+                    await caller_of(request)
                 response = await answer(Request(request.scope, bounded(request.receive, self.max_body_bytes)))
             except Exception as error:
-                response = error_response(api_error(error), request_id)
+                response = error_response(self.told(error), request_id)
             response.headers["X-Request-ID"] = request_id
             return response
 
@@ -67,64 +78,40 @@ async def not_served(request: Request, error: Exception) -> Response:
     return response
 
 
-async def _identified(request: Request) -> ApiKey:
-    """Whose key was sent. Raises ApiError (401, 429, 503)."""
-    backend: Backend = request.app.state.backend
-    if not backend.health.ready:
-        raise ApiError(503, "server_busy", "the program is starting: try again", headers={"Retry-After": "5"})
-    use = await backend.keys.use(_key_sent(request))
-    if use is None:
-        raise ApiError(401, "invalid_api_key", "this is no key that may be used", headers=_WHO)
-    if use.is_over_limit:
-        wait = {"Retry-After": str(math.ceil(use.seconds_left))}
-        raise ApiError(429, "rate_limited", "this key was used too often in this minute", headers=wait)
-    return use.key
-
-
-def _key_sent(request: Request) -> str:
-    """The one key of the request. Raises ApiError (401)."""
-    sent = [text for text in request.headers.getlist("x-api-key") if text]
-    for header in request.headers.getlist("authorization"):
-        scheme, _, text = header.partition(" ")
-        if scheme.lower() != "bearer" or not text.strip():
-            raise ApiError(401, "invalid_api_key", "expected Authorization: Bearer <key>", headers=_WHO)
-        sent.append(text.strip())
-    if not sent:
-        raise ApiError(401, "missing_api_key", "a key is needed: Authorization: Bearer <key>", headers=_WHO)
-    if len(set(sent)) > 1:
-        raise ApiError(401, "invalid_api_key", "two different keys were sent", headers=_WHO)
-    return sent[0]
-
-
 async def backend_of(request: Request) -> Backend:
     """The backend, which is ready."""
     backend: Backend = request.app.state.backend
     return backend
 
 
-async def key_of(request: Request) -> ApiKey:
-    """The key of the request, whatever it is for."""
-    key: ApiKey = request.state.key
-    return key
+async def caller_of(request: Request) -> Caller:
+    """Who asks, whatever for. Raises ApiError (401)."""
+    sent: Caller | None = request.state.caller
+    backend: Backend = request.app.state.backend
+    return sent or nobody(allowed=backend.config.programs.environment == "development")
 
 
-def key_for(scope: KeyScope) -> Callable[[Request], Awaitable[ApiKey]]:
-    """What gives the key of a request, when it may be used for `scope`; it raises ApiError (403)."""
+def caller_for(scope: KeyScope) -> Callable[[Request], Awaitable[Caller]]:
+    """What gives who asks, when he may do what `scope` says; it raises ApiError (401, 403)."""
 
-    async def key(request: Request) -> ApiKey:
-        found = await key_of(request)
-        if scope not in found.scopes:
-            raise ApiError(403, "scope_not_allowed", f"this key is not made for this: it needs the scope {scope}")
-        return found
+    async def caller(request: Request) -> Caller:
+        return in_scope(await caller_of(request), scope)
 
-    return key
+    return caller
+
+
+def in_scope(caller: Caller, scope: KeyScope) -> Caller:
+    """`caller`, when he may do what `scope` says. Raises ApiError (403)."""
+    if scope not in caller.scopes:
+        raise ApiError(403, "scope_not_allowed", f"this key is not made for this: it needs the scope {scope}")
+    return caller
 
 
 Ready = Annotated[Backend, Depends(backend_of)]
-AnyKey = Annotated[ApiKey, Depends(key_of)]
-ChatKey = Annotated[ApiKey, Depends(key_for(KeyScope.CHAT))]
-EmbeddingKey = Annotated[ApiKey, Depends(key_for(KeyScope.EMBEDDING))]
-IngestKey = Annotated[ApiKey, Depends(key_for(KeyScope.INGEST))]
+AnyCaller = Annotated[Caller, Depends(caller_of)]
+ChatCaller = Annotated[Caller, Depends(caller_for(KeyScope.CHAT))]
+EmbeddingCaller = Annotated[Caller, Depends(caller_for(KeyScope.EMBEDDING))]
+IngestCaller = Annotated[Caller, Depends(caller_for(KeyScope.INGEST))]
 
 
 async def while_listening(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -15,9 +15,10 @@ from pathlib import Path
 from context_chat_backend.answering.answer import Answering, nothing_found
 from context_chat_backend.answering.memory import Asking, Memory, Place
 from context_chat_backend.answering.rights import Sight
+from context_chat_backend.answering.writing import Writer
 from context_chat_backend.config import Config
 from context_chat_backend.domain import Answer, AnswerEvent, EmbeddingSpace, FoundSource, Passage, Principal, Question
-from context_chat_backend.errors import ModelUnavailable
+from context_chat_backend.errors import ModelFailure, ModelUnavailable
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
 from context_chat_backend.indexing.actions import Actions
@@ -61,7 +62,9 @@ from context_chat_backend.store.spaces import Spaces, StoredSpace
 from context_chat_backend.store.switch import Switch
 from context_chat_backend.store.tails import Tails
 from context_chat_backend.store.tasks import HeldTasks
+from context_chat_backend.store.uses import Uses
 from context_chat_backend.store.words import WordSample
+from context_chat_backend.web_tokens import WebTokens
 from context_chat_backend.wiring.background import Background
 from context_chat_backend.wiring.models import Models, load, probe
 
@@ -86,10 +89,12 @@ class Backend:
     queued: Queued
     numbered_actions: Actions
     keys: Keys
+    uses: Uses
     collections: Collections
     collecting: Collecting
     conversations: Conversations
     nextcloud: Nextcloud | None
+    web_tokens: WebTokens
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -215,6 +220,18 @@ class Backend:
         """The name of each language model in its order, and why it does not answer, for `doctor`."""
         return await probe([writer.model for writer in self._writers])
 
+    async def check_language_models(self) -> list[ModelFailure | None]:
+        """Why each language model, in its order, could not write now; None where it could."""
+
+        async def check(writer: Writer) -> ModelFailure | None:
+            try:
+                await writer.model.check()
+            except ModelUnavailable as error:
+                return error.failure
+            return None
+
+        return list(await asyncio.gather(*(check(writer) for writer in self._writers)))
+
     async def probe_reranker(self) -> None:
         """Let the re-ranker judge a word, for `doctor`. Raises ModelUnavailable."""
         await self._reranker.scores("health", ["health"])
@@ -234,6 +251,8 @@ class Backend:
         await database.open()
         stack.push_async_callback(database.close)
         self._open_tables(database)
+        self.web_tokens = WebTokens(self.config.programs.issuers)
+        stack.push_async_callback(self.web_tokens.close)
         self.health.percent = 30
         self.nextcloud = self._open_nextcloud()
         await self._open_models(fetching=indexing)
@@ -256,6 +275,7 @@ class Backend:
         self.leases = Leases(database)
         self.queued = Queued(database)
         self.keys = Keys(database)
+        self.uses = Uses(database)
         self.collections = Collections(database, self.actions)
         self.conversations = Conversations(database)
         self.overview = Overview(database)
@@ -324,6 +344,7 @@ class Backend:
         run(lambda: keep_forgetting(Forgetting(database), self.config.conversation_days), "forgetting")
         run(lambda: keep_excluded(Excluded(database), self.config.exclusions), "excluding")
         run(lambda: keep_sampled(WordSample(database)), "sampling")
+        run(self.uses.keep_swept, "forgetting uses")
 
     async def _open_spaces(self, *, changing: bool) -> None:
         """The live spaces; with `changing` the configured model is to answer from now on, or once it can."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_openai_api import Service, free_port
 from tests.model_double.client import running_double
 from tests.program import Program
+from tests.programs import Service, free_port
 
 FIRST = "What was the budget of the roof repair in 2022?"
 

@@ -54,6 +54,9 @@ class Telling:
     async def context_tokens(self) -> int:
         return 8000
 
+    async def check(self) -> None:
+        pass
+
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,56 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import SecretStr
 
-from tests.model_double.client import ModelDouble, running_double
+from tests.model_double.client import running_double
 from tests.program import Program
+from tests.programs import Service, free_port
 
 QUESTION = "What is the budget for the roof repair?"
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-class Service:
-    """A running program with its OpenAI surface, and keys for it."""
-
-    def __init__(self, program: Program, port: int, double: ModelDouble) -> None:
-        self.program = program
-        self.double = double
-        self.url = f"http://127.0.0.1:{port}"
-        self.http = httpx.Client(base_url=self.url, timeout=60)
-        self.double.be(n_ctx=8192, counts=False)
-
-    def run(self, *arguments: str) -> Any:
-        """`context-chat` beside the running program."""
-        done = self.program.run_command(*arguments, "--json")
-        return json.loads(done)
-
-    def key(self, *arguments: str) -> str:
-        return str(self.run("keys", "add", "tests", *arguments)["api_key"])
-
-    def client(self, key: str) -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
-
-    def wait(self, is_so: Callable[[], bool], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not is_so():
-            assert time.monotonic() < deadline, self.program.output()[-2000:]
-            time.sleep(0.1)
-
-    def post(self, key: str | None, body: Any, path: str = "/v1/chat/completions", **headers: str) -> httpx.Response:
-        sent = {"Authorization": f"Bearer {key}"} if key else {}
-        content = body if isinstance(body, (str, bytes)) else json.dumps(body)
-        return self.http.post(path, content=content, headers={"Content-Type": "application/json"} | sent | headers)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +30,7 @@ def service(module_storage: Path, module_database_url: str) -> Iterator[Service]
     """alice reads the collection town, bob works; the first model is a double, the second quotes."""
     port = free_port()
     with running_double() as double:
+        double.be(n_ctx=8192, counts=False)
         (module_storage / "config.yaml").write_text(
             "embedding:\n  hashing:\n"
             f"llm:\n  openai:\n    base_url: {double.url}\n    model: double\n    max_tokens: 500\n"
@@ -284,7 +245,7 @@ def test_a_model_that_breaks_off_ends_the_stream_with_an_error(service: Service,
     sent = [line[6:] for line in service.post(alice, asked(stream=True)).text.split("\n") if line.startswith("data: ")]
 
     assert json.loads(sent[1])["choices"][0]["delta"]["content"] == "It is "
-    assert json.loads(sent[-2])["error"]["code"] == "upstream_unavailable"
+    assert json.loads(sent[-2])["error"]["code"] == "upstream_bad_response"
     assert sent[-1] == "[DONE]"
 
 

@@ -249,6 +249,9 @@ class SmallModel:
     async def context_tokens(self) -> int:
         return 450
 
+    async def check(self) -> None:
+        pass
+
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 

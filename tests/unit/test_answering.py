@@ -66,6 +66,9 @@ class Scripted:
     async def context_tokens(self) -> int:
         return self.context
 
+    async def check(self) -> None:
+        pass
+
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 

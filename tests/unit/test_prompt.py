@@ -30,6 +30,9 @@ class Words:
     async def context_tokens(self) -> int:
         return self.context
 
+    async def check(self) -> None:
+        pass
+
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         self.counted += texts
         return [len(re.findall(r"\w+|[^\w\s]", text)) for text in texts]

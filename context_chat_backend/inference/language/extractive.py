@@ -53,6 +53,9 @@ class ExtractiveModel:
         """Words are as good as tokens here."""
         return [len(text.split()) for text in texts]
 
+    async def check(self) -> None:
+        """It can always write."""
+
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         """The best sentences, best passage first, each followed by its marker; nothing when none fits."""
         for number, sentence in enumerate(_best(prompt.question, prompt.passages)):

@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from context_chat_backend.domain import Ended, Finish, Prompt, Sampling, Usage
-from context_chat_backend.errors import ModelUnavailable, PromptTooLong
+from context_chat_backend.domain import Ended, Finish, Prompt, Reasoning, Sampling, Usage
+from context_chat_backend.errors import ModelFailure, ModelUnavailable, PromptTooLong
 from context_chat_backend.inference.language.characters import WholeCharacters
 from context_chat_backend.inference.openai_http import BrokeOff, OpenAIServer, ServerRefuses
 
@@ -29,6 +29,7 @@ _SAFE = 0.9
 _COUNTED_AT_ONCE = 8
 _TOO_LONG = ("exceed_context_size_error", "context_length_exceeded")
 _LIMIT = re.compile(r"(?:maximum context length|context window|context size|n_ctx)\D{0,20}(\d{2,8})", re.IGNORECASE)
+_FOREIGN = "the model server does not speak OpenAI's protocol"
 _OPTIONAL = ("stream_options", "temperature")
 """Members of a request that some servers refuse, and that are not needed."""
 
@@ -92,7 +93,12 @@ class OpenAIModel:
 
         return list(await asyncio.gather(*(count(text) for text in texts)))
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
+    async def check(self) -> None:
+        """See ports.LanguageModel. llama.cpp and vLLM say how they are; others list their models."""
+        if await self._server.ask("/health", at_root=True) is None:
+            await self._server.ask("/models")
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Reasoning | Ended, None]:
         """See ports.LanguageModel. Closing it closes the connection, on which servers stop generating."""
         asked: dict[str, Any] = {
             "messages": [{"role": message.role, "content": message.text} for message in prompt.messages]
@@ -120,7 +126,10 @@ class OpenAIModel:
     def _sampled(self, sampling: Sampling) -> dict[str, Any]:
         """Members of a request by what is wanted, without those the server has refused."""
         wanted: dict[str, Any] = {"temperature": sampling.temperature} if "temperature" in self._request else {}
-        wanted |= {"top_p": sampling.top_p, "seed": sampling.seed}
+        wanted |= {"top_p": sampling.top_p, "seed": sampling.seed, "top_k": sampling.top_k}
+        wanted |= {"frequency_penalty": sampling.frequency_penalty, "presence_penalty": sampling.presence_penalty}
+        if sampling.repetition_penalty is not None:  # by the names of llama.cpp and of vLLM
+            wanted |= dict.fromkeys(("repeat_penalty", "repetition_penalty"), sampling.repetition_penalty)
         if sampling.max_tokens is not None:
             name = "max_tokens" if "max_tokens" in self._request else "max_completion_tokens"
             wanted[name] = min(sampling.max_tokens, self._answer_tokens)
@@ -130,15 +139,17 @@ class OpenAIModel:
         """Close the connections."""
         await self._server.close()
 
-    async def _written(self, body: Mapping[str, Any]) -> AsyncGenerator[str | Ended, None]:
-        characters = WholeCharacters()
+    async def _written(self, body: Mapping[str, Any]) -> AsyncGenerator[str | Reasoning | Ended, None]:
+        characters, thoughts = WholeCharacters(), WholeCharacters()
         finish: Finish | None = None
         usage: Usage | None = None
         try:
             async with aclosing(self._server.events("/chat/completions", body)) as events:
                 async for event in events:
-                    piece, finished, used = _read(event)
+                    piece, thought, finished, used = _read(event)
                     finish, usage = finished or finish, used or usage
+                    if said := thoughts.add(thought):
+                        yield Reasoning(said)
                     if text := characters.add(piece):
                         yield text
         except BrokeOff:
@@ -181,23 +192,28 @@ class OpenAIModel:
         return False
 
 
-def _read(event: Any) -> tuple[str, Finish | None, Usage | None]:
-    """The text of one event, why the answer ends, and what it took. Raises ModelUnavailable."""
+def _read(event: Any) -> tuple[str, str, Finish | None, Usage | None]:
+    """The text of one event, what is thought in it, why the answer ends, and what it took. Raises ModelUnavailable."""
     try:
         choices = event.get("choices") or []
         used = event.get("usage")
         usage = Usage(int(used["prompt_tokens"]), int(used.get("completion_tokens") or 0)) if used else None
         if not choices:
-            return "", None, usage
+            return "", "", None, usage
         message = choices[0].get("delta") or choices[0].get("message") or {}
         piece = message.get("content")
+        thought = message.get("reasoning_content") or message.get("reasoning")
         reason = choices[0].get("finish_reason")
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise ModelUnavailable("the model server does not speak OpenAI's protocol") from None
+        raise ModelUnavailable(_FOREIGN, ModelFailure.BROKEN) from None
     if "delta" not in choices[0] and "message" not in choices[0]:
-        raise ModelUnavailable("the model server does not speak OpenAI's protocol")
+        raise ModelUnavailable(_FOREIGN, ModelFailure.BROKEN)
     finish = None if not reason else Finish.LENGTH if reason == "length" else Finish.STOP
-    return piece if isinstance(piece, str) else "", finish, usage
+    return _text(piece), _text(thought), finish, usage
+
+
+def _text(said: Any) -> str:
+    return said if isinstance(said, str) else ""
 
 
 def _is_too_long(error: Mapping[str, Any]) -> bool:

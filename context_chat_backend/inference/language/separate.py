@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from context_chat_backend.domain import Ended, Finish, Prompt, Usage
-from context_chat_backend.errors import ConfigurationError, ModelUnavailable
+from context_chat_backend.errors import ConfigurationError, ModelFailure, ModelUnavailable
 from context_chat_backend.inference.breaker import Breaker
 from context_chat_backend.inference.messages import receive, send
 from context_chat_backend.inference.processes import error_heard
@@ -52,6 +52,11 @@ class SeparateLanguageModel:
         async with aclosing(self._asked({"count": list(texts)})) as said:
             counts: list[int] = (await anext(said))["counts"]
         return counts
+
+    async def check(self) -> None:
+        """See ports.LanguageModel. A process that is not there is started by the next question."""
+        if self._running is None and self._starting.locked():
+            raise ModelUnavailable("the language model is being loaded", ModelFailure.LOADING)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         """See ports.LanguageModel. Questions are written one after the other."""

@@ -12,7 +12,7 @@ SELECT name FROM knowledge.collections WHERE name = ANY (%(names)s::text[])
 -- Every collection with its readers and the number of its sources that answer.
 SELECT name,
     ARRAY(SELECT reader.name FROM knowledge.collection_readers AS reader
-          WHERE reader.collection = collections.name ORDER BY reader.name),
+          WHERE reader.collection = collections.name AND reader.realm <> 'key' ORDER BY reader.name),
     (SELECT count(*) FROM source
      WHERE realm = 'local' AND provider = 'collection__' || collections.name AND chunk_count > 0)
 FROM knowledge.collections ORDER BY name

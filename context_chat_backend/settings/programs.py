@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The keys of `config.yaml` about programs that ask without Nextcloud: who they are, and what they may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.settings.checks import unknown
+
+ENVIRONMENTS = ("production", "development")
+USERS_OF_A_TOKEN = ("own", "local", "nextcloud")
+_OF_AN_ISSUER = ("issuer", "audience", "secret", "public_key_file", "jwks_url", "users", "claim")
+_KEYS_OF_AN_ISSUER = ("secret", "public_key_file", "jwks_url")
+_SHORTEST_SECRET = 32
+"""Bytes: what HMAC with SHA-256 needs (RFC 7518, 3.2)."""
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Somebody whose signed tokens say who an end user is."""
+
+    issuer: str
+    audience: str
+    """What tokens for this program name as their audience."""
+    secret: str | None = field(default=None, repr=False)
+    public_key_file: str | None = None
+    jwks_url: str | None = None
+    """One of the three: by what a signature is checked."""
+    users: str = "own"
+    """Whom a token names: users of this issuer alone, or those of the realm `local` or `nextcloud`."""
+    claim: str = "sub"
+    """Where the name of the user stands."""
+
+
+@dataclass(frozen=True)
+class ChatQnaSettings:
+    """What ChatQnA does."""
+
+    allow_anonymous: bool = False
+    strict_grounding: bool = False
+    """Whether the model is not asked where no passage was found."""
+    rewrite_query: bool = False
+    """Whether a follow-up is rewritten by the model, rather than by rules."""
+    requests_per_minute: int = 60
+    """Of one asker."""
+
+
+@dataclass(frozen=True)
+class ProgramSettings:
+    """Who may ask without Nextcloud, and how."""
+
+    environment: str = "production"
+    """In development who sends no key may ask, and reads what everybody may read."""
+    issuers: tuple[Issuer, ...] = ()
+    chatqna: ChatQnaSettings = ChatQnaSettings()
+
+
+def read_program_settings(environment: Any, jwt: Any, chatqna: Any) -> ProgramSettings:
+    """What stands at `environment`, `jwt` and `chatqna`. Raises ConfigurationError with the key and the cure."""
+    if environment is None:
+        environment = "production"
+    if environment not in ENVIRONMENTS:
+        raise ConfigurationError(f"environment: expected one of {', '.join(ENVIRONMENTS)}, found {environment!r}")
+    listed = [] if jwt is None else jwt if isinstance(jwt, list) else [jwt]
+    issuers = tuple(_issuer(f"jwt[{number}]", given) for number, given in enumerate(listed))
+    for issuer in issuers:
+        if sum(other.issuer == issuer.issuer for other in issuers) > 1:
+            raise ConfigurationError(f"jwt: the issuer {issuer.issuer} stands there twice")
+    return ProgramSettings(environment, issuers, _chatqna(chatqna))
+
+
+def _issuer(path: str, given: Any) -> Issuer:
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{path}: expected issuer, audience, and one of {', '.join(_KEYS_OF_AN_ISSUER)}")
+    _check_names(path, given, _OF_AN_ISSUER)
+    for key, value in given.items():
+        if not isinstance(value, str) or not value.strip():
+            raise ConfigurationError(f"{path}.{key}: expected a text (in quotes where it looks like a number)")
+    for key in ("issuer", "audience"):
+        if key not in given:
+            raise ConfigurationError(f"{path}.{key}: it is missing; a token for somebody else must not be taken")
+    named = [key for key in _KEYS_OF_AN_ISSUER if key in given]
+    if len(named) != 1:
+        raise ConfigurationError(f"{path}: expected one of {', '.join(_KEYS_OF_AN_ISSUER)}")
+    if len(given.get("secret", "x" * _SHORTEST_SECRET).encode()) < _SHORTEST_SECRET:
+        raise ConfigurationError(f"{path}.secret: expected at least {_SHORTEST_SECRET} bytes: shorter ones are guessed")
+    if not given.get("jwks_url", "https://").startswith(("http://", "https://")):
+        raise ConfigurationError(f"{path}.jwks_url: expected a URL https://…")
+    if given.get("users", "own") not in USERS_OF_A_TOKEN:
+        raise ConfigurationError(f"{path}.users: expected one of {', '.join(USERS_OF_A_TOKEN)}")
+    return Issuer(**given)
+
+
+def _chatqna(given: Any) -> ChatQnaSettings:
+    if given is None:
+        return ChatQnaSettings()
+    if not isinstance(given, dict):
+        raise ConfigurationError("chatqna: expected options below it, one 'key: value' a line")
+    default = ChatQnaSettings()
+    _check_names("chatqna", given, vars(default))
+    for key, value in given.items():
+        usual = getattr(default, key)
+        if isinstance(usual, bool) and not isinstance(value, bool):
+            raise ConfigurationError(f"chatqna.{key}: expected true or false, found {value!r}")
+        if not isinstance(usual, bool) and (type(value) is not int or value < 1):
+            raise ConfigurationError(f"chatqna.{key}: expected a whole number of at least 1, found {value!r}")
+    return ChatQnaSettings(**given)
+
+
+def _check_names(path: str, given: Mapping[Any, Any], known: Iterable[str]) -> None:
+    names = tuple(known)
+    for key in given:
+        if key not in names:
+            raise ConfigurationError(unknown(f"{path}.{key}", str(key), names))

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What an answer took is booked when it ends, however it ends: one row, and one line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+from fastapi import Request
+
+from context_chat_backend.domain import Answer, AnswerEvent, Done, Usage
+from context_chat_backend.errors import DatabaseUnavailable
+from context_chat_backend.logs import get_logger
+from context_chat_backend.store.uses import Use
+from context_chat_backend.web.callers import Caller
+from context_chat_backend.web.envelope import api_error
+from context_chat_backend.wiring import Backend
+
+_CANCELLED = 499
+_log = get_logger(__name__)
+
+
+async def booked(
+    events: AsyncGenerator[AnswerEvent, None], request: Request, caller: Caller, surface: str
+) -> AsyncGenerator[AnswerEvent, None]:
+    """`events` as they are, and at their end what they took. Raises what they raise as ApiError."""
+    begun = time.monotonic()
+    first: float | None = None
+    status = _CANCELLED
+    answer = Answer("")
+    try:
+        async with aclosing(events):
+            async for event in events:
+                first = first or time.monotonic()
+                if isinstance(event, Done):
+                    answer, status = event.answer, 200
+                yield event
+    except Exception as error:
+        told = api_error(error)
+        status = told.status_code
+        raise told from None
+    finally:
+        usage = answer.usage or Usage(0, 0)
+        book(
+            request,
+            Use(
+                caller.key_id,
+                caller.asker,
+                surface,
+                answer.model,
+                usage.prompt_tokens,
+                usage.answer_tokens,
+                None if first is None else _milliseconds(first - begun),
+                _milliseconds(time.monotonic() - begun),
+                status,
+                cancelled=status == _CANCELLED,
+            ),
+        )
+
+
+def book(request: Request, use: Use) -> None:
+    """Log a use, and write it down beside everything else."""
+    _log.info(
+        "answered",
+        request_id=request.state.request_id,
+        surface=use.surface,
+        principal=f"{use.asker.realm}:{use.asker.name}",
+        key=use.key_id,
+        model=use.model,
+        status=use.status,
+        prompt_tokens=use.prompt_tokens,
+        answer_tokens=use.answer_tokens,
+        first_ms=use.first_byte_ms,
+        total_ms=use.total_ms,
+    )
+    backend: Backend = request.app.state.backend
+    writing = asyncio.ensure_future(_written(backend, use))
+    request.app.state.background.add(writing)  # the loop itself holds tasks weakly
+    writing.add_done_callback(request.app.state.background.discard)
+
+
+async def _written(backend: Backend, use: Use) -> None:
+    with suppress(DatabaseUnavailable):  # the line in the log must do
+        await backend.uses.book(use)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(1000 * seconds)

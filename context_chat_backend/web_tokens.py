@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Whom the signed token of an end user names (JSON Web Tokens, RFC 7519).
+
+A token is taken from issuers that are configured, for our audience, with a signature of the kind the issuer's key is
+for, and while it has not expired; one without an end is not taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+
+from context_chat_backend.domain import Principal, Realm, realm_of_issuer
+from context_chat_backend.errors import ConfigurationError, Unavailable
+from context_chat_backend.logs import get_logger
+from context_chat_backend.settings.programs import Issuer
+
+_SYMMETRIC = ("HS256", "HS384", "HS512")
+_ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+_LEEWAY_SECONDS = 30.0
+"""Clocks differ a little."""
+_LARGEST = 16 * 1024
+"""Characters of a token: more is none."""
+_FRESH_SECONDS = 300.0
+_AGAIN_SECONDS = 30.0
+"""So long the keys of an issuer are not fetched again, whatever tokens name."""
+_FETCH_SECONDS = 5.0
+_log = get_logger(__name__)
+
+
+class TokenInvalid(Exception):
+    """This is no token that may be used."""
+
+
+class TokenExpired(TokenInvalid):
+    """It may not be used any more."""
+
+
+def looks_like_web_token(text: str) -> bool:
+    """Whether `text` can be nothing but such a token: it has three parts."""
+    return text.count(".") == 2
+
+
+class WebTokens:
+    """The tokens of all configured issuers."""
+
+    def __init__(self, issuers: Sequence[Issuer]) -> None:
+        """Raises ConfigurationError when the key of an issuer cannot be read."""
+        self._issuers = {issuer.issuer: (issuer, _keys_of(issuer)) for issuer in issuers}
+
+    async def principal(self, token: str) -> Principal:
+        """Whom `token` names. Raises TokenInvalid, TokenExpired, Unavailable."""
+        if len(token) > _LARGEST:
+            raise TokenInvalid
+        try:
+            said = jwt.decode(token, options={"verify_signature": False})
+            known = self._issuers.get(str(said.get("iss")))
+            if known is None:
+                raise TokenInvalid
+            issuer, keys = known
+            claims = jwt.decode(
+                token,
+                await keys.key_for(token),
+                algorithms=list(_SYMMETRIC if issuer.secret is not None else _ASYMMETRIC),
+                issuer=issuer.issuer,
+                audience=issuer.audience,
+                leeway=_LEEWAY_SECONDS,
+                options={"require": ["exp", issuer.claim]},
+            )
+            return _named(issuer, claims[issuer.claim])
+        except jwt.ExpiredSignatureError:
+            raise TokenExpired from None
+        except (jwt.InvalidTokenError, jwt.InvalidKeyError, ValueError, TypeError):
+            raise TokenInvalid from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for _, keys in self._issuers.values():
+            await keys.close()
+
+
+def _named(issuer: Issuer, name: Any) -> Principal:
+    if not isinstance(name, str):
+        raise TokenInvalid
+    match issuer.users:
+        case "local":
+            return Principal(Realm.LOCAL, name)
+        case "nextcloud":
+            return Principal(Realm.NEXTCLOUD, name)
+        case _:
+            return Principal(realm_of_issuer(issuer.issuer), name)
+
+
+class _OneKey:
+    """An issuer that signs with one key."""
+
+    def __init__(self, key: str | bytes) -> None:
+        self._key = key
+
+    async def key_for(self, _: str) -> Any:
+        return self._key
+
+    async def close(self) -> None:
+        pass
+
+
+class _PublishedKeys:
+    """The keys an issuer publishes, fetched when they are needed (RFC 7517)."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client = httpx.AsyncClient(timeout=_FETCH_SECONDS)
+        self._keys: dict[str | None, Any] = {}
+        self._fetched_at = float("-inf")
+        self._fetching = asyncio.Lock()
+
+    async def key_for(self, token: str) -> Any:
+        """Raises TokenInvalid when the issuer does not publish the key of this token; Unavailable."""
+        kid = jwt.get_unverified_header(token).get("kid")
+        async with self._fetching:
+            age = time.monotonic() - self._fetched_at
+            if age > (_AGAIN_SECONDS if kid not in self._keys else _FRESH_SECONDS):
+                await self._fetch()
+        if kid not in self._keys:
+            raise TokenInvalid
+        return self._keys[kid]
+
+    async def _fetch(self) -> None:
+        try:
+            answer = await self._client.get(self._url)
+            found = jwt.PyJWKSet.from_dict(answer.raise_for_status().json())
+        except (httpx.HTTPError, jwt.PyJWTError, ValueError, AttributeError) as error:
+            _log.warning("keys_of_issuer_missing", error=type(error).__name__)
+            if not self._keys:
+                raise Unavailable("the keys of an issuer of tokens cannot be fetched") from None
+            return  # those we have still hold
+        self._keys = {key.key_id: key.key for key in found.keys if key.public_key_use in (None, "sig")}
+        self._fetched_at = time.monotonic()
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def _keys_of(issuer: Issuer) -> _OneKey | _PublishedKeys:
+    if issuer.jwks_url is not None:
+        return _PublishedKeys(issuer.jwks_url)
+    if issuer.secret is not None:
+        return _OneKey(issuer.secret)
+    assert issuer.public_key_file is not None
+    path = Path(issuer.public_key_file)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            f"jwt: {path} cannot be read ({error.strerror}): name a file with a public key"
+        ) from None
+    if b"PUBLIC KEY" not in text:
+        raise ConfigurationError(f"jwt: {path}: expected a public key in PEM")
+    return _OneKey(text)

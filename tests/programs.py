@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The real program with a surface for programs, a model server that does what it is told, and keys."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import openai
+
+from tests.model_double.client import ModelDouble
+from tests.program import Program
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class Service:
+    """A running program that other programs ask, and keys for it."""
+
+    def __init__(self, program: Program, port: int, double: ModelDouble) -> None:
+        self.program = program
+        self.double = double
+        self.url = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+
+    def run(self, *arguments: str) -> Any:
+        """`context-chat` beside the running program."""
+        done = self.program.run_command(*arguments, "--json")
+        return json.loads(done)
+
+    def key(self, *arguments: str) -> str:
+        return str(self.run("keys", "add", "tests", *arguments)["api_key"])
+
+    def client(self, key: str) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+
+    def wait(self, is_so: Callable[[], bool], seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_so():
+            assert time.monotonic() < deadline, self.program.output()[-2000:]
+            time.sleep(0.1)
+
+    def post(self, key: str | None, body: Any, path: str = "/v1/chat/completions", **headers: str) -> httpx.Response:
+        sent = {"Authorization": f"Bearer {key}"} if key else {}
+        content = body if isinstance(body, (str, bytes)) else json.dumps(body)
+        return self.http.post(path, content=content, headers={"Content-Type": "application/json"} | sent | headers)
+
+    def data(self, answer: httpx.Response) -> list[str]:
+        """What the events of a stream hold."""
+        return [line.removeprefix("data: ") for line in answer.text.split("\n") if line.startswith("data: ")]
+
+    def logs(self) -> str:
+        """All that was printed and logged so far."""
+        files = [path for path in (self.program.storage / "logs").rglob("*") if path.is_file()]
+        return self.program.output() + "".join(path.read_text(errors="replace") for path in files)
