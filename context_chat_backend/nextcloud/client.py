@@ -86,7 +86,8 @@ class NextcloudClient:
                 timeout=httpx.Timeout(seconds, connect=10.0),
             )
         except httpx.HTTPError as error:
-            raise NextcloudUnavailable(f"Nextcloud does not answer ({type(error).__name__})") from error
+            asked = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            raise NextcloudUnavailable(f"Nextcloud does not answer ({type(error).__name__})", asked=asked) from error
         return _read(answer)
 
     @asynccontextmanager
