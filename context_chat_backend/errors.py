@@ -129,11 +129,22 @@ class WritingRefused(ModelUnavailable):
 class NextcloudUnavailable(Unavailable):
     """Nextcloud does not answer, answers what cannot be read, or does not take us for its app just now."""
 
-    def __init__(self, text: str, *, status: int | None = None, retry_after: float | None = None) -> None:
-        """`status` is None where no answer came or what came cannot be read; `retry_after` is in seconds."""
+    def __init__(
+        self, text: str, *, status: int | None = None, retry_after: float | None = None, asked: bool = True
+    ) -> None:
+        """`status` is None where no answer came or what came cannot be read; `retry_after` is in seconds.
+
+        `asked` is false where it cannot have heard the request.
+        """
         super().__init__(text)
         self.status = status
         self.retry_after = retry_after
+        self.asked = asked
+
+    @property
+    def may_have_acted(self) -> bool:
+        """Whether what was asked for may have been done all the same; a proxy answers 502 and 504 by itself."""
+        return self.asked and (self.status is None or (self.status >= 500 and self.status != 503))
 
 
 class FileUnreadable(Unavailable):

@@ -8,10 +8,12 @@ after their row was acknowledged, since whatever changes from then on is queued 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
+from context_chat_backend.domain import Realm
 from context_chat_backend.errors import DatabaseUnavailable, NextcloudUnavailable
 from context_chat_backend.exapp.leased_rows import settle_leased
 from context_chat_backend.exapp.pauses import Pauses
@@ -31,6 +33,10 @@ _ACTIONS_AT_ONCE = 4096
 _ACKNOWLEDGED_AT_ONCE = 4096
 _MAX_REFUSALS = 3
 """The companion may answer 500 to an acknowledgement it has carried out, again and again (trap 8)."""
+_LOST_FOR = timedelta(hours=25)
+"""Nextcloud gives lost rows out again after a day of its own clock."""
+_STOPPING_SECONDS = 3.0
+"""For so long a stop waits for rows that were asked for."""
 _log = get_logger(__name__)
 
 
@@ -46,7 +52,7 @@ class _Batch:
         try:
             rows = await asked
         except NextcloudUnavailable as error:
-            if error.status in (None, 500):
+            if error.may_have_acted:
                 _log.error("leased_rows_may_be_lost", reason=str(error), rows_at_most=self.size)
                 self.size = 1
             raise
@@ -55,12 +61,28 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class _Documents:
-    """What came of a lease of documents."""
+class _Leased:
+    """What came of asking for rows."""
 
-    any: bool
-    content_is_rest: bool
+    any: bool = False
+    content_is_rest: bool = False
     """Whether the queue of content holds nothing more."""
+    all_are_rest: bool = False
+    """Whether none of the queues does."""
+    lost_ago: timedelta | None = None
+    """How long ago rows may have been lost that are missing still."""
+    failure: NextcloudUnavailable | None = None
+
+
+async def _to_the_end(work: Coroutine[Any, Any, _Leased], seconds: float) -> _Leased:
+    """Await `work`; whoever is cancelled meanwhile lets it go on for at most `seconds`, and is cancelled then."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=seconds)
+        task.cancel()
+        raise
 
 
 class Intake:
@@ -111,50 +133,67 @@ class Intake:
 
         Documents are left for the next turn while more actions wait than are leased at once, or cannot be read.
         """
-        await settle_leased(self._backend)  # what a process that died had leased
-        failures: list[NextcloudUnavailable] = []
-        asked_for = self._actions.size
-        actions = await self._lease_actions(failures)
-        all_are_read = actions is not None and len(actions) < asked_for
-        documents = await self._lease_documents(failures) if all_are_read else None
-        await settle_leased(self._backend)
-        if documents is not None and documents.content_is_rest:
-            await self._backend.switch.set_content_read_empty_at(await self._backend.queued.now())
+        await self._settle()  # what a process that died had leased
+        leased = await _to_the_end(self._lease(), _STOPPING_SECONDS)
+        failure = leased.failure
+        await self._settle()
+        if leased.lost_ago is None:
+            if leased.content_is_rest:
+                await self._backend.switch.set_content_read_empty_at(await self._backend.queued.now())
+        elif leased.lost_ago > _LOST_FOR and leased.all_are_rest:
+            await self._backend.actions.let_emptied_go(Realm.NEXTCLOUD)
+            await self._backend.lost_rows.all_came_back()
         try:
             await self._acknowledge()
         except NextcloudUnavailable as error:
-            failures.append(error)
-        if failures:
-            await self._transfer.doubt(failures[0])
-            raise failures[0]
-        return bool(actions) or (documents is not None and documents.any)
+            failure = failure or error
+        if failure is not None:
+            await self._transfer.doubt(failure)
+            raise failure
+        return leased.any
 
-    async def _lease_actions(self, failures: list[NextcloudUnavailable]) -> list[QueuedRow] | None:
-        """Actions that are written down; None, and a failure, when there was no answer."""
+    async def _settle(self) -> None:
+        await settle_leased(self._backend, rows_may_be_missing=await self._backend.lost_rows.may_be_missing())
+
+    async def _lease(self) -> _Leased:
+        """Ask for rows and write them down."""
+        lost_ago = await self._backend.lost_rows.ask()
+        leased = await self._lease_actions(_Leased(lost_ago=lost_ago))
+        if leased.failure is None or not leased.failure.may_have_acted:
+            await self._backend.lost_rows.arrived()
+        return leased
+
+    async def _lease_actions(self, leased: _Leased) -> _Leased:
+        """Actions, and documents when there were no more of these."""
+        asked_for = self._actions.size
         try:
-            rows = await self._actions.lease(self._queues.lease_actions(self._actions.size))
+            rows = await self._actions.lease(self._queues.lease_actions(asked_for))
         except NextcloudUnavailable as error:
-            failures.append(error)
-            return None
+            return replace(leased, failure=error)
         now = await self._backend.queued.now()
         await self._backend.queued.keep([LeasedRow(row.queue, row.id, row.payload, now) for row in rows])
-        return rows
+        leased = replace(leased, any=bool(rows))
+        return leased if len(rows) == asked_for else await self._lease_documents(leased)
 
-    async def _lease_documents(self, failures: list[NextcloudUnavailable]) -> _Documents | None:
-        """Documents that are written down, as far as there is room; None when there is no room or no answer."""
+    async def _lease_documents(self, leased: _Leased) -> _Leased:
+        """Documents, as far as there is room."""
         if not await self._backend.admission.has_room():
-            return None
+            return leased
         asked_for = self._documents.size
         try:
             rows = await self._documents.lease(self._queues.lease_documents(asked_for))
         except NextcloudUnavailable as error:
-            failures.append(error)
-            return None
+            return replace(leased, failure=error)
         # The readers of content were read when it was submitted: after the last time its queue was seen empty.
         since = await self._backend.switch.content_read_empty_at()
         await self._backend.queued.keep([LeasedRow(row.queue, row.id, row.payload, since) for row in rows])
         content = sum(row.queue == CONTENT for row in rows)
-        return _Documents(any=bool(rows), content_is_rest=content < asked_for)
+        return replace(
+            leased,
+            any=leased.any or bool(rows),
+            content_is_rest=content < asked_for,
+            all_are_rest=max(content, len(rows) - content) < asked_for,
+        )
 
     async def _acknowledge(self) -> None:
         """Tell Nextcloud what was done, all of it."""

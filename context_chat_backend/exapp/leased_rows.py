@@ -9,7 +9,7 @@ from dataclasses import replace
 from context_chat_backend.domain import SourceRef
 from context_chat_backend.errors import InvalidRequest, SourceRejected
 from context_chat_backend.exapp import listings
-from context_chat_backend.indexing.actions import Action
+from context_chat_backend.indexing.numbered_action import Action
 from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.queues import ACTIONS, FILES
 from context_chat_backend.store.queued import LeasedRow
@@ -19,13 +19,16 @@ _AT_ONCE = 4096
 _log = get_logger(__name__)
 
 
-async def settle_leased(backend: Backend) -> None:
-    """Admit the documents and apply the actions that are written down. Raises DatabaseUnavailable."""
+async def settle_leased(backend: Backend, *, rows_may_be_missing: bool) -> None:
+    """Admit the documents and apply the actions that are written down. Raises DatabaseUnavailable.
+
+    While rows may be missing, sources that are left without readers are kept for those whom one of them may let in.
+    """
     while rows := await backend.queued.kept(_AT_ONCE):
         queue = rows[0].queue
         alike = [row for row in rows if row.queue == queue]
         if queue == ACTIONS:
-            await _apply_all(backend, alike)
+            await _apply_all(backend, alike, keep_emptied=rows_may_be_missing)
         elif queue == FILES:
             await _admit_files(backend, alike)
         else:
@@ -37,7 +40,7 @@ async def _admit_files(backend: Backend, rows: Sequence[LeasedRow]) -> None:
     """Files were listed after all actions that are applied by now were read: their readers are newer."""
     now = await backend.queued.now()
     listed = [ref for row in rows if (ref := await _admit(backend, replace(row, readers_since=now))) is not None]
-    await backend.numbered_actions.note_listed(listed)
+    await backend.applied.note_listed(listed)
 
 
 async def _admit(backend: Backend, row: LeasedRow) -> SourceRef | None:
@@ -56,7 +59,7 @@ async def _admit(backend: Backend, row: LeasedRow) -> SourceRef | None:
     return listed.delivery.ref
 
 
-async def _apply_all(backend: Backend, rows: Sequence[LeasedRow]) -> None:
+async def _apply_all(backend: Backend, rows: Sequence[LeasedRow], *, keep_emptied: bool) -> None:
     actions: list[Action] = []
     for row in rows:
         try:
@@ -68,4 +71,4 @@ async def _apply_all(backend: Backend, rows: Sequence[LeasedRow]) -> None:
                 _log.warning("action_names_nothing", row=row.id)
             else:
                 actions.append(action)
-    await backend.numbered_actions.apply(actions, [(row.queue, row.id) for row in rows])
+    await backend.numbered_actions.apply(actions, [(row.queue, row.id) for row in rows], keep_emptied=keep_emptied)

@@ -14,7 +14,7 @@ from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.exapp.access_bodies import UpdateAccess, UpdateAccessDeclarative, UpdateAccessProvider, UserId
 from context_chat_backend.exapp.deliveries import readers_from, source_ref, source_refs
 from context_chat_backend.exapp.wire import Text
-from context_chat_backend.indexing.actions import Action, Kind
+from context_chat_backend.indexing.numbered_action import Action, Kind
 from context_chat_backend.store.queued import LeasedRow
 
 _MAX_MEDIA_TYPE = 255

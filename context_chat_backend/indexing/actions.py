@@ -1,47 +1,26 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Numbered actions in bulk: those on one source become one change, and many sources are changed at once.
 
-Actions take effect in the order of their ids. One that comes late, after newer ones were applied to the same source,
-provider or user (its lease was lost for a day), is passed over as far as those reach; deletions are never passed over.
+Actions take effect in the order of their ids. One that comes late, after newer ones were applied (its lease was lost
+for a day), is followed once more by those; deletions of users and providers are carried out whenever they come.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from context_chat_backend.domain import Principal, Realm, SourceRef
+from context_chat_backend.indexing.late_actions import applied_as, done_anew
+from context_chat_backend.indexing.numbered_action import Action, Kind
 from context_chat_backend.store.access import Access
+from context_chat_backend.store.applied import Applied
 from context_chat_backend.store.changes import Change
 from context_chat_backend.store.queued import Queued
 
 _NC = Realm.NEXTCLOUD
-_ALL = ""
-"""The target of which the highest id of all is kept."""
 _SOURCES_AT_ONCE = 1000
 """Admissions wait for as long as so many take."""
-
-
-class Kind(StrEnum):
-    """What an action does."""
-
-    ALLOW = "allow"
-    DENY = "deny"
-    REPLACE = "replace"
-    DELETE = "delete"
-    DELETE_USER = "delete user"
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One action of Nextcloud."""
-
-    id: int
-    kind: Kind
-    targets: tuple[SourceRef, ...] | str = ()
-    """Sources, or all of the provider of that key; nothing where a user is deleted."""
-    readers: frozenset[Principal] = frozenset()
 
 
 @dataclass
@@ -74,46 +53,55 @@ class _Net:
 class Actions:
     """Applies batches of actions."""
 
-    def __init__(self, access: Access, queued: Queued) -> None:
+    def __init__(self, access: Access, queued: Queued, applied: Applied) -> None:
         self._access = access
         self._queued = queued
+        self._applied = applied
 
-    async def apply(self, actions: Iterable[Action], rows: Collection[tuple[str, int]]) -> None:
+    async def apply(
+        self, actions: Iterable[Action], rows: Collection[tuple[str, int]], *, keep_emptied: bool = False
+    ) -> None:
         """Apply the actions by ascending id, then settle the `rows` (queue, id) they came in.
 
-        Until they are settled the batch may be applied again, to the same effect. Raises DatabaseUnavailable.
+        Until they are settled the batch may be applied again, to the same effect. With `keep_emptied` sources that are
+        taken from their last readers are kept for whom an older action may yet let in (Access.let_emptied_go).
+        Raises DatabaseUnavailable.
         """
         ordered = sorted(actions, key=lambda action: action.id)
-        applied = await self._queued.applied({target for action in ordered for target in _targets(action)} | {_ALL})
+        highest = await self._applied.highest()
+        late = [action for action in ordered if action.id < highest]
+        if late:
+            await self._apply_late(late, keep_emptied)
         nets: dict[SourceRef, _Net] = {}
-        for action in ordered:
+        for action in ordered[len(late) :]:
             if isinstance(action.targets, str) or action.kind is Kind.DELETE_USER:
-                await self._flush(nets)
-                await self._apply_widely(action, applied)
+                await self._flush(nets, keep_emptied)
+                await self._apply_widely(action, keep_emptied)
                 continue
             for ref in action.targets:
-                timely = _timely(action, str(ref), ref.provider, applied)
-                if timely is None:
-                    continue
                 if ref in nets and nets[ref].deleted:
-                    await self._flush(nets)
-                nets.setdefault(ref, _Net()).then(timely)
-        await self._flush(nets)
-        await self._queued.settle(rows, _highest(ordered))
+                    await self._flush(nets, keep_emptied)
+                nets.setdefault(ref, _Net()).then(action)
+        await self._flush(nets, keep_emptied)
+        await self._queued.settle(rows, [entry for action in ordered for entry in applied_as(action)])
 
-    async def note_listed(self, refs: Sequence[SourceRef]) -> None:
-        """The readers of these sources were read just now: all actions known so far are in them."""
-        highest = (await self._queued.applied([_ALL])).get(_ALL)
-        if highest is not None:
-            await self._queued.note_applied({str(ref): highest for ref in refs})
+    async def _apply_late(self, late: Sequence[Action], keep_emptied: bool) -> None:
+        for action in late:
+            if action.kind is Kind.DELETE_USER or (isinstance(action.targets, str) and action.kind is not Kind.ALLOW):
+                await self._apply_widely(action, keep_emptied)
+        nets: dict[SourceRef, _Net] = {}
+        for ref, action in await done_anew(late, self._applied):
+            nets.setdefault(ref, _Net()).then(action)
+        await self._flush(nets, keep_emptied)
 
-    async def _flush(self, nets: dict[SourceRef, _Net]) -> None:
+    async def _flush(self, nets: dict[SourceRef, _Net], keep_emptied: bool) -> None:
         changes = [(ref, net.change()) for ref, net in nets.items()]
         for start in range(0, len(changes), _SOURCES_AT_ONCE):
-            await self._access.change_each(_NC, dict(changes[start : start + _SOURCES_AT_ONCE]))
+            some = dict(changes[start : start + _SOURCES_AT_ONCE])
+            await self._access.change_each(_NC, some, keep_emptied=keep_emptied)
         nets.clear()
 
-    async def _apply_widely(self, action: Action, applied: dict[str, int]) -> None:
+    async def _apply_widely(self, action: Action, keep_emptied: bool) -> None:
         if action.kind is Kind.DELETE_USER:
             for user in action.readers:
                 await self._access.delete_user(user)
@@ -121,51 +109,7 @@ class Actions:
         assert isinstance(action.targets, str)
         if action.kind is Kind.DELETE:
             await self._access.delete_provider(_NC, action.targets)
-            return
-        timely = _timely(action, action.targets, action.targets, applied)
-        if timely is None:
-            return
-        targets: Sequence[SourceRef] | str = action.targets
-        if action.id < applied.get(_ALL, 0):
-            targets = await self._queued.sources_not_newer(_NC, action.targets, action.id)
-        change = self._access.allow if action.kind is Kind.ALLOW else self._access.deny
-        await change(_NC, targets, timely.readers)
-
-
-def _timely(action: Action, target: str, provider: str, applied: dict[str, int]) -> Action | None:
-    """What is left of an action on one target after newer ones; None when nothing is."""
-    if action.kind is Kind.DELETE:
-        return action
-    if action.id < max(applied.get(target, 0), applied.get(provider, 0)):
-        return None
-    readers = frozenset(reader for reader in action.readers if action.id >= applied.get(_user(reader), 0))
-    if readers == action.readers:
-        return action
-    return Action(action.id, action.kind, action.targets, readers) if readers else None
-
-
-def _targets(action: Action) -> list[str]:
-    if action.kind is Kind.DELETE_USER:
-        return [_user(reader) for reader in action.readers]
-    readers = [_user(reader) for reader in action.readers]
-    if isinstance(action.targets, str):
-        return [action.targets, *readers]
-    return [*map(str, action.targets), *(ref.provider for ref in action.targets), *readers]
-
-
-def _highest(ordered: Sequence[Action]) -> dict[str, int]:
-    """The highest id for each target that was acted on."""
-    highest: dict[str, int] = {}
-    for action in ordered:
-        highest[_ALL] = action.id
-        if action.kind is Kind.DELETE_USER:
-            highest |= {_user(reader): action.id for reader in action.readers}
-        elif isinstance(action.targets, str):
-            highest[action.targets] = action.id
+        elif action.kind is Kind.ALLOW:
+            await self._access.allow(_NC, action.targets, action.readers)
         else:
-            highest |= {str(ref): action.id for ref in action.targets}
-    return highest
-
-
-def _user(reader: Principal) -> str:
-    return f"user {reader.name}"  # no source id and no provider key holds a blank before its colon
+            await self._access.deny(_NC, action.targets, action.readers, keep_emptied=keep_emptied)

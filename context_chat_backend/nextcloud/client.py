@@ -86,20 +86,24 @@ class NextcloudClient:
                 timeout=httpx.Timeout(seconds, connect=10.0),
             )
         except httpx.HTTPError as error:
-            raise NextcloudUnavailable(f"Nextcloud does not answer ({type(error).__name__})") from error
+            asked = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            raise NextcloudUnavailable(f"Nextcloud does not answer ({type(error).__name__})", asked=asked) from error
         return _read(answer)
 
     @asynccontextmanager
-    async def stream(self, path: str, query: Json, seconds: float) -> AsyncIterator[httpx.Response]:
+    async def stream(
+        self, path: str, query: Json, seconds: float, headers: Mapping[str, str]
+    ) -> AsyncIterator[httpx.Response]:
         """A GET whose body is read piece by piece, as it is sent: a proxy is told not to compress it.
 
-        `seconds` is the longest pause between two pieces. Raises NextcloudUnavailable when it breaks.
+        `seconds` is the longest pause between two pieces; `headers` are sent with it. Raises NextcloudUnavailable when
+        it breaks.
         """
-        headers = self._signature("") | {"Accept-Encoding": "identity"}
+        sent = {**headers, **self._signature(""), "Accept-Encoding": "identity"}
         timeout = httpx.Timeout(seconds, connect=10.0)
         params = {"format": "json", **query}
         try:
-            async with self._client.stream("GET", path, params=params, headers=headers, timeout=timeout) as answer:
+            async with self._client.stream("GET", path, params=params, headers=sent, timeout=timeout) as answer:
                 yield answer
         except httpx.HTTPError as error:
             raise NextcloudUnavailable(f"the download broke off ({type(error).__name__})") from error

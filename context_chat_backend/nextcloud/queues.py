@@ -15,8 +15,6 @@ from context_chat_backend.errors import NextcloudUnavailable
 from context_chat_backend.nextcloud.client import NextcloudClient
 
 _PATH = "/ocs/v2.php/apps/context_chat/queues"
-_LEASE_SECONDS = 300.0
-"""The server looks at each file of the list; giving up earlier would lose the whole list for a day."""
 _ACKNOWLEDGED_AT_ONCE = 1000
 
 FILES, CONTENT, ACTIONS = "files", "content_providers", "actions"
@@ -35,8 +33,13 @@ class QueuedRow:
 class Queues:
     """The three queues of one Nextcloud."""
 
-    def __init__(self, client: NextcloudClient) -> None:
+    def __init__(self, client: NextcloudClient, *, lease_seconds: float = 300.0) -> None:
+        """An answer to a lease is waited for `lease_seconds`.
+
+        The server looks at each file of the list; giving up early would lose the whole list for a day.
+        """
         self._client = client
+        self._lease_seconds = lease_seconds
 
     async def exist(self) -> bool:
         """Whether the companion has queues; asking leases nothing. Raises NextcloudUnavailable: nobody knows."""
@@ -61,7 +64,7 @@ class Queues:
             await self._delete("actions", {ACTIONS: actions[start : start + _ACKNOWLEDGED_AT_ONCE]})
 
     async def _lease(self, queue: str, limit: int) -> Mapping[str, Any]:
-        answer = await self._client.call("GET", f"{_PATH}/{queue}/", query={"n": limit}, seconds=_LEASE_SECONDS)
+        answer = await self._client.call("GET", f"{_PATH}/{queue}/", query={"n": limit}, seconds=self._lease_seconds)
         if not answer.ok:
             raise NextcloudUnavailable(f"the queue of {queue} answers {answer.status}", status=answer.status)
         return answer.data if isinstance(answer.data, dict) else {}

@@ -18,7 +18,7 @@ _CANCEL_PATH = "/ocs/v2.php/taskprocessing/tasks"
 _FIRST_LOOK_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 _GROWTH = 1.3
-_WRITING_SECONDS = 1800.0
+_SHOWING_PAUSE_SECONDS = 1.0
 _RATE_LIMIT_SECONDS = 150.0
 """Nextcloud counts a user's tasks over 120 s."""
 _RATE_PAUSE_SECONDS = 10.0
@@ -33,9 +33,20 @@ class NextcloudWriter:
 
     name = "nc_texttotext"
 
-    def __init__(self, client: NextcloudClient, *, context_tokens: int = 8192, answer_tokens: int = 1024) -> None:
-        """`context_tokens` is what the installed model reads and writes together; Nextcloud tells neither."""
+    def __init__(
+        self,
+        client: NextcloudClient,
+        *,
+        context_tokens: int = 8192,
+        answer_tokens: int = 1024,
+        writing_seconds: float = 1800.0,
+    ) -> None:
+        """`context_tokens` is what the installed model reads and writes together; Nextcloud tells neither.
+
+        A text that takes longer than `writing_seconds` is given up.
+        """
         self._client = client
+        self._writing_seconds = writing_seconds
         self._context_tokens = context_tokens
         self.answer_tokens = answer_tokens
 
@@ -51,29 +62,49 @@ class NextcloudWriter:
         return [len(text.encode()) // _BYTES_PER_TOKEN + 1 for text in texts]
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
-        """The text in one piece, once it is written. Cancelling it cancels the task. Raises ModelUnavailable."""
+        """The text: as it is written since Nextcloud 35, in one piece before.
+
+        Whoever stops reading it cancels the task. Raises ModelUnavailable.
+        """
         if prompt.asker is None or prompt.asker.realm != Realm.NEXTCLOUD:
             raise WritingRefused("Nextcloud writes for its own users only: configure another language model beside it")
         user = prompt.asker.name
-        task_id = await self._schedule("\n\n".join(message.text for message in prompt.messages), user)
+        task_id = await self._begin("\n\n".join(message.text for message in prompt.messages), user)
+        until = time.monotonic() + self._writing_seconds
+        text, shown, written = "", "", False
         try:
-            async with asyncio.timeout(_WRITING_SECONDS):
-                text = await self._written(task_id, user)
+            while not written:
+                text, written = await self._more(task_id, user, shown, until)
+                if not text.startswith(shown):
+                    break
+                if text != shown:
+                    yield text[len(shown) :]
+                shown = text
         except TimeoutError:
-            await self._cancel(task_id, user)
-            raise WritingRefused("Nextcloud's text generation took longer than half an hour; try again later") from None
-        except asyncio.CancelledError:
-            await self._cancel(task_id, user)
+            minutes = round(self._writing_seconds / 60)
+            raise WritingRefused(
+                f"Nextcloud's text generation took longer than {minutes} minutes; try again later"
+            ) from None
+        except ModelUnavailable:
+            written = True  # as far as it ever will be
             raise
-        if text:
-            yield text
+        finally:
+            if not written:
+                await self._cancel(task_id, user)
+        if not text.startswith(shown):
+            raise WritingRefused("Nextcloud's text generation took back what it had written; ask again")
         yield Ended(Finish.STOP)
 
     async def close(self) -> None:
         """The connections belong to the client."""
 
     async def _schedule(self, text: str, user: str) -> int:
-        asked = {"type": "core:text2text", "appId": "context_chat_backend", "input": {"input": text}}
+        asked = {
+            "type": "core:text2text",
+            "appId": "context_chat_backend",
+            "input": {"input": text},
+            "preferStreaming": True,  # Nextclouds before 35 pass it over
+        }
         limited_until = time.monotonic() + _RATE_LIMIT_SECONDS
         tries = 0
         while True:
@@ -95,20 +126,39 @@ class NextcloudWriter:
         except (KeyError, TypeError, ValueError):
             raise ModelUnavailable("Nextcloud's answer to a scheduled task cannot be read") from None
 
-    async def _written(self, task_id: int, user: str) -> str:
-        pause = _FIRST_LOOK_SECONDS
+    async def _begin(self, text: str, user: str) -> int:
+        """Schedule; a task that is scheduled while nobody wants it any more is cancelled."""
+        scheduling = asyncio.create_task(self._schedule(text, user))
+        try:
+            return await asyncio.shield(scheduling)
+        except asyncio.CancelledError:
+            done, _ = await asyncio.wait([scheduling], timeout=_CANCEL_SECONDS)
+            scheduling.cancel()
+            if done and scheduling.exception() is None:
+                await self._cancel(scheduling.result(), user)
+            raise
+
+    async def _more(self, task_id: int, user: str, shown: str, until: float) -> tuple[str, bool]:
+        """What is written when that is more than was shown, and whether it is all. Raises TimeoutError."""
+        longest = _SHOWING_PAUSE_SECONDS if shown else _LONGEST_PAUSE_SECONDS
+        pause = min(longest, _SHOWING_PAUSE_SECONDS if shown else _FIRST_LOOK_SECONDS)
         while True:
+            if time.monotonic() > until:
+                raise TimeoutError
             await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE_SECONDS, _GROWTH * pause)
+            pause = min(longest, _GROWTH * pause)
             try:
                 answer = await self._client.call("GET", f"{_PATH}/task/{task_id}", user=user)
             except NextcloudUnavailable:
                 continue  # the task goes on without us
             if not answer.ok:
                 raise ModelUnavailable(f"Nextcloud's task of text generation is gone ({answer.status})")
-            task = answer.data.get("task") if isinstance(answer.data, dict) else None
-            if (text := _text(task if isinstance(task, dict) else {})) is not None:
-                return text
+            found = answer.data.get("task") if isinstance(answer.data, dict) else None
+            task = found if isinstance(found, dict) else {}
+            if (text := _text(task)) is not None:
+                return text, True
+            if (text := _output(task)) and text != shown:
+                return text, False
 
     async def _cancel(self, task_id: int, user: str) -> None:
         with suppress(NextcloudUnavailable):
@@ -119,9 +169,7 @@ def _text(task: dict[str, Any]) -> str | None:
     """What was written; None while it is not. Raises ModelUnavailable when it never will be."""
     match task.get("status"):
         case "STATUS_SUCCESSFUL":
-            output = task.get("output")
-            text = output.get("output") if isinstance(output, dict) else None
-            if not isinstance(text, str):
+            if (text := _output(task)) is None:
                 raise ModelUnavailable("Nextcloud's text generation returned no text")
             return text
         case "STATUS_FAILED":
@@ -129,6 +177,12 @@ def _text(task: dict[str, Any]) -> str | None:
         case "STATUS_CANCELLED":
             raise WritingRefused("Nextcloud's text generation was cancelled")
     return None
+
+
+def _output(task: dict[str, Any]) -> str | None:
+    output = task.get("output")
+    text = output.get("output") if isinstance(output, dict) else None
+    return text if isinstance(text, str) else None
 
 
 def _refusal(status: int | None) -> ModelUnavailable:

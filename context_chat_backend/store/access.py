@@ -23,6 +23,8 @@ Targets = Sequence[SourceRef] | str
 """What an action concerns: some sources, or all of the provider of that key."""
 
 _LOCK = 5_004_000_002
+_NOBODY = Principal("nobody", "nobody")
+"""Of no realm that anybody asks in: the one reader of sources that are kept though all others were taken away."""
 _SWEEP_BATCH = 500
 
 
@@ -51,12 +53,19 @@ class Access:
             await _change(connection, realm, targets, add=ids, remove=[])
             await _seek_again(connection, realm, targets)
 
-    async def deny(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
-        """Take the targets from `readers`; sources left without readers go. Raises DatabaseUnavailable."""
+    async def deny(
+        self, realm: str, targets: Targets, readers: Collection[Principal], *, keep_emptied: bool = False
+    ) -> None:
+        """Take the targets from `readers`; sources left without readers go, or are kept until `let_emptied_go`.
+
+        Raises DatabaseUnavailable.
+        """
         async with self._database.transaction() as connection:
             await _exclude_others(connection)
             await _remember(connection, "deny", realm, targets, readers)
-            await _change(connection, realm, targets, add=[], remove=await _known_ids(connection, readers))
+            kept = await _nobodys_set(connection) if keep_emptied else None
+            remove = await _known_ids(connection, readers)
+            await _change(connection, realm, targets, add=[], remove=remove, emptied_to=kept)
 
     async def replace(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
         """Let exactly `readers` read the targets; with no readers the sources go. Raises DatabaseUnavailable."""
@@ -71,14 +80,18 @@ class Access:
             await connection.execute(statement("access", "point_targets"), selection | {"access_set_id": access_set})
             await _seek_again(connection, realm, targets)
 
-    async def change_each(self, realm: str, changes: Mapping[SourceRef, Change]) -> None:
-        """Change each of these sources in its own way, all in one transaction. Raises DatabaseUnavailable."""
+    async def change_each(self, realm: str, changes: Mapping[SourceRef, Change], *, keep_emptied: bool = False) -> None:
+        """Change each of these sources in its own way, all in one transaction; `keep_emptied` as in `deny`.
+
+        Raises DatabaseUnavailable.
+        """
         async with self._database.transaction() as connection:
             await _exclude_others(connection)
             await remember_each(connection, realm, changes)
             await principal_ids(connection, [reader for change in changes.values() for reader in change.add])
             named = {reader for change in changes.values() for reader in change.add | change.remove}
-            await change_each(connection, realm, changes, await _known(connection, named))
+            kept = await _nobodys_set(connection) if keep_emptied else None
+            await change_each(connection, realm, changes, await _known(connection, named), emptied_to=kept)
             await _seek_again(connection, realm, [ref for ref, change in changes.items() if change.add])
 
     async def delete_sources(self, realm: str, refs: Sequence[SourceRef]) -> None:
@@ -106,6 +119,12 @@ class Access:
             await connection.execute(
                 statement("access", "forget_conversations"), {"realm": user.realm, "name": user.name}
             )
+
+    async def let_emptied_go(self, realm: str) -> None:
+        """Delete sources that were kept though nobody may read them. Raises DatabaseUnavailable."""
+        async with self._database.transaction() as connection:
+            await _exclude_others(connection)
+            await _change(connection, realm, None, add=[], remove=await _known_ids(connection, [_NOBODY]))
 
     async def sweep_sources(self) -> int:
         """Remove the rows of deleted sources, in batches; returns how many. Raises DatabaseUnavailable."""
@@ -233,14 +252,26 @@ async def _remembered(connection: Connection, delivery: Delivery) -> list[tuple[
 
 
 async def _change(
-    connection: Connection, realm: str, targets: Targets | None, *, add: list[int], remove: list[int]
+    connection: Connection,
+    realm: str,
+    targets: Targets | None,
+    *,
+    add: list[int],
+    remove: list[int],
+    emptied_to: int | None = None,
 ) -> None:
-    """Add and remove principals in the sets of the targets (None: of the whole realm)."""
+    """Add and remove principals in the sets of the targets (None: of the whole realm).
+
+    Sources that are left without readers go, or come to have the set `emptied_to`.
+    """
     selection = _selection(realm, targets) | {"add": add, "remove": remove}
     rows = await connection.execute(statement("access", "changes"), selection)
     changes = [_Change(old, digest, shared) for old, digest, shared in await rows.fetchall()]
     emptied = [change.old for change in changes if change.digest == 0]
-    await connection.execute(statement("access", "bury_sets"), selection | {"emptied": emptied})
+    name, of_emptied = "bury_sets", selection | {"emptied": emptied}
+    if emptied_to is not None:
+        name, of_emptied = "point_sets", of_emptied | {"access_set_id": emptied_to}
+    await connection.execute(statement("access", name), of_emptied)
     changes = [change for change in changes if change.digest != 0]
     in_place, moved = await _plan(connection, changes)
     await connection.execute(
@@ -284,6 +315,10 @@ async def _plan(connection: Connection, changes: list[_Change]) -> tuple[list[_C
         else:
             moved.append(change)
     return in_place, moved
+
+
+async def _nobodys_set(connection: Connection) -> int:
+    return await find_or_create_set(connection, await principal_ids(connection, [_NOBODY]))
 
 
 async def _seek_again(connection: Connection, realm: str, targets: Targets) -> None:

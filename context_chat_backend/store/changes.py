@@ -65,17 +65,26 @@ async def remember_each(connection: Connection, realm: str, changes: Mapping[Sou
 
 
 async def change_each(
-    connection: Connection, realm: str, changes: Mapping[SourceRef, Change], ids: Mapping[Principal, int]
+    connection: Connection,
+    realm: str,
+    changes: Mapping[SourceRef, Change],
+    ids: Mapping[Principal, int],
+    *,
+    emptied_to: int | None = None,
 ) -> None:
     """Carry the changes out; other actions and admissions are kept out by the caller.
 
-    `ids` names the principals that are known, among them all that are added. Sources left without readers go.
+    `ids` names the principals that are known, among them all that are added. Sources left without readers go, or come
+    to have the set `emptied_to`.
     """
+    kept: list[int] = []
     emptied = {ref for ref, change in changes.items() if change.deleted or (change.replaces and not change.add)}
     groups: dict[tuple[int, Decimal], _Group] = {}
     for id_, ref, old, digest in await _outcomes(connection, realm, changes, ids):
         source = SourceRef.parse(ref)
-        if digest == 0:
+        if digest == 0 and emptied_to is not None and source not in emptied:
+            kept.append(id_)
+        elif digest == 0:
             emptied.add(source)
         elif source not in emptied:
             group = groups.setdefault((old, digest), _Group(old, digest, changes[source], []))
@@ -85,6 +94,8 @@ async def change_each(
             statement("access", "bury_targets"),
             {"realm": realm, "provider": None, "refs": [str(ref) for ref in emptied]},
         )
+    if kept:  # likewise
+        await connection.execute(statement("changes", "point"), {"sources": kept, "access_set_id": emptied_to})
     if groups:
         await _regroup(connection, list(groups.values()), ids)
 

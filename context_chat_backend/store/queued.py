@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from context_chat_backend.domain import SourceRef
+from context_chat_backend.store.applied import AppliedAction, note_applied
 from context_chat_backend.store.database import Connection, Database, statement
 
 
@@ -53,11 +53,11 @@ class Queued:
             rows = await connection.execute(statement("queued", "kept"), {"limit": limit})
             return [LeasedRow(*row) for row in await rows.fetchall()]
 
-    async def settle(self, rows: Collection[tuple[str, int]], applied: Mapping[str, int] | None = None) -> None:
-        """Mark rows (queue and id) as done: they are to be acknowledged; with `applied` as `note_applied` does."""
+    async def settle(self, rows: Collection[tuple[str, int]], applied: Sequence[AppliedAction] = ()) -> None:
+        """Mark rows (queue and id) as done: they are to be acknowledged, and what they did is kept."""
         async with self._database.transaction() as connection:
             await connection.execute(statement("queued", "settle"), _columns(rows))
-            await _note(connection, applied or {})
+            await note_applied(connection, applied)
 
     async def unacknowledged(self, limit: int) -> list[tuple[str, int]]:
         """At most `limit` rows that are to be acknowledged."""
@@ -70,40 +70,11 @@ class Queued:
         async with self._database.transaction() as connection:
             await connection.execute(statement("queued", "acknowledged"), _columns(rows))
 
-    async def applied(self, targets: Collection[str]) -> dict[str, int]:
-        """The highest ids of actions applied to these targets, where there are any."""
-        async with self._database.transaction() as connection:
-            rows = await connection.execute(statement("queued", "applied"), {"targets": list(targets)})
-            return dict(await rows.fetchall())
-
-    async def note_applied(self, ids: Mapping[str, int]) -> None:
-        """Actions with these ids were applied, by target."""
-        async with self._database.transaction() as connection:
-            await _note(connection, ids)
-
-    async def sources_not_newer(self, realm: str, provider: str, action_id: int) -> list[SourceRef]:
-        """The sources of a provider to which no action newer than this one was applied."""
-        async with self._database.transaction() as connection:
-            rows = await connection.execute(
-                statement("queued", "not_newer"), {"realm": realm, "provider": provider, "id": action_id}
-            )
-            return [SourceRef.parse(row[0]) for row in await rows.fetchall()]
-
 
 async def settle_row(connection: Connection, row: tuple[str, int] | None) -> None:
     """Settle a row in the transaction that admits what stands in it."""
     if row is not None:
         await connection.execute(statement("queued", "settle"), _columns([row]))
-
-
-async def _note(connection: Connection, ids: Mapping[str, int]) -> None:
-    if not ids:
-        return
-    ordered = sorted(ids)  # in one order, so that two processes do not wait for each other
-    await connection.execute(
-        statement("queued", "note_applied"), {"targets": ordered, "ids": [ids[target] for target in ordered]}
-    )
-    await connection.execute(statement("queued", "forget_applied"))
 
 
 def _columns(rows: Collection[tuple[str, int]]) -> dict[str, object]:

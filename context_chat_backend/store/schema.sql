@@ -228,8 +228,20 @@ CREATE TABLE leased_row (
     PRIMARY KEY (queue, row_id)
 );
 
--- The highest id of an action that was applied to a source, a provider or a user ('' for all): a lower one comes late.
+-- What actions did to a source, to a provider, or ('') to a user who was deleted, for three days: one whose lease was
+-- lost comes a day late, and takes the place among these that it should have had.
 CREATE TABLE applied_action (
+    target text NOT NULL,
+    action_id bigint NOT NULL,
+    kind text NOT NULL,
+    readers text[] NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (target, action_id)
+);
+CREATE INDEX applied_action_by_time ON applied_action USING brin (at);
+
+-- The highest id of an action that had been applied when a source's readers were listed last; for '' the highest of all.
+CREATE TABLE listed_after (
     target text PRIMARY KEY,
     action_id bigint NOT NULL,
     at timestamptz NOT NULL DEFAULT now()

@@ -43,6 +43,7 @@ from context_chat_backend.ports import Vectors
 from context_chat_backend.retrieval.retrieve import Retriever
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.access import Access
+from context_chat_backend.store.applied import Applied
 from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.collections import Collections
 from context_chat_backend.store.conversations import Conversations
@@ -54,6 +55,7 @@ from context_chat_backend.store.indexes import SearchIndexes
 from context_chat_backend.store.keys import Keys
 from context_chat_backend.store.leases import Leases
 from context_chat_backend.store.ledger import Ledger
+from context_chat_backend.store.lost_rows import LostRows
 from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.overview import Overview
 from context_chat_backend.store.queued import Queued
@@ -87,6 +89,8 @@ class Backend:
     leases: Leases
     held_tasks: HeldTasks
     queued: Queued
+    applied: Applied
+    lost_rows: LostRows
     numbered_actions: Actions
     keys: Keys
     uses: Uses
@@ -297,7 +301,9 @@ class Backend:
 
     def _build_use_cases(self, temporary: Path) -> None:
         indexing, database, admitted = self.config.indexing, self.database, asyncio.Event()
-        self.numbered_actions = Actions(self.actions, self.queued)
+        self.applied = Applied(database)
+        self.lost_rows = LostRows(database)
+        self.numbered_actions = Actions(self.actions, self.queued, self.applied)
         self.admission = Admissions(
             self.ledger,
             accepts,

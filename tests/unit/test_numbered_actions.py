@@ -11,8 +11,10 @@ import pytest
 
 from context_chat_backend.domain import Principal, Realm, SourceRef
 from context_chat_backend.errors import DatabaseUnavailable
-from context_chat_backend.indexing.actions import Action, Actions, Kind
+from context_chat_backend.indexing.actions import Actions
+from context_chat_backend.indexing.numbered_action import Action, Kind
 from context_chat_backend.store.access import Access, Targets
+from context_chat_backend.store.applied import Applied, AppliedAction
 from context_chat_backend.store.changes import Change
 from context_chat_backend.store.queued import Queued
 
@@ -39,11 +41,11 @@ class Readers:
         for ref in self._chosen(targets):
             self.of[ref] |= {reader.name for reader in readers}
 
-    async def deny(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
+    async def deny(self, realm: str, targets: Targets, readers: Collection[Principal], *, keep_emptied: bool) -> None:
         for ref in self._chosen(targets):
             self.of[ref] -= {reader.name for reader in readers}
 
-    async def change_each(self, realm: str, changes: Mapping[SourceRef, Change]) -> None:
+    async def change_each(self, realm: str, changes: Mapping[SourceRef, Change], *, keep_emptied: bool) -> None:
         for ref in self._chosen(list(changes)):
             change = changes[ref]
             added = {reader.name for reader in change.add}
@@ -62,37 +64,43 @@ class Readers:
             readers.discard(user.name)
 
 
-class Applied:
-    """The highest ids, in the shape of store.queued.Queued."""
+class Log:
+    """What was applied, in the shape of store.applied.Applied and, for settling, of store.queued.Queued."""
 
     def __init__(self, readers: Readers) -> None:
-        self.ids: dict[str, int] = {}
+        self._entries: list[AppliedAction] = []
+        self._listed: dict[str, int] = {}
         self._readers = readers
         self.dies = False
 
-    async def applied(self, targets: Collection[str]) -> dict[str, int]:
-        return {target: self.ids[target] for target in targets if target in self.ids}
+    async def highest(self) -> int:
+        return max((entry.id for entry in self._entries), default=0)
 
-    async def settle(self, rows: Collection[tuple[str, int]], applied: Mapping[str, int]) -> None:
+    async def newer(self, targets: Collection[str], than: int) -> list[AppliedAction]:
+        return [entry for entry in self._entries if entry.target in targets and entry.id > than]
+
+    async def listed(self, targets: Collection[str]) -> dict[str, int]:
+        return {target: self._listed[target] for target in targets if target in self._listed}
+
+    async def note_listed(self, refs: Collection[SourceRef]) -> None:
+        self._listed |= dict.fromkeys(map(str, refs), await self.highest())
+
+    async def sources_of(self, realm: str, provider: str) -> list[SourceRef]:
+        return [ref for ref in self._readers.of if ref.provider == provider]
+
+    async def settle(self, rows: Collection[tuple[str, int]], applied: Collection[AppliedAction]) -> None:
         if self.dies:
             self.dies = False
             raise DatabaseUnavailable("the database does not answer")
-        await self.note_applied(applied)
-
-    async def note_applied(self, ids: Mapping[str, int]) -> None:
-        for target, id_ in ids.items():
-            self.ids[target] = max(id_, self.ids.get(target, 0))
-
-    async def sources_not_newer(self, realm: str, provider: str, action_id: int) -> list[SourceRef]:
-        return [ref for ref in self._readers.of if ref.provider == provider and self.ids.get(str(ref), 0) < action_id]
+        self._entries += applied
 
 
 class Batches(Actions):
     """Actions without the rows they came in."""
 
     def __init__(self, readers: Readers) -> None:
-        self.applied = Applied(readers)
-        super().__init__(cast(Access, readers), cast(Queued, self.applied))
+        self.log = Log(readers)
+        super().__init__(cast(Access, readers), cast(Queued, self.log), cast(Applied, self.log))
 
     async def take(self, actions: list[Action]) -> None:
         await self.apply(actions, [])
@@ -135,7 +143,7 @@ async def test_a_batch_that_was_applied_and_not_settled_is_applied_again_to_the_
     chance = random.Random(seed)
     actions = [any_action(chance, id_) for id_ in range(1, 20)]
     readers, bulk = build()
-    bulk.applied.dies = True
+    bulk.log.dies = True
     with pytest.raises(DatabaseUnavailable):
         await bulk.take(actions)
     before = {ref: set(of) for ref, of in readers.of.items()}
@@ -143,6 +151,27 @@ async def test_a_batch_that_was_applied_and_not_settled_is_applied_again_to_the_
     await bulk.take(actions)
 
     assert readers.of == before
+
+
+@pytest.mark.parametrize("seed", range(300))
+async def test_actions_that_come_late_do_what_they_would_have_done_in_time(seed: int) -> None:
+    chance = random.Random(seed)
+    # Users and providers that are deleted late are deleted whatever came since.
+    actions = [action for id_ in range(1, 60) if (action := any_action(chance, id_)).kind is not Kind.DELETE_USER]
+    in_time, single = build()
+    for action in actions:
+        await single.take([action])
+    readers, bulk = build()
+    begin = chance.randrange(30)
+    lost = actions[begin : begin + chance.randint(1, 20)]
+
+    await bulk.take(actions[:begin])
+    for action in actions[begin + len(lost) :]:
+        await bulk.take([action])
+    for start in range(0, len(lost), 7):
+        await bulk.take(lost[start : start + 7])
+
+    assert readers.of == in_time.of
 
 
 @pytest.mark.parametrize(
@@ -177,9 +206,10 @@ async def test_a_late_grant_of_a_provider_reaches_what_nothing_newer_was_done_to
 async def test_a_late_action_is_older_than_readers_that_were_listed_since() -> None:
     readers, bulk = build()
     await bulk.take([Action(9, Kind.ALLOW, (REFS[0],), users("carol"))])
-    await bulk.note_listed([REFS[1]])
+    await bulk.log.note_listed([REFS[1]])
 
     await bulk.take([Action(5, Kind.ALLOW, (REFS[1],), users("bob"))])
+    await bulk.take([Action(6, Kind.DELETE, (REFS[1],))])
 
     assert readers.of[REFS[1]] == {KEEPER, "alice"}
 

@@ -149,6 +149,14 @@ WHERE access_set_id = ANY (%(emptied)s::bigint[])
   AND (%(provider)s::text IS NULL OR provider = %(provider)s)
   AND (%(refs)s::text[] IS NULL OR ref = ANY (%(refs)s))
 
+-- name: point_sets
+-- Give the selected sources of sets that have no members any more another set.
+UPDATE source SET access_set_id = %(access_set_id)s
+WHERE access_set_id = ANY (%(emptied)s::bigint[])
+  AND realm = %(realm)s
+  AND (%(provider)s::text IS NULL OR provider = %(provider)s)
+  AND (%(refs)s::text[] IS NULL OR ref = ANY (%(refs)s))
+
 -- name: bury_one
 -- Delete one source by its id.
 UPDATE source SET state = 'gone', ref = NULL, access_set_id = NULL, title = '', priority = 0 WHERE id = %(id)s
@@ -205,5 +213,8 @@ ORDER BY id
 DELETE FROM action_log WHERE realm = %(realm)s AND ref = %(ref)s AND NOT known
 
 -- name: forget_actions
--- Deliveries that were under way when an action came have arrived by now (ruling 5).
-DELETE FROM action_log WHERE at <= now() - interval '48 hours'
+-- Deliveries that were under way when an action came have arrived by now (ruling 5), and so have actions whose lease was
+-- lost.
+WITH remembered AS (DELETE FROM action_log WHERE at <= now() - interval '48 hours'),
+    listed AS (DELETE FROM listed_after WHERE at <= now() - interval '3 days' AND target <> '')
+DELETE FROM applied_action WHERE at <= now() - interval '3 days'

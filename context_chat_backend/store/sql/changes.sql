@@ -74,3 +74,7 @@ UPDATE source SET access_set_id = access_set.id
 FROM unnest(%(sources)s::bigint[], %(digests)s::numeric[]) AS wanted (id, digest)
 JOIN access_set ON access_set.digest = wanted.digest
 WHERE source.id = wanted.id
+
+-- name: point
+-- Give sources one set of readers.
+UPDATE source SET access_set_id = %(access_set_id)s WHERE id = ANY (%(sources)s::bigint[])

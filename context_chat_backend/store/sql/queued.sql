@@ -35,22 +35,3 @@ SELECT queue, row_id FROM acknowledgement ORDER BY queue, row_id LIMIT %(limit)s
 -- Nextcloud knows.
 DELETE FROM acknowledgement USING unnest(%(queues)s::text[], %(ids)s::bigint[]) AS row (queue, row_id)
 WHERE acknowledgement.queue = row.queue AND acknowledgement.row_id = row.row_id
-
--- name: applied
--- The highest ids applied to these targets.
-SELECT target, action_id FROM applied_action WHERE target = ANY (%(targets)s::text[])
-
--- name: note_applied
--- Ids that were applied; the highest stays.
-INSERT INTO applied_action (target, action_id)
-SELECT * FROM unnest(%(targets)s::text[], %(ids)s::bigint[])
-ON CONFLICT (target) DO UPDATE SET action_id = greatest(applied_action.action_id, excluded.action_id), at = now()
-
--- name: not_newer
--- The sources of a provider to which nothing newer than this action was applied.
-SELECT ref FROM source LEFT JOIN applied_action ON target = ref
-WHERE realm = %(realm)s AND provider = %(provider)s AND state <> 'gone' AND coalesce(action_id, 0) < %(id)s
-
--- name: forget_applied
--- A lost lease comes back after a day; what was applied a week ago is not overtaken any more.
-DELETE FROM applied_action WHERE at < now() - interval '7 days' AND target <> ''
