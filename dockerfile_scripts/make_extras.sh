@@ -17,9 +17,9 @@ add() {
         || echo "Not installed: $*. Its tests are skipped."
 }
 
-add sentence_transformers 'sentence-transformers>=5' torch
+add sentence_transformers sentence-transformers==6.2.0 'torch==2.13.*'
 if command -v c++ >/dev/null; then
-    add llama_cpp 'llama-cpp-python>=0.3'
+    add llama_cpp llama-cpp-python==0.3.36
 else
     echo "Not installed: llama-cpp-python, which needs a compiler (apt install g++). Its tests are skipped."
 fi

@@ -161,10 +161,10 @@ class _Process:
                 await self.say({"id": number, "leave": True})
 
     def close(self) -> None:
-        """Leave it."""
-        self.dead = True
+        """Leave it; whoever still waits for an answer is told so."""
         self._listening.cancel()
         self._connection.close()
+        self._end("the program is ending")
 
     async def _listen(self) -> None:
         """Give each message to whoever waits for it; at the end tell all that there is none."""
@@ -177,5 +177,9 @@ class _Process:
         self.dead = True
         cause = await asyncio.to_thread(self._shared.cause)
         _log.warning("language_model_died", cause=cause)
+        self._end(f"the language model's process died: {cause}")
+
+    def _end(self, said: str) -> None:
+        self.dead = True
         for waiting in self._answers.values():
-            waiting.put_nowait({"error": "ModelUnavailable", "said": f"the language model's process died: {cause}"})
+            waiting.put_nowait({"error": "ModelUnavailable", "said": said})
