@@ -163,7 +163,10 @@ class Answering:
         if question.searches:
             found = await self._retriever.passages(replace(question, text=question.meant))
         found = found if sight is None else list(await seen(found, sight))
-        return list({passage.text.strip(): passage for passage in (*question.given, *found)[::-1]}.values())[::-1]
+        given: dict[str, Passage] = {}
+        for passage in question.given:
+            given.setdefault(passage.text.strip(), passage)
+        return [*given.values(), *(passage for passage in found if passage.text.strip() not in given)]
 
     async def _asked(
         self, question: Question, passages: Sequence[Passage] | None, writer: Writer
