@@ -20,7 +20,6 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 

@@ -19,6 +19,7 @@ from context_chat_backend.web import (
     errors,
     health_api,
     openai_api,
+    openapi,
     program_route,
 )
 from context_chat_backend.wiring import Backend
@@ -67,7 +68,11 @@ def build_app(
     errors.install(app)
     if "nextcloud" not in surfaces:
         app.add_exception_handler(HTTPException, program_route.not_served)
-    for surface in surfaces:
-        for router in ROUTERS[surface]:
-            app.include_router(router)
+    named = [router for surface in surfaces for router in ROUTERS[surface]]
+    routers = list({id(router): router for router in named}.values())  # two surfaces may have some in common
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = [route for router in routers for route in router.routes]
+    if set(surfaces) != {"nextcloud"}:  # behind Nextcloud nobody reads it, and AppAPI would have to let people through
+        app.include_router(openapi.router)
     return app

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from context_chat_backend.domain import Ended, Finish, Message, Prompt, Usage
+from context_chat_backend.domain import Ended, Finish, Message, Prompt, Reasoning, Usage
 from context_chat_backend.errors import ConfigurationError, ModelUnavailable, PromptTooLong
 from context_chat_backend.inference.breaker import Breaker
 from context_chat_backend.inference.language import build_language_model
@@ -155,6 +155,8 @@ async def test_servers_that_are_only_strange_are_understood(double: ModelDouble,
 async def test_what_a_model_thinks_is_no_part_of_its_answer(double: ModelDouble) -> None:
     async with model_at(double.url) as model:
         assert (await written(model, prompted("#think")))[0] == "stub answer"
+        pieces = [piece async for piece in model.stream(prompted("#think"))]
+    assert [piece.text for piece in pieces if isinstance(piece, Reasoning)] == ["hm"]
 
 
 async def test_an_answer_that_is_cut_off_says_so(double: ModelDouble) -> None:

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One example of each route, for the page that describes them: what is sent, and what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Example:
+    """A call that succeeds."""
+
+    answer: Any
+    request: Any = None
+    """The body; None where there is none."""
+    media_type: str = "application/json"
+    """Of the body."""
+
+
+_SOURCE = "files__default: 42"
+_DONE = {"message": "the access was updated"}
+_DELETED = {"message": "the sources were deleted"}
+_CHAT_ID = "chatcmpl-8f0c5b1d9e7a4c2b6d3f1a08"
+_CONVERSATION_ID = "conv_0f8fad5bd9cb469fa16570867728950e"
+_CONVERSATION = {
+    "id": _CONVERSATION_ID,
+    "object": "conversation",
+    "title": "The lift",
+    "messages": 2,
+    "created_at": 1732000000,
+    "updated_at": 1732000060,
+}
+_WHOLE_CONVERSATION = {
+    **_CONVERSATION,
+    "messages": [
+        {"role": "user", "content": "When is the lift serviced?", "hidden": False, "created_at": 1732000000},
+        {"role": "assistant", "content": "On Friday [1].", "hidden": False, "created_at": 1732000060},
+    ],
+}
+_DOCUMENT = {
+    "id": "collection__town: lift",
+    "object": "document",
+    "title": "lift.txt",
+    "status": "waiting",
+    "reason": None,
+}
+
+
+def _completion(model: str, source: Mapping[str, Any], text: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "On Friday [1]."}
+    cited = {**source, "start": 10, "end": 13, "text": text}
+    return {
+        "id": _CHAT_ID,
+        "object": "chat.completion",
+        "created": 1732000000,
+        "model": model,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 310, "completion_tokens": 6, "total_tokens": 316},
+        "context_chat": {
+            "sources": [dict(source)],
+            "citations": [cited],
+            "model": "local-gguf",
+            "unavailable": [],
+            "blocked": False,
+            "dropped": 0,
+            "estimated": False,
+        },
+    }
+
+
+_FOUND = {"id": "collection__town: lift", "title": "lift.txt", "score": 0.81, "origin": "retrieved"}
+_GIVEN = {"id": "s1", "title": "Notices", "score": None, "origin": "request"}
+_TEXT = "The lift is serviced on Friday."
+_ASKED = [{"role": "user", "content": "When is the lift serviced?"}]
+
+EXAMPLES: Mapping[tuple[str, str], Example] = {
+    ("GET", "/heartbeat"): Example({"status": "ok"}),
+    ("GET", "/ready"): Example({"ready": True}),
+    ("GET", "/"): Example("Context Chat Backend"),
+    ("POST", "/init"): Example({}),
+    ("GET", "/enabled"): Example({"enabled": True}),
+    ("PUT", "/enabled"): Example({"error": ""}),
+    ("POST", "/trigger"): Example({}),
+    ("GET", "/downloadLogs"): Example("(a ZIP archive)"),
+    ("GET", "/status"): Example(
+        {
+            "states": {"indexed": 120, "waiting": 3},
+            "providers": {"files__default": 123},
+            "reasons": {"unsupported format": 1},
+            "sources_per_second": 4.2,
+            "seconds_left": 1,
+            "slowest": [{"ref": _SOURCE, "seconds": 7.5}],
+        }
+    ),
+    ("PUT", "/loadSources"): Example(
+        {"loaded_sources": [_SOURCE], "sources_to_retry": []},
+        {"sources": "(a part for each source; its file name is the source id)"},
+        "multipart/form-data",
+    ),
+    ("POST", "/countIndexedDocuments"): Example({"files__default": 120, "mail__messages": 7}),
+    ("POST", "/deleteSources"): Example(_DELETED, {"sourceIds": [_SOURCE]}),
+    ("POST", "/deleteProvider"): Example(_DELETED, {"providerKey": "mail__messages"}),
+    ("POST", "/deleteSourcesByProviderForAllUsers"): Example(_DELETED, {"providerKey": "mail__messages"}),
+    ("POST", "/deleteSourcesByProvider"): Example(_DELETED, {"userId": "alice", "providerKey": "mail__messages"}),
+    ("POST", "/deleteUser"): Example(_DELETED, {"userId": "alice"}),
+    ("POST", "/updateAccess"): Example(_DONE, {"op": "allow", "userIds": ["alice"], "sourceId": _SOURCE}),
+    ("POST", "/updateAccessProvider"): Example(
+        _DONE, {"op": "deny", "userIds": ["alice"], "providerId": "mail__messages"}
+    ),
+    ("POST", "/updateAccessDeclarative"): Example(_DONE, {"userIds": ["alice", "bob"], "sourceId": _SOURCE}),
+    ("POST", "/query"): Example(
+        {"output": "On Friday [1].", "sources": [_SOURCE]},
+        {"query": "When is the lift serviced?", "userId": "alice", "ctxLimit": 20},
+    ),
+    ("POST", "/docSearch"): Example(
+        [{"source_id": _SOURCE, "title": "files/lift.txt"}], {"query": "lift", "userId": "alice"}
+    ),
+    ("GET", "/health"): Example({"status": "ok"}),
+    ("POST", "/v1/chat/completions"): Example(
+        _completion("local-gguf", _FOUND, _TEXT),
+        {"model": "local-gguf", "messages": _ASKED, "retrieval": {"collections": ["town"], "top_k": 4}},
+    ),
+    ("POST", "/v1/chatqna"): Example(
+        _completion("chatqna", _GIVEN, _TEXT),
+        {
+            "messages": _ASKED,
+            "context": [{"text": _TEXT, "title": "Notices", "source": "s1"}],
+            "meta": {"auth_token": "api_…"},
+            "stream": False,
+        },
+    ),
+    ("GET", "/v1/models"): Example(
+        {
+            "object": "list",
+            "data": [
+                {
+                    "id": "local-gguf",
+                    "object": "model",
+                    "created": 0,
+                    "owned_by": "context-chat",
+                    "capabilities": ["chat"],
+                }
+            ],
+        }
+    ),
+    ("POST", "/v1/embeddings"): Example(
+        {
+            "object": "list",
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.6, -0.8]}],
+            "model": "all-minilm-l6-v2",
+            "usage": {"prompt_tokens": 2, "total_tokens": 2},
+        },
+        {"input": ["a roof"], "encoding_format": "float"},
+    ),
+    ("POST", "/v1/documents"): Example(
+        {"object": "list", "data": [_DOCUMENT]},
+        {"collection": "town", "id": "lift", "files": "(lift.txt)"},
+        "multipart/form-data",
+    ),
+    ("GET", "/v1/documents/{document_id}"): Example({**_DOCUMENT, "status": "indexed"}),
+    ("DELETE", "/v1/documents/{document_id}"): Example({"id": _DOCUMENT["id"], "object": "document", "deleted": True}),
+    ("POST", "/v1/conversations"): Example({**_CONVERSATION, "messages": 0}, {"title": "The lift"}),
+    ("GET", "/v1/conversations"): Example({"object": "list", "data": [_CONVERSATION], "has_more": False}),
+    ("DELETE", "/v1/conversations"): Example({"object": "conversations.deleted", "deleted": 3}),
+    ("GET", "/v1/conversations/export"): Example({"object": "list", "data": [_WHOLE_CONVERSATION]}),
+    ("GET", "/v1/conversations/{conversation}"): Example(_WHOLE_CONVERSATION),
+    ("DELETE", "/v1/conversations/{conversation}"): Example(
+        {"id": _CONVERSATION_ID, "object": "conversation.deleted", "deleted": True}
+    ),
+}
+"""By method and path."""
