@@ -20,8 +20,8 @@ class Example:
 
 
 _SOURCE = "files__default: 42"
-_DONE = {"message": "the access was updated"}
-_DELETED = {"message": "the sources were deleted"}
+_DONE = {"message": "access updated"}
+_DELETED = {"message": "sources deleted"}
 _CHAT_ID = "chatcmpl-8f0c5b1d9e7a4c2b6d3f1a08"
 _CONVERSATION_ID = "conv_0f8fad5bd9cb469fa16570867728950e"
 _CONVERSATION = {
@@ -87,11 +87,12 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
     ("GET", "/status"): Example(
         {
             "states": {"indexed": 120, "waiting": 3},
-            "providers": {"files__default": 123},
-            "reasons": {"unsupported format": 1},
+            "providers": {"files__default": {"indexed": 120, "waiting": 3}},
+            "failing": {},
+            "rejected": {"unsupported format": 1},
             "sources_per_second": 4.2,
-            "seconds_left": 1,
-            "slowest": [{"ref": _SOURCE, "seconds": 7.5}],
+            "seconds_left": 0.7,
+            "slowest": [],
         }
     ),
     ("PUT", "/loadSources"): Example(
@@ -101,10 +102,17 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
     ),
     ("POST", "/countIndexedDocuments"): Example({"files__default": 120, "mail__messages": 7}),
     ("POST", "/deleteSources"): Example(_DELETED, {"sourceIds": [_SOURCE]}),
-    ("POST", "/deleteProvider"): Example(_DELETED, {"providerKey": "mail__messages"}),
-    ("POST", "/deleteSourcesByProviderForAllUsers"): Example(_DELETED, {"providerKey": "mail__messages"}),
-    ("POST", "/deleteSourcesByProvider"): Example(_DELETED, {"userId": "alice", "providerKey": "mail__messages"}),
-    ("POST", "/deleteUser"): Example(_DELETED, {"userId": "alice"}),
+    ("POST", "/deleteProvider"): Example(
+        {"message": "sources of the provider deleted"}, {"providerKey": "mail__messages"}
+    ),
+    ("POST", "/deleteSourcesByProviderForAllUsers"): Example(
+        {"message": "sources of the provider deleted"}, {"providerKey": "mail__messages"}
+    ),
+    ("POST", "/deleteSourcesByProvider"): Example(
+        {"message": "sources of the provider deleted for the user"},
+        {"userId": "alice", "providerKey": "mail__messages"},
+    ),
+    ("POST", "/deleteUser"): Example({"message": "user deleted"}, {"userId": "alice"}),
     ("POST", "/updateAccess"): Example(_DONE, {"op": "allow", "userIds": ["alice"], "sourceId": _SOURCE}),
     ("POST", "/updateAccessProvider"): Example(
         _DONE, {"op": "deny", "userIds": ["alice"], "providerId": "mail__messages"}
