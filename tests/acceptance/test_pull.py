@@ -353,3 +353,20 @@ def test_no_more_is_taken_in_than_may_wait_while_actions_go_on(
 
         nextcloud.forget()
         quiet(nextcloud, program, 120)
+
+
+def test_a_source_that_has_no_readers_for_a_moment_is_still_there(nextcloud: Nextcloud, program: Program) -> None:
+    """As when its readers were listed after some of these actions: they are applied to what they led to."""
+    plan, gone = put(nextcloud, "plan", ["alice"]), put(nextcloud, "gone", ["alice"])
+    register(nextcloud, program)
+    quiet(nextcloud, program)
+
+    nextcloud.fault("GET", ACTIONS, "status", times=2, value=503)
+    nextcloud.do("unshare", file_id=plan, users=["alice"])
+    nextcloud.do("unshare", file_id=gone, users=["alice"])
+    nextcloud.do("delete_user", user="carol")  # an action on many sources stands alone between two batches
+    nextcloud.do("share", file_id=plan, users=["alice"])
+
+    quiet(nextcloud, program)
+    assert program.search("alice", "garden") == [f"files__default: {plan}"]
+    nextcloud.wait(lambda: program.post("/countIndexedDocuments") == {"files__default": 1})
