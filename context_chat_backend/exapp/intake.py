@@ -65,8 +65,10 @@ class _Leased:
     """What came of asking for rows."""
 
     any: bool = False
+    actions_are_rest: bool = False
+    """Whether the queue of actions holds nothing more."""
     content_is_rest: bool = False
-    """Whether the queue of content holds nothing more."""
+    """The same of content."""
     all_are_rest: bool = False
     """Whether none of the queues does."""
     lost_ago: timedelta | None = None
@@ -133,16 +135,11 @@ class Intake:
 
         Documents are left for the next turn while more actions wait than are leased at once, or cannot be read.
         """
-        await self._settle()  # what a process that died had leased
+        await settle_leased(self._backend)  # what a process that died had leased
         leased = await _to_the_end(self._lease(), _STOPPING_SECONDS)
         failure = leased.failure
-        await self._settle()
-        if leased.lost_ago is None:
-            if leased.content_is_rest:
-                await self._backend.switch.set_content_read_empty_at(await self._backend.queued.now())
-        elif leased.lost_ago > _LOST_FOR and leased.all_are_rest:
-            await self._backend.actions.let_emptied_go(Realm.NEXTCLOUD)
-            await self._backend.lost_rows.all_came_back()
+        await settle_leased(self._backend)
+        await self._conclude(leased)
         try:
             await self._acknowledge()
         except NextcloudUnavailable as error:
@@ -152,8 +149,17 @@ class Intake:
             raise failure
         return leased.any
 
-    async def _settle(self) -> None:
-        await settle_leased(self._backend, rows_may_be_missing=await self._backend.lost_rows.may_be_missing())
+    async def _conclude(self, leased: _Leased) -> None:
+        """What holds once everything that was waiting has been read and settled."""
+        lost_ago = leased.lost_ago
+        if lost_ago is not None:
+            if lost_ago < _LOST_FOR or not leased.all_are_rest:
+                return
+            await self._backend.lost_rows.all_came_back()
+        if leased.actions_are_rest:
+            await self._backend.actions.let_emptied_go(Realm.NEXTCLOUD)
+        if leased.content_is_rest:
+            await self._backend.switch.set_content_read_empty_at(await self._backend.queued.now())
 
     async def _lease(self) -> _Leased:
         """Ask for rows and write them down."""
@@ -172,8 +178,8 @@ class Intake:
             return replace(leased, failure=error)
         now = await self._backend.queued.now()
         await self._backend.queued.keep([LeasedRow(row.queue, row.id, row.payload, now) for row in rows])
-        leased = replace(leased, any=bool(rows))
-        return leased if len(rows) == asked_for else await self._lease_documents(leased)
+        leased = replace(leased, any=bool(rows), actions_are_rest=len(rows) < asked_for)
+        return await self._lease_documents(leased) if leased.actions_are_rest else leased
 
     async def _lease_documents(self, leased: _Leased) -> _Leased:
         """Documents, as far as there is room."""

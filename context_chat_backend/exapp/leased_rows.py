@@ -19,16 +19,13 @@ _AT_ONCE = 4096
 _log = get_logger(__name__)
 
 
-async def settle_leased(backend: Backend, *, rows_may_be_missing: bool) -> None:
-    """Admit the documents and apply the actions that are written down. Raises DatabaseUnavailable.
-
-    While rows may be missing, sources that are left without readers are kept for those whom one of them may let in.
-    """
+async def settle_leased(backend: Backend) -> None:
+    """Admit the documents and apply the actions that are written down. Raises DatabaseUnavailable."""
     while rows := await backend.queued.kept(_AT_ONCE):
         queue = rows[0].queue
         alike = [row for row in rows if row.queue == queue]
         if queue == ACTIONS:
-            await _apply_all(backend, alike, keep_emptied=rows_may_be_missing)
+            await _apply_all(backend, alike)
         elif queue == FILES:
             await _admit_files(backend, alike)
         else:
@@ -59,7 +56,7 @@ async def _admit(backend: Backend, row: LeasedRow) -> SourceRef | None:
     return listed.delivery.ref
 
 
-async def _apply_all(backend: Backend, rows: Sequence[LeasedRow], *, keep_emptied: bool) -> None:
+async def _apply_all(backend: Backend, rows: Sequence[LeasedRow]) -> None:
     actions: list[Action] = []
     for row in rows:
         try:
@@ -71,4 +68,4 @@ async def _apply_all(backend: Backend, rows: Sequence[LeasedRow], *, keep_emptie
                 _log.warning("action_names_nothing", row=row.id)
             else:
                 actions.append(action)
-    await backend.numbered_actions.apply(actions, [(row.queue, row.id) for row in rows], keep_emptied=keep_emptied)
+    await backend.numbered_actions.apply(actions, [(row.queue, row.id) for row in rows])

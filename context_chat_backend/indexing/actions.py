@@ -58,50 +58,48 @@ class Actions:
         self._queued = queued
         self._applied = applied
 
-    async def apply(
-        self, actions: Iterable[Action], rows: Collection[tuple[str, int]], *, keep_emptied: bool = False
-    ) -> None:
+    async def apply(self, actions: Iterable[Action], rows: Collection[tuple[str, int]]) -> None:
         """Apply the actions by ascending id, then settle the `rows` (queue, id) they came in.
 
-        Until they are settled the batch may be applied again, to the same effect. With `keep_emptied` sources that are
-        taken from their last readers are kept for whom an older action may yet let in (Access.let_emptied_go).
-        Raises DatabaseUnavailable.
+        Until they are settled the batch may be applied again, to the same effect. Sources that are taken from their
+        last readers are kept until `Access.let_emptied_go`: readers may have been listed after some of these actions,
+        so that whoever is taken away here is let in again by one that follows. Raises DatabaseUnavailable.
         """
         ordered = sorted(actions, key=lambda action: action.id)
         highest = await self._applied.highest()
         late = [action for action in ordered if action.id < highest]
         if late:
-            await self._apply_late(late, keep_emptied)
+            await self._apply_late(late)
         nets: dict[SourceRef, _Net] = {}
         for action in ordered[len(late) :]:
             if isinstance(action.targets, str) or action.kind is Kind.DELETE_USER:
-                await self._flush(nets, keep_emptied)
-                await self._apply_widely(action, keep_emptied)
+                await self._flush(nets)
+                await self._apply_widely(action)
                 continue
             for ref in action.targets:
                 if ref in nets and nets[ref].deleted:
-                    await self._flush(nets, keep_emptied)
+                    await self._flush(nets)
                 nets.setdefault(ref, _Net()).then(action)
-        await self._flush(nets, keep_emptied)
+        await self._flush(nets)
         await self._queued.settle(rows, [entry for action in ordered for entry in applied_as(action)])
 
-    async def _apply_late(self, late: Sequence[Action], keep_emptied: bool) -> None:
+    async def _apply_late(self, late: Sequence[Action]) -> None:
         for action in late:
             if action.kind is Kind.DELETE_USER or (isinstance(action.targets, str) and action.kind is not Kind.ALLOW):
-                await self._apply_widely(action, keep_emptied)
+                await self._apply_widely(action)
         nets: dict[SourceRef, _Net] = {}
         for ref, action in await done_anew(late, self._applied):
             nets.setdefault(ref, _Net()).then(action)
-        await self._flush(nets, keep_emptied)
+        await self._flush(nets)
 
-    async def _flush(self, nets: dict[SourceRef, _Net], keep_emptied: bool) -> None:
+    async def _flush(self, nets: dict[SourceRef, _Net]) -> None:
         changes = [(ref, net.change()) for ref, net in nets.items()]
         for start in range(0, len(changes), _SOURCES_AT_ONCE):
             some = dict(changes[start : start + _SOURCES_AT_ONCE])
-            await self._access.change_each(_NC, some, keep_emptied=keep_emptied)
+            await self._access.change_each(_NC, some, keep_emptied=True)
         nets.clear()
 
-    async def _apply_widely(self, action: Action, keep_emptied: bool) -> None:
+    async def _apply_widely(self, action: Action) -> None:
         if action.kind is Kind.DELETE_USER:
             for user in action.readers:
                 await self._access.delete_user(user)
@@ -112,4 +110,4 @@ class Actions:
         elif action.kind is Kind.ALLOW:
             await self._access.allow(_NC, action.targets, action.readers)
         else:
-            await self._access.deny(_NC, action.targets, action.readers, keep_emptied=keep_emptied)
+            await self._access.deny(_NC, action.targets, action.readers, keep_emptied=True)

@@ -123,8 +123,11 @@ class Access:
     async def let_emptied_go(self, realm: str) -> None:
         """Delete sources that were kept though nobody may read them. Raises DatabaseUnavailable."""
         async with self._database.transaction() as connection:
-            await _exclude_others(connection)
-            await _change(connection, realm, None, add=[], remove=await _known_ids(connection, [_NOBODY]))
+            nobody = await _known_ids(connection, [_NOBODY])
+            rows = await connection.execute(statement("access", "kept"), {"realm": realm, "nobody": nobody})
+            if refs := [SourceRef.parse(row[0]) for row in await rows.fetchall()]:
+                await _exclude_others(connection)
+                await _change(connection, realm, refs, add=[], remove=nobody)
 
     async def sweep_sources(self) -> int:
         """Remove the rows of deleted sources, in batches; returns how many. Raises DatabaseUnavailable."""

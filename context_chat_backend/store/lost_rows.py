@@ -42,12 +42,6 @@ class LostRows:
         lost = found.get(_LOST)
         return at - datetime.fromisoformat(lost) if isinstance(lost, str) else None
 
-    async def may_be_missing(self) -> bool:
-        """Whether some may have been lost that have not come back."""
-        async with self._database.transaction() as connection:
-            rows = await connection.execute(statement("lost_rows", "read"), {"asked": _ASKED, "lost": _LOST})
-            return bool(await rows.fetchall())
-
     async def arrived(self) -> None:
         """All that was asked for has been kept, or nothing was given."""
         await self._forget(_ASKED)

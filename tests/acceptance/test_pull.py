@@ -332,3 +332,41 @@ def test_a_file_nobody_known_could_open_is_fetched_once_a_new_reader_is_known(
 
     quiet(nextcloud, program)
     assert program.search("bob", "garden") == [f"files__default: {plan}"]
+
+
+def test_no_more_is_taken_in_than_may_wait_while_actions_go_on(
+    nextcloud: Nextcloud, storage: Path, database_url: str
+) -> None:
+    with installed(nextcloud, storage, database_url, more="waiting_sources_limit: 40\n") as program:
+        register(nextcloud, program)
+        quiet(nextcloud, program)
+        nextcloud.fault("GET", "/files/", "status", times=100_000, value=503)
+        texts = [{"path": f"{n}.txt", "readers": ["alice"], "text": "garden"} for n in range(300)]
+        files = nextcloud.do("put_files", files=texts)
+        nextcloud.do("share", file_id=files[0], users=["bob"])
+        nextcloud.wait(lambda: nextcloud.do("queue_lengths")["files"] < 300)
+        turns = len(nextcloud.calls("GET", ACTIONS))
+        nextcloud.do("unshare", file_id=files[0], users=["bob"])
+        nextcloud.wait(lambda: len(nextcloud.calls("GET", ACTIONS)) > turns + 3)
+
+        assert nextcloud.do("queue_lengths") == {"files": 300 - 64, "content_providers": 0, "actions": 0}
+
+        nextcloud.forget()
+        quiet(nextcloud, program, 120)
+
+
+def test_a_source_that_has_no_readers_for_a_moment_is_still_there(nextcloud: Nextcloud, program: Program) -> None:
+    """As when its readers were listed after some of these actions: they are applied to what they led to."""
+    plan, gone = put(nextcloud, "plan", ["alice"]), put(nextcloud, "gone", ["alice"])
+    register(nextcloud, program)
+    quiet(nextcloud, program)
+
+    nextcloud.fault("GET", ACTIONS, "status", times=2, value=503)
+    nextcloud.do("unshare", file_id=plan, users=["alice"])
+    nextcloud.do("unshare", file_id=gone, users=["alice"])
+    nextcloud.do("delete_user", user="carol")  # an action on many sources stands alone between two batches
+    nextcloud.do("share", file_id=plan, users=["alice"])
+
+    quiet(nextcloud, program)
+    assert program.search("alice", "garden") == [f"files__default: {plan}"]
+    nextcloud.wait(lambda: program.post("/countIndexedDocuments") == {"files__default": 1})

@@ -83,7 +83,7 @@ def test_an_answer_is_written_by_nextcloud_for_the_asker_and_names_its_sources(
 def test_an_answer_is_shown_while_it_is_written_where_that_is_wanted(
     nextcloud: Nextcloud, program: Program, taken: bool
 ) -> None:
-    nextcloud.set_tasks(streams=True)
+    nextcloud.set_tasks(streams=True, polls_until_written=3)
     if not taken:
         nextcloud.fault("POST", "/stream-result", "status", times=100, value=500)
 
@@ -94,6 +94,7 @@ def test_an_answer_is_shown_while_it_is_written_where_that_is_wanted(
     assert bool(shown) is taken
     for call in shown:
         assert task["output"]["output"].startswith(call["parameters"]["output"]["output"])
+        assert call["parameters"]["output"]["output"] != ""
         assert call["parameters"]["output"]["sources"] == []
 
 
@@ -234,6 +235,36 @@ def test_searches_do_not_wait_behind_answers(nextcloud: Nextcloud, program: Prog
 
     assert len(ids(nextcloud.ended(nextcloud.schedule(SEARCH, "bob", "garden")))) == 1
     assert nextcloud.task(answers[4])["status"] == "STATUS_SCHEDULED"
+
+
+def test_a_task_that_is_cancelled_while_it_waits_is_never_begun(nextcloud: Nextcloud, program: Program) -> None:
+    nextcloud.set_tasks(polls_until_written=1000)
+    answers = [nextcloud.schedule(CHAT, "alice", "How is the garden?") for _ in range(6)]
+    nextcloud.wait(lambda: sum(nextcloud.task(one)["status"] == "STATUS_RUNNING" for one in answers) == 4)
+
+    nextcloud.cancel(answers[4])
+    nextcloud.cancel(answers[0])
+    nextcloud.wait(lambda: nextcloud.task(answers[5])["status"] == "STATUS_RUNNING")
+
+    assert nextcloud.task(answers[4])["status"] == "STATUS_CANCELLED"
+    assert nextcloud.task(answers[4])["startedAt"] is None
+
+
+def test_a_task_that_is_cancelled_while_the_rate_limit_is_waited_for_schedules_nothing(
+    nextcloud: Nextcloud, program: Program
+) -> None:
+    nextcloud.fault("POST", "/taskprocessing/schedule", "status", times=1000, value=429)
+    task = nextcloud.schedule(CHAT, "alice", "How is the garden?")
+    nextcloud.wait(lambda: nextcloud.faults_left()[0]["times"] < 1000)
+
+    nextcloud.cancel(task)
+    nextcloud.wait(lambda: bool(nextcloud.calls("POST", f"/{task}/progress")))
+    nextcloud.forget()
+    after = nextcloud.ended(nextcloud.schedule(CHAT, "bob", "How deep is the pond in the garden?"))
+
+    assert after["status"] == "STATUS_SUCCESSFUL"
+    assert [call["user"] for call in nextcloud.calls("POST", "/taskprocessing/schedule")] == ["bob"]
+    assert nextcloud.calls("POST", f"/{task}/result") == []
 
 
 def test_tasks_without_a_trigger_are_found_too(nextcloud: Nextcloud, program: Program) -> None:

@@ -404,3 +404,22 @@ async def test_readable_text_needs_the_asker_even_past_the_statement(house: Hous
     assert await texts(user("bob")) == 0
     assert await texts(user("nobody")) == 0
     assert await texts(Principal(Realm.LOCAL, "alice")) == 0
+
+
+async def test_sources_that_are_kept_without_readers_are_nobodys_until_somebody_is_let_in(house: House) -> None:
+    for ref, readers in zip(REFS, ({"alice"}, {"alice"}, {"alice"}, {"alice", "bob"}), strict=False):
+        await house.deliver(ref, readers)
+    await house.index()
+    taken = Change(remove=frozenset({user("alice")}))
+
+    await house.access.change_each(NC, {REFS[0]: taken, REFS[1]: taken}, keep_emptied=True)
+    await house.access.deny(NC, "files__default", {user("alice")}, keep_emptied=True)
+
+    assert await house.visible("alice") == set()
+    assert await house.visible("nobody") == set()
+    assert await house.visible("bob") == {REFS[3]}
+    await house.access.allow(NC, [REFS[1]], {user("bob")})
+    await house.access.let_emptied_go(NC)
+    await house.access.allow(NC, REFS[:4], {user("carol")})
+    assert await house.visible("carol") == {REFS[1], REFS[3]}
+    assert await house.wrong_digests() == 0

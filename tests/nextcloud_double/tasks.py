@@ -153,6 +153,9 @@ class Tasks:
             self._polls[task_id] = self._polls.get(task_id, 0) + 1
             if self._polls[task_id] < self.polls_until_written:
                 task["status"] = "STATUS_RUNNING"
+                if self.streams and self.writes:
+                    so_far = len(self.writes) * self._polls[task_id] // self.polls_until_written
+                    task["output"] = {"output": self.writes[:so_far]}
             else:
                 output = {"output": self.writes, "finished": True, "parts": [1, 2]}
                 task |= {"status": self.final_status, "output": output if "SUCC" in self.final_status else None}

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import tomllib
 from pathlib import Path
@@ -110,6 +112,30 @@ def test_behind_harp_a_tunnel_leads_to_the_socket(image: Path, certificates: boo
     assert tls["enable"] is certificates
     assert (tls.get("serverName") == "harp.nc") is certificates
     assert (image / "frpc.toml").stat().st_mode & 0o077 == 0
+
+
+def get_frpc(archive: Path, sha256: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(ROOT / "dockerfile_scripts" / "get_frpc.sh"), str(archive), sha256, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+def test_the_tunnels_client_is_installed_when_its_archive_is_the_one_that_was_named(tmp_path: Path) -> None:
+    (tmp_path / "frp_0.61.1_linux_amd64").mkdir()
+    (tmp_path / "frp_0.61.1_linux_amd64" / "frpc").write_text("the client")
+    archive, folder = tmp_path / "frp.tar.gz", tmp_path / "bin"
+    folder.mkdir()
+    with tarfile.open(archive, "w:gz") as writing:
+        writing.add(tmp_path / "frp_0.61.1_linux_amd64", "frp_0.61.1_linux_amd64")
+    right = hashlib.sha256(archive.read_bytes()).hexdigest()
+
+    for wrong, says in (("", "FRP_SHA256"), ("0" * 64, "nothing is installed"), ("no digest", "nothing is installed")):
+        refused = get_frpc(archive, wrong, folder)
+        assert refused.returncode != 0
+        assert says in refused.stderr
+        assert list(folder.iterdir()) == []
+
+    assert get_frpc(archive, right, folder).returncode == 0
+    assert (folder / "frpc").read_text() == "the client"
 
 
 def test_half_a_harp_is_refused_by_name(image: Path) -> None:

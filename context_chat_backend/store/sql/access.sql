@@ -157,6 +157,11 @@ WHERE access_set_id = ANY (%(emptied)s::bigint[])
   AND (%(provider)s::text IS NULL OR provider = %(provider)s)
   AND (%(refs)s::text[] IS NULL OR ref = ANY (%(refs)s))
 
+-- name: kept
+-- Sources that were kept though all their readers were taken away, whether they have others by now or not.
+SELECT ref FROM source JOIN access_member USING (access_set_id)
+WHERE realm = %(realm)s AND state <> 'gone' AND principal_id = ANY (%(nobody)s::bigint[])
+
 -- name: bury_one
 -- Delete one source by its id.
 UPDATE source SET state = 'gone', ref = NULL, access_set_id = NULL, title = '', priority = 0 WHERE id = %(id)s
