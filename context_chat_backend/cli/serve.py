@@ -8,6 +8,7 @@ import errno
 import gc
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -59,6 +60,7 @@ async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]
 
 def _spare_the_collector() -> None:
     """Look for garbage less often, and not among what is there since the start: indexing makes many small objects."""
+    sys.setswitchinterval(0.0005)
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
