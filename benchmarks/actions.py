@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from benchmarks.corpus import DIMENSION, SPACE
+from benchmarks.corpus import DIMENSION, SPACE, WORD_IMPACTS
 from context_chat_backend.domain import Principal, Question, Realm, SourceRef
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.database import Database, install_schema
@@ -65,7 +65,7 @@ INSERT INTO source (realm, ref, provider, title, media_type, size, modified_at, 
 INSERT INTO chunk (source_id, ordinal) SELECT id, n FROM source, generate_series(0, chunk_count - 1) AS n;
 INSERT INTO chunk_text SELECT id, 'text ' || id || repeat(' some words of a chunk', 40) FROM chunk;
 INSERT INTO words
-    SELECT id, source_id, 'english', word_impacts('english', 'text ' || id || ' some words', '{}') FROM chunk;
+    SELECT id, source_id, 'english', word_impacts('english', 'text ' || id || ' some words') FROM chunk;
 INSERT INTO word_language VALUES ('english');
 """
 
@@ -124,6 +124,7 @@ async def run(storage: Any) -> list[dict[str, Any]]:
 def fill(url: str, space: StoredSpace) -> None:
     """Sources, sets and chunks; the vectors are random, for nobody looks at the order."""
     with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(WORD_IMPACTS)
         connection.execute(_FILL)
         rows = connection.execute("SELECT id, source_id FROM chunk").fetchall()
         directions = np.random.default_rng(7).standard_normal((97, DIMENSION)).astype(np.float32)

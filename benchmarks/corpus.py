@@ -124,6 +124,21 @@ class Corpus:
         return laid_out
 
 
+WORD_IMPACTS = """
+CREATE OR REPLACE FUNCTION word_impacts(language regconfig, written text) RETURNS sparsevec
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT coalesce('{' || string_agg(term || ':' || round(
+            2200 * frequency / (frequency + 0.3 + 0.9 * length / 80)) / 1000, ',') || '}/1000000000',
+        '{}/1000000000')::sparsevec
+    FROM (SELECT term, sum(frequency)::float8 AS frequency, count(*) OVER () AS length
+          FROM (SELECT term_id(lexeme) AS term, cardinality(positions) AS frequency
+                FROM unnest(to_tsvector(language, written))) AS found
+          GROUP BY term) AS counted
+$$
+"""
+"""What store/impacts.py makes of plain words, for texts that are in the database already."""
+
+
 def fill(url: str, corpus: Corpus, table: sql.Identifier, *, connections: int = 2) -> None:
     """Write the corpus into the empty tables of a store, best before its indexes on words and vectors are made."""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -131,6 +146,7 @@ def fill(url: str, corpus: Corpus, table: sql.Identifier, *, connections: int = 
         for name in _GUARDED:  # COPY does not know row-level security
             connection.execute(sql.SQL("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY").format(sql.Identifier(name)))
         connection.execute("INSERT INTO word_language VALUES ('english')")
+        connection.execute(WORD_IMPACTS)
     bounds = np.linspace(0, corpus.sources, connections + 1).astype(int)
     with ThreadPoolExecutor(connections) as pool:
         jobs = [
@@ -226,7 +242,7 @@ def _write_batch(
         copy.write(_binary_rows(np.array(ids), vectors))
     cursor.execute(
         "INSERT INTO words (chunk_id, source_id, language, impacts) "
-        "SELECT chunk_id, (chunk_id - 1) / %s + 1, 'english', word_impacts('english', text, '{}') FROM chunk_text "
+        "SELECT chunk_id, (chunk_id - 1) / %s + 1, 'english', word_impacts('english', text) FROM chunk_text "
         "WHERE chunk_id BETWEEN %s AND %s",
         (CHUNKS_PER_SOURCE, ids[0], ids[-1]),
     )

@@ -25,7 +25,7 @@ from context_chat_backend.exapp import push_api
 from context_chat_backend.indexing import preparing
 from context_chat_backend.inference.embedding.estimate import token_starts
 from context_chat_backend.ports import Vectors
-from context_chat_backend.store import words
+from context_chat_backend.store import terms, words
 from context_chat_backend.wiring import models as wiring
 
 _SOURCES = 2000
@@ -94,7 +94,9 @@ def main() -> int:
         embedder = InstantEmbedder()
         setattr(wiring, "build_embedder", lambda *_given, **_options: embedder)  # noqa: B010
     count(preparing, "split", "cut into chunks, find languages")
-    count(words, "words_of", "find words")
+    count(words, "_names", "find words")
+    count(words, "_impacts", "weigh words")
+    count(terms, "taken_apart", "take words apart")
     count(push_api, "delivery_from", "read headers")
     try:
         return program(["serve"])

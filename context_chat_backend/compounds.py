@@ -27,6 +27,11 @@ _UNKNOWN = 1e-9
 """The frequency of a word that is in no list."""
 
 
+def has_compounds(language: str) -> bool:
+    """Whether words of a language are looked at for their parts."""
+    return language in _LISTS
+
+
 @lru_cache(maxsize=100_000)
 def parts(word: str, language: str) -> tuple[str, ...]:
     """The words that `word` is made of, and the words those are made of; none where it is not a compound.

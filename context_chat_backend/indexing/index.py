@@ -42,8 +42,8 @@ _PROLONG_SECONDS = 10.0
 MAX_ATTEMPTS = 5
 """After this many attempts that ended without a verdict a source is rejected, with its reason, until delivered anew."""
 
-_MAX_UNDER_WAY = 64
-_CLAIM_WHEN_FREE = 16
+_MAX_UNDER_WAY = 128
+_CLAIM_WHEN_FREE = 32
 """Sources are claimed several at a time; the others keep everybody busy until then."""
 _MAX_CHUNKS_UNDER_WAY = 4000
 """Between parsing and verdict; with their vectors some 20 MB."""

@@ -94,7 +94,7 @@ class Sandbox:
         """
         del title
         assert self._watch is not None, "start() comes first"
-        with await asyncio.to_thread(content.open, "rb") as file:
+        with content.open("rb") as file:
             async with self._free:
                 return await self._parse(file.fileno(), media_type)
 

@@ -17,10 +17,13 @@ from psycopg import sql
 from context_chat_backend.domain import Chunk, ClaimedSource, Location
 from context_chat_backend.store.database import Connection, Database, statement
 from context_chat_backend.store.spaces import StoredSpace, in_space, note_missing, storing_vectors
-from context_chat_backend.store.words import WrittenChunk, put_words
+from context_chat_backend.store.words import ChunkWords, WrittenChunk, find_words, put_words, retitle_words
 
 Embed = Callable[[Sequence[tuple[str, Chunk]]], Awaitable[NDArray[np.float32]]]
 """Vectors of chunks, each with the title of its source."""
+
+_WordsOfSources = Mapping[tuple[int, int], Sequence[ChunkWords]]
+"""By id and version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +73,28 @@ class Chunks:
         """
         for one in indexed:
             _check(one)
+        words = await self._words(indexed)
         async with self._database.transaction(lasting=False) as connection:
             live = await storing_vectors(connection)
             titles = await _wanted(connection, indexed)
             indexed = [one for one in indexed if one.source.id in titles]
             if indexed:
-                await _replace(connection, indexed, titles, live)
+                await _replace(connection, indexed, words, live)
+            for one in indexed:
+                if titles[one.source.id] != one.source.title:
+                    await retitle_words(connection, one.source.id)
         return set(titles)
+
+    async def _words(self, indexed: Sequence[IndexedSource]) -> _WordsOfSources:
+        """The words of each source, which nobody has to wait for while they are looked for."""
+        written = [
+            WrittenChunk(one.source.title, chunk.language, chunk.location.heading, chunk.text)
+            for one in indexed
+            for chunk in one.chunks
+        ]
+        async with self._database.transaction() as connection:
+            words = iter(await find_words(connection, written))
+        return {(one.source.id, one.source.version): [next(words) for _ in one.chunks] for one in indexed}
 
     async def known_vectors(self, contents: Sequence[UUID], space: StoredSpace) -> dict[UUID, NDArray[np.float32]]:
         """Vectors in `space` of chunks that say the same; those that are not known are missing.
@@ -131,11 +149,19 @@ async def _wanted(connection: Connection, indexed: Sequence[IndexedSource]) -> d
 
 
 async def _replace(
-    connection: Connection, indexed: Sequence[IndexedSource], titles: Mapping[int, str], live: frozenset[int]
+    connection: Connection,
+    indexed: Sequence[IndexedSource],
+    words: _WordsOfSources,
+    live: frozenset[int],
 ) -> None:
     ids = await _draw_ids(connection, sum(len(one.chunks) for one in indexed))
     await _replace_chunks(connection, indexed, ids)
-    await _put_words(connection, indexed, ids, titles)
+    await put_words(
+        connection,
+        ids,
+        [one.source.id for one in indexed for _ in one.chunks],
+        [word for one in indexed for word in words[one.source.id, one.source.version]],
+    )
     for space in {space for one in indexed for space in one.vectors if space.id in live}:
         await _copy_vectors(connection, indexed, ids, space)
     for space_id in live:
@@ -168,20 +194,6 @@ async def _replace_chunks(connection: Connection, indexed: Sequence[IndexedSourc
     await connection.execute(
         statement("chunks", "insert_texts"), {"ids": ids, "texts": [chunk.text for chunk in chunks]}
     )
-
-
-async def _put_words(
-    connection: Connection, indexed: Sequence[IndexedSource], ids: list[int], titles: Mapping[int, str]
-) -> None:
-    numbers = iter(ids)
-    written = [
-        WrittenChunk(
-            next(numbers), one.source.id, titles[one.source.id], chunk.language, chunk.location.heading, chunk.text
-        )
-        for one in indexed
-        for chunk in one.chunks
-    ]
-    await put_words(connection, written)
 
 
 async def _copy_vectors(

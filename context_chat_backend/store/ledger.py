@@ -131,7 +131,7 @@ class Ledger:
     async def _claim(self, limit: int, lease: timedelta, after: int) -> tuple[list[ClaimedSource], int]:
         """What was claimed, and the last access set whose turn it was."""
         parameters = {"limit": limit, "lease": lease, "after": after, "small": _SMALL_BYTES}
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(lasting=False) as connection:
             rows = await (await connection.execute(statement("ledger", "claim"), parameters)).fetchall()
         claimed = [
             ClaimedSource(id_, realm, SourceRef.parse(ref), *columns)

@@ -122,7 +122,7 @@ CREATE TABLE words (
     chunk_id bigint PRIMARY KEY REFERENCES chunk ON DELETE CASCADE,
     source_id bigint NOT NULL,
     language regconfig NOT NULL,
-    -- what each term of the chunk adds to a score, before its rarity: see word_impacts
+    -- what each term of the chunk adds to a score, before its rarity: store/impacts.py
     impacts sparsevec(1000000000) NOT NULL
 );
 CREATE INDEX words_by_source ON words (source_id);
@@ -130,22 +130,6 @@ CREATE INDEX words_by_source ON words (source_id);
 -- The number of a stem: 29 bits of a hash that PostgreSQL keeps stable, since partitions depend on it.
 CREATE FUNCTION term_id(lexeme text) RETURNS integer LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT (hashtextextended(lexeme, 0) & 536870911)::integer + 1
-$$;
-
--- BM25 (Robertson, Zaragoza 2009) without the rarity: k1 = 1.2, b = 0.75. The mean length is a constant, 80 different
--- terms: chunks are made of one size, and a mean that moves would make every stored number wrong. A question's terms
--- weighted by their rarity, times this, is the score. `names` are words that are not to be stemmed.
-CREATE FUNCTION word_impacts(language regconfig, written text, names text[]) RETURNS sparsevec
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT coalesce('{' || string_agg(term || ':' || round(
-            2200 * frequency / (frequency + 0.3 + 0.9 * length / 80)) / 1000, ',') || '}/1000000000',
-        '{}/1000000000')::sparsevec
-    FROM (SELECT term, sum(frequency)::float8 AS frequency, count(*) OVER () AS length
-          FROM (SELECT term_id(lexeme) AS term, cardinality(positions) AS frequency
-                FROM unnest(to_tsvector(language, written))
-                UNION ALL
-                SELECT term_id(name), 1 FROM unnest(names) AS name) AS found
-          GROUP BY term LIMIT 16000) AS counted
 $$;
 
 -- The keys of the index: each term, and once more with a higher bit where the chunk says much about it, so that a

@@ -8,11 +8,19 @@ that one chunk in a hundred holds within a twentieth. Rarer words are counted wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
 
 from context_chat_backend.store.database import Connection, Database, statement
-from context_chat_backend.words import words_of
+from context_chat_backend.store.impacts import impacts
+from context_chat_backend.store.terms import TermMemory, Terms
+from context_chat_backend.words import found_in
 
 _LEAST_CHUNKS = 1000
 """Below this, counting at each question costs less than a sample is worth."""
@@ -24,8 +32,6 @@ _LOCK = 5_004_000_004
 class WrittenChunk:
     """A chunk as the word index sees it."""
 
-    id: int
-    source_id: int
     title: str
     """Of its source."""
     language: str
@@ -33,34 +39,95 @@ class WrittenChunk:
     text: str
 
 
-async def put_words(connection: Connection, chunks: Sequence[WrittenChunk]) -> None:
-    """Index the words of title, heading and text of these chunks, in place of what was indexed of them."""
-    titles = {
-        (title, language): words_of(title, language)
-        for title, language in {(chunk.title, chunk.language) for chunk in chunks}
-    }
-    about = [titles[chunk.title, chunk.language] for chunk in chunks]
-    found = [words_of(f"{chunk.heading or ''}\n{chunk.text}", chunk.language) for chunk in chunks]
-    await connection.execute(
-        statement("words", "insert_languages"), {"languages": sorted({chunk.language for chunk in chunks})}
-    )
-    await connection.execute(
-        statement("words", "put"),
-        {
-            "ids": [chunk.id for chunk in chunks],
-            "source_ids": [chunk.source_id for chunk in chunks],
-            "languages": [chunk.language for chunk in chunks],
-            "written": [f"{title.written}\n{words.written}" for title, words in zip(about, found, strict=True)],
-            "names": ["\n".join((*title.names, *words.names)) for title, words in zip(about, found, strict=True)],
-        },
-    )
+@dataclass(frozen=True, slots=True)
+class ChunkWords:
+    """What the word index holds of a chunk."""
+
+    language: str
+    impacts: bytes
+    """As PostgreSQL reads a sparsevec."""
+
+
+_memory = TermMemory()
+"""One for the process: what a word's term is depends on the database's stemmers alone."""
+
+
+async def find_words(connection: Connection, chunks: Sequence[WrittenChunk]) -> list[ChunkWords]:
+    """The words of title, heading and text of these chunks."""
+    names, pairs = await asyncio.to_thread(_names, chunks)
+    terms = [(of, await _memory.of_names(connection, language, of.numbers)) for language, of in names.items()]
+    terms.append((pairs, await _memory.of_pairs(connection, pairs.numbers)))
+    found = await asyncio.to_thread(_impacts, terms, len(chunks))
+    return [ChunkWords(chunk.language, one) for chunk, one in zip(chunks, found, strict=True)]
+
+
+async def put_words(
+    connection: Connection, ids: Sequence[int], source_ids: Sequence[int], words: Sequence[ChunkWords]
+) -> None:
+    """Index the words of the chunks with these ids, which are not in the index."""
+    languages = {"languages": sorted({one.language for one in words})}
+    await connection.execute(statement("words", "insert_languages"), languages)
+    rows = await connection.execute(statement("words", "languages"), languages)
+    numbers: dict[str, int] = dict(await rows.fetchall())
+    async with connection.cursor() as cursor, cursor.copy(statement("words", "copy")) as copy:
+        copy.set_types(["int8", "int8", "oid", "bytea"])
+        for id_, source_id, one in zip(ids, source_ids, words, strict=True):
+            await copy.write_row((id_, source_id, numbers[one.language], one.impacts))
 
 
 async def retitle_words(connection: Connection, source_id: int) -> None:
     """Index the words of a source's chunks once more, for its title has changed."""
     rows = await (await connection.execute(statement("words", "chunks_of"), {"source_id": source_id})).fetchall()
-    if rows:
-        await put_words(connection, [WrittenChunk(row[0], source_id, *row[1:]) for row in rows])
+    if not rows:
+        return
+    words = await find_words(connection, [WrittenChunk(*row[1:]) for row in rows])
+    await connection.execute(statement("words", "forget"), {"source_id": source_id})
+    await put_words(connection, [row[0] for row in rows], [source_id] * len(rows), words)
+
+
+def _names(chunks: Sequence[WrittenChunk]) -> tuple[Mapping[str, _Names], _Names]:
+    """What is written in chunks: names by language, and pairs of characters."""
+    names: defaultdict[str, _Names] = defaultdict(_Names)
+    pairs = _Names()
+    titles = {title: found_in(title) for title in {chunk.title for chunk in chunks}}
+    for number, chunk in enumerate(chunks):
+        for found in (titles[chunk.title], found_in(f"{chunk.heading or ''}\n{chunk.text}")):
+            names[chunk.language].add(number, found.names)
+            pairs.add(number, found.pairs)
+    return names, pairs
+
+
+def _impacts(terms: Sequence[tuple[_Names, Terms]], chunks: int) -> Sequence[bytes]:
+    parts = [of.terms(of_names) for of, of_names in terms]
+    return impacts(np.concatenate([found for found, _ in parts]), np.concatenate([of for _, of in parts]), chunks)
+
+
+class _Names:
+    """Names of one language in chunks, each numbered once."""
+
+    def __init__(self) -> None:
+        self.numbers = defaultdict[str, int]()
+        self.numbers.default_factory = self.numbers.__len__
+        self._occurring: list[int] = []
+        self._chunks: list[int] = []
+        self._counts: list[int] = []
+
+    def add(self, chunk: int, names: Sequence[str]) -> None:
+        """Names of a chunk, as often as they occur."""
+        self._occurring += [self.numbers[name] for name in names]
+        self._chunks.append(chunk)
+        self._counts.append(len(names))
+
+    def terms(self, of_names: Terms) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The terms of all chunks, as often as they occur, and the chunk of each."""
+        each = [of_names[name] for name in self.numbers]
+        counts = np.fromiter(map(len, each), np.int64)
+        flat = np.fromiter(chain.from_iterable(each), np.int64)
+        occurring = np.array(self._occurring, np.int64)
+        lengths = counts[occurring]
+        begins = (np.cumsum(counts) - counts)[occurring] - (np.cumsum(lengths) - lengths)
+        chunks = np.repeat(np.array(self._chunks, np.int64), self._counts)
+        return flat[np.repeat(begins, lengths) + np.arange(lengths.sum())], np.repeat(chunks, lengths)
 
 
 class WordSample:

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from context_chat_backend.compounds import parts
 from context_chat_backend.language import SIMPLE
-from context_chat_backend.words import MAX_NAME_CHARACTERS, words_asked, words_of
+from context_chat_backend.words import MAX_NAME_CHARACTERS, Words, found_in, taken_apart, words_asked
+
+
+def words_of(text: str, language: str) -> Words:
+    """What is indexed of a text, as it would be asked for."""
+    found = found_in(text)
+    apart = [taken_apart(name, language) for name in found.names]
+    wholes = [whole for _, whole in apart if whole is not None]
+    return Words(" ".join(word for words, _ in apart for word in words), (*wholes, *found.pairs))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,36 @@
 -- So that questions are stemmed in these languages too.
 INSERT INTO word_language SELECT unnest(%(languages)s::text[])::regconfig ON CONFLICT DO NOTHING
 
--- name: put
--- The words of chunks; names are separated by line feeds.
-INSERT INTO words (chunk_id, source_id, language, impacts)
-SELECT id, source_id, language, word_impacts(language, written, string_to_array(names, E'\n'))
-FROM unnest(%(ids)s::bigint[], %(source_ids)s::bigint[], %(languages)s::regconfig[], %(written)s::text[],
-    %(names)s::text[]) AS chunk (id, source_id, language, written, names)
-ON CONFLICT (chunk_id) DO UPDATE SET language = excluded.language, impacts = excluded.impacts
+-- name: languages
+-- Their numbers.
+SELECT language, language::regconfig::oid FROM unnest(%(languages)s::text[]) AS language
+
+-- name: stems
+-- The terms of words that stand in texts of so many each, with their places among all of them.
+SELECT array_agg(((text - 1) * %(words_a_text)s + position - 1)::integer), array_agg(term_id(lexeme))
+FROM unnest(%(texts)s::text[]) WITH ORDINALITY AS texts (written, text)
+CROSS JOIN LATERAL unnest(to_tsvector(%(language)s::regconfig, written)) AS stem
+CROSS JOIN LATERAL unnest(positions) AS position
+
+-- name: stems_of_each
+-- The terms of words that are read alone.
+SELECT (place - 1)::integer, array_agg(term_id(lexeme))
+FROM unnest(%(alone)s::text[]) WITH ORDINALITY AS words (written, place)
+CROSS JOIN LATERAL unnest(to_tsvector(%(language)s::regconfig, written)) AS stem
+CROSS JOIN LATERAL unnest(positions) AS position
+GROUP BY place
+
+-- name: names
+-- The terms of names that are not to be stemmed.
+SELECT array_agg(term_id(name) ORDER BY place) FROM unnest(%(names)s::text[]) WITH ORDINALITY AS name (name, place)
+
+-- name: copy
+-- The words of chunks.
+COPY words (chunk_id, source_id, language, impacts) FROM STDIN WITH (FORMAT BINARY)
+
+-- name: forget
+-- The words of a source.
+DELETE FROM words WHERE source_id = %(source_id)s
 
 -- name: chunks_of
 -- What the words of a source are made of.
