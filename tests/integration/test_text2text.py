@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ async def test_it_writes_for_users_of_nextcloud_alone(double: Nextcloud) -> None
     assert double.calls("POST", "/taskprocessing/schedule") == []
 
 
-TOLD = {
+TOLD: dict[str, tuple[dict[str, Any], str]] = {
     "nobody writes": ({"writes": None}, "Nextcloud has no app that generates text"),
     "it fails": ({"final_status": "STATUS_FAILED"}, "Nextcloud's text generation has failed; try again"),
     "it is cancelled": ({"final_status": "STATUS_CANCELLED"}, "Nextcloud's text generation was cancelled"),
