@@ -9,7 +9,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from context_chat_backend.domain import Ended, Finish, Location, Message, Passage, Principal, Prompt, Realm, Reasoning, SourceRef
+from context_chat_backend.domain import (
+    Ended,
+    Finish,
+    Location,
+    Message,
+    Passage,
+    Principal,
+    Prompt,
+    Realm,
+    Reasoning,
+    SourceRef,
+)
 from context_chat_backend.ports import LanguageModel
 
 QUESTION = "When is the lift serviced?"
