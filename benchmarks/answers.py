@@ -2,10 +2,9 @@
 """What the program adds to its models, and how many questions it answers:
 `python -m benchmarks.answers [--chunks 10000] [--storage FOLDER] [--json]`.
 
-Fills a database (benchmarks/corpus.py, its texts cut into sentences), serves it as the program does, and asks POST /query
-over HTTP for users of different rights. The embedding model costs nothing: vectors of the questions are known. First a
-language model answers that costs nothing either, one question at a time: what is left is the program. Then `extractive`
-answers, as many questions at once as a second process sends.
+Fills a database (benchmarks/corpus.py, its texts cut into sentences), serves it as the program does, and asks POST
+/query over HTTP for users of different rights. The embedding model costs nothing: vectors of the questions are known.
+First a language model answers that costs nothing either: what is left is the program. Then `extractive` answers.
 
 `--storage` keeps the filled database for the next run.
 """
@@ -99,7 +98,7 @@ class InstantWriter:
         """Estimated."""
         return [len(text) // 4 + 1 for text in texts]
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
+    async def stream(self, _prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         """The same for all."""
         for piece in ("This is ", "what is said ", "about it [1].", " There is more [2][3]."):
             yield piece
@@ -116,6 +115,7 @@ def main() -> int:
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--storage", type=Path)
+    parser.add_argument("--fill-only", action="store_true", help="for a measurement that is to be short")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", choices=("instant", "extractive"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -127,6 +127,8 @@ def main() -> int:
     try:
         loading = asyncio.run(fill(storage, corpus))
         (storage / "config.yaml").write_text("embedding:\n  hashing:\nllm:\n  extractive:\n", encoding="utf-8")
+        if arguments.fill_only:
+            return 0
         questions = [asked.text for asked in corpus.questions(count)]
         found = measured(storage, arguments.chunks, questions, arguments.at_once) | {"loading_seconds": loading}
     finally:

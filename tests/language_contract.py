@@ -9,10 +9,22 @@ from datetime import UTC, datetime
 
 import pytest
 
-from context_chat_backend.domain import Ended, Finish, Location, Message, Passage, Prompt, Reasoning, SourceRef
+from context_chat_backend.domain import (
+    Ended,
+    Finish,
+    Location,
+    Message,
+    Passage,
+    Principal,
+    Prompt,
+    Realm,
+    Reasoning,
+    SourceRef,
+)
 from context_chat_backend.ports import LanguageModel
 
 QUESTION = "When is the lift serviced?"
+ALICE = Principal(Realm.NEXTCLOUD, "alice")
 PAGE_3 = Location(page=3)
 TEXTS = ("The lift is serviced in April.", "Dogs are welcome.")
 
@@ -25,7 +37,7 @@ def passage(text: str, number: int = 1, title: str = "files/a.txt", location: Lo
 def prompted(question: str, *texts: str) -> Prompt:
     passages = tuple(passage(text, n) for n, text in enumerate(texts, start=1))
     messages = (Message("system", "Answer shortly."), Message("user", "\n".join((*texts, question))))
-    return Prompt(messages, question, passages)
+    return Prompt(messages, question, passages, ALICE)
 
 
 async def written(model: LanguageModel, asked: Prompt) -> tuple[str, Ended]:

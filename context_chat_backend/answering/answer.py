@@ -179,7 +179,9 @@ class Answering:
         fitting = await prompt.fitting(question, passages, writer)
         if passages and not fitting:
             return await prompt.build_chat(question, writer), len(passages)
-        joined = await self._retriever.joined(question.asker, fitting)
+        kept = {passage.chunk_id for passage in fitting}
+        whole = [passage for passage in passages if passage.chunk_id in kept]
+        joined = await self._retriever.joined(question.asker, whole)
         asked = await prompt.build(question, joined, writer)
         return asked, len(passages) - len(fitting) + len(joined) - len(asked.passages)
 

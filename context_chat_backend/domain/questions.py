@@ -136,6 +136,8 @@ class Passage:
     duplicates: tuple[Passage, ...] = ()
     """Passages of which this one says all, in the order they were found: one of them takes its place when its source
     turns out to be no longer readable."""
+    ordinal: int | None = None
+    """Its place among the chunks of its source, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)

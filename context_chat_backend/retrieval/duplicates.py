@@ -29,23 +29,21 @@ _NEGATIONS = frozenset({
 _WIDE = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_WIDE}]|[^\W_{_WIDE}]+")
 """A word; in scripts without spaces a character."""
-_DIGIT = re.compile(r"\d")
 
 
 def collapse(passages: Sequence[Passage]) -> list[Passage]:
     """The passages that say something new, in their order; each carries its duplicates."""
     kept: list[_Kept] = []
-    holding: dict[tuple[str, ...], list[int]] = {}
+    heard: set[tuple[str, ...]] = set()
     for passage in passages:
         new = _Kept(passage, *_features(passage.text))
-        common = Counter(place for run in new.runs for place in holding.get(run, ()))
-        said = [place for place, count in common.items() if new.is_said_by(kept[place], count)]
-        if said:
-            kept[min(said)].duplicates += (replace(passage, duplicates=()), *passage.duplicates)
-            continue
-        for run in new.runs:
-            holding.setdefault(run, []).append(len(kept))
-        kept.append(new)
+        # Most passages share no run with any other, which is quickly seen.
+        said = None if heard.isdisjoint(new.runs) else next((one for one in kept if new.is_said_by(one)), None)
+        if said is None:
+            heard |= new.runs
+            kept.append(new)
+        else:
+            said.duplicates += (replace(passage, duplicates=()), *passage.duplicates)
     return [
         replace(one.passage, duplicates=one.passage.duplicates + one.duplicates) if one.duplicates else one.passage
         for one in kept
@@ -72,11 +70,13 @@ class _Kept:
     """Its numbers and negations, with how often they stand there."""
     duplicates: tuple[Passage, ...] = field(default=())
 
-    def is_said_by(self, other: _Kept, common: int) -> bool:
-        """Whether `other`, with which it has so many runs in common, leaves nothing of it unsaid."""
-        if common == len(self.runs):
+    def is_said_by(self, other: _Kept) -> bool:
+        """Whether `other` leaves nothing of it unsaid."""
+        if self.runs <= other.runs:
             return True
-        return common >= _ALIKE * max(len(self.runs), len(other.runs)) and self.telling == other.telling
+        if self.telling != other.telling:
+            return False
+        return len(self.runs & other.runs) >= _ALIKE * max(len(self.runs), len(other.runs))
 
 
 def _features(text: str) -> tuple[frozenset[tuple[str, ...]], Counter[str]]:
@@ -84,4 +84,4 @@ def _features(text: str) -> tuple[frozenset[tuple[str, ...]], Counter[str]]:
     words = _WORD.findall(text.casefold()) or [text.strip()]
     shifted = (words[start:] for start in range(_SHINGLE))
     runs = frozenset(zip(*shifted, strict=False)) or frozenset({tuple(words)})
-    return runs, Counter(word for word in words if word in _NEGATIONS or _DIGIT.search(word))
+    return runs, Counter([word for word in words if word in _NEGATIONS or not word.isalpha()])

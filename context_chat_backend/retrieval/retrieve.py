@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from context_chat_backend.domain import FoundSource, Passage, Principal, Question
+from context_chat_backend.domain import FoundSource, Neighbour, Passage, Principal, Question
 from context_chat_backend.errors import ModelUnavailable, SpaceGone
 from context_chat_backend.language import detect
 from context_chat_backend.logs import get_logger
@@ -100,6 +100,8 @@ class Retriever:
         if not self._shaping.join or not passages:
             return list(passages)
         around = self._shaping.around
+        if not around and all(passage.ordinal is not None for passage in passages):
+            return join(passages, [_itself(passage) for passage in passages])
         ids = [passage.chunk_id for passage in passages]
         return join(passages, await self._neighbours.around(asker, ids, before=around, after=around))
 
@@ -132,6 +134,10 @@ class Retriever:
         except SpaceGone:
             await self._spaces.refresh()
             return await search(self._spaces.answering)
+
+
+def _itself(passage: Passage) -> Neighbour:
+    return Neighbour(passage.source, passage.chunk_id, passage.ordinal or 0, passage.location, passage.text)
 
 
 async def _vector(question: Question, space: SpaceInUse) -> NDArray[np.float32] | None:

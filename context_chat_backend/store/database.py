@@ -9,11 +9,13 @@ the asker's principals, to maintenance, or to nobody (ruling 1).
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib import resources
 from typing import LiteralString, cast
+from weakref import WeakKeyDictionary
 
 import psycopg
 from pgvector.psycopg import register_vector_async
@@ -88,6 +90,11 @@ async def _require_vector(connection: Connection) -> None:
         )
 
 
+_UNCHECKED_SECONDS = 1.0
+_lived: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+"""When connections of pools were asked last."""
+
+
 class Database:
     """A pool of connections to one database."""
 
@@ -100,7 +107,7 @@ class Database:
             open=False,
             timeout=30,
             configure=_configure,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             kwargs={"prepare_threshold": None},
         )
 
@@ -157,6 +164,14 @@ class Database:
         async with self.transaction() as connection:
             row = await (await connection.execute(statement("database", "guards_rows"))).fetchone()
         return row == (True,)
+
+
+async def _check(connection: Connection) -> None:
+    """Ask a connection whether it lives, unless it has lived a moment ago: a question takes several."""
+    now = time.monotonic()
+    if now - _lived.get(connection, 0.0) > _UNCHECKED_SECONDS:
+        await AsyncConnectionPool.check_connection(connection)
+        _lived[connection] = now
 
 
 async def _configure(connection: Connection) -> None:

@@ -11,6 +11,7 @@ all words rank. docs/decisions/search.md and docs/quality.md tell what was measu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,16 +83,31 @@ class Search:
         with in_space():
             async with self._database.reading_as(question.asker) as connection:
                 rows = await (await connection.execute(query, parameters)).fetchall()
-        return [
-            Passage(
-                source=SourceRef.parse(ref),
-                title=title,
-                text=text,
-                location=Location(page, sheet, slide, heading),
-                language=language,
-                similarity=similarity,
-                chunk_id=chunk_id,
-                modified_at=modified_at,
-            )
-            for chunk_id, ref, title, modified_at, text, page, sheet, slide, heading, language, similarity in rows
-        ]
+        return [_passage(*row) for row in rows]
+
+
+def _passage(
+    chunk_id: int,
+    ref: str,
+    title: str,
+    modified_at: datetime,
+    text: str,
+    page: int | None,
+    sheet: str | None,
+    slide: int | None,
+    heading: str | None,
+    language: str,
+    similarity: float,
+    ordinal: int,
+) -> Passage:
+    return Passage(
+        source=SourceRef.parse(ref),
+        title=title,
+        text=text,
+        location=Location(page, sheet, slide, heading),
+        language=language,
+        similarity=similarity,
+        chunk_id=chunk_id,
+        modified_at=modified_at,
+        ordinal=ordinal,
+    )

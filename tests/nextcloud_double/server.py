@@ -381,7 +381,8 @@ def _add_controls(program: FastAPI, state: State) -> None:
 
     @program.post("/_double/app", response_model=None)
     async def change_app(request: Request) -> Any:
-        """Change what AppAPI's database says of the app: a new secret or version."""
+        """Change what AppAPI's database says of the app: a new secret or version. It may be one that runs nowhere."""
+        state.app = state.app or ExApp("", "", "", "")
         for name, value in (await request.json()).items():
             setattr(state.app, name, value)
 

@@ -36,7 +36,7 @@ class Tasks:
     def settle(self) -> None:
         """Cancel what is open, and write texts at once."""
         self.writes: str | None = "According to [1], that is so. [1]"
-        """What the provider of text answers; None: there is no such provider."""
+        """What the provider of text answers, `{input}` standing for what it was asked; None: there is none."""
         self.polls_until_written = 1
         self.final_status = "STATUS_SUCCESSFUL"
         self.streams = False
@@ -157,7 +157,8 @@ class Tasks:
                     so_far = len(self.writes) * self._polls[task_id] // self.polls_until_written
                     task["output"] = {"output": self.writes[:so_far]}
             else:
-                output = {"output": self.writes, "finished": True, "parts": [1, 2]}
+                written = None if self.writes is None else self.writes.replace("{input}", task["input"]["input"])
+                output = {"output": written, "finished": True, "parts": [1, 2]}
                 task |= {"status": self.final_status, "output": output if "SUCC" in self.final_status else None}
         return task
 

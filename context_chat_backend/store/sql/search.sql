@@ -48,7 +48,8 @@ CREATE FUNCTION {function}(
     meaning float8, by_words float8, wanted integer
 ) RETURNS TABLE (
     chunk_id bigint, ref text, title text, modified_at timestamptz, text text,
-    page integer, sheet text, slide integer, heading text, language text, similarity float8
+    page integer, sheet text, slide integer, heading text, language text, similarity float8,
+    ordinal integer
 ) LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
@@ -286,7 +287,7 @@ BEGIN
     RETURN QUERY
     SELECT chunk.id, source.ref, source.title, source.modified_at, chunk_text.text,
         chunk.page, chunk.sheet, chunk.slide, chunk.heading, words.language::text,
-        coalesce(-(embedding.v <#> question), 0)::float8
+        coalesce(-(embedding.v <#> question), 0)::float8, chunk.ordinal
     FROM unnest(winners) WITH ORDINALITY AS won (id, rank)
     JOIN chunk ON chunk.id = won.id
     JOIN chunk_text ON chunk_text.chunk_id = chunk.id

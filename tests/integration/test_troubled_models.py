@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a user sees of a model server in trouble, through the whole program, at once and as it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.test_openai_api import QUESTION, Service, free_port
+from tests.model_double.client import running_double
+from tests.program import Program
+
+DOWN = "the model does not answer: try again"
+
+
+@pytest.fixture(scope="module")
+def service(module_storage: Path, module_database_url: str) -> Iterator[Service]:
+    """One model, and no other that could take its place."""
+    port = free_port()
+    with running_double() as double:
+        (module_storage / "config.yaml").write_text(
+            "embedding:\n  hashing:\n"
+            f"llm:\n  openai:\n    base_url: {double.url}\n    model: double\n    max_tokens: 50\n"
+            "    first_timeout: 1\n"
+            f"listeners:\n  - port: {port}\n    surfaces: [openai]\n",
+            encoding="utf-8",
+        )
+        (module_storage / "roof.txt").write_text("The budget for the roof repair is 4,000 euros.", encoding="utf-8")
+        with Program(module_storage, {"CCB_DB_URL": module_database_url}) as program:
+            service = Service(program, port, double)
+            service.run("index", str(module_storage / "roof.txt"), "--collection", "town", "--reader", "alice")
+            yield service
+            service.http.close()
+
+
+@pytest.fixture(scope="module")
+def alice(service: Service) -> str:
+    return service.key("--user", "alice")
+
+
+def ask(service: Service, key: str, *, stream: bool) -> Any:
+    body = {"messages": [{"role": "user", "content": QUESTION}], "retrieval": True, "stream": stream}
+    return service.post(key, body)
+
+
+def streamed(text: str) -> list[Any]:
+    lines = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    assert lines.pop() == "[DONE]"
+    return [json.loads(line) for line in lines]
+
+
+WRITTEN: dict[str, tuple[dict[str, Any], str, str]] = {
+    "markers of passages there are none of": (
+        {"says": "It is 4,000 euros [1][7]. So says [12]."},
+        "It is 4,000 euros [1]. So says.",
+        "stop",
+    ),
+    "half a character": ({"fault": "half_bytes"}, "Grüße 😀 \ufffd", "stop"),
+    "10 MB": ({"fault": "huge"}, "blah " * 159 + "blah …", "length"),
+}
+
+
+@pytest.mark.parametrize("trouble", WRITTEN)
+def test_what_can_be_mended_is(service: Service, alice: str, trouble: str) -> None:
+    step, seen, finish = WRITTEN[trouble]
+    service.double.script(step)
+    whole = ask(service, alice, stream=False).json()["choices"][0]
+    pieces = [piece["choices"][0] for piece in streamed(ask(service, alice, stream=True).text)]
+
+    assert (whole["message"]["content"], whole["finish_reason"]) == (seen, finish)
+    assert "".join(piece["delta"].get("content", "") for piece in pieces) == seen
+    assert pieces[-1]["finish_reason"] == finish
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "rubbish": {"fault": "rubbish"},
+    "200 with an error in its body": {"fault": "error_200"},
+    "10 MB in one line": {"fault": "huge", "one_line": True},
+    "no answer at all": {"fault": "silence"},
+}
+
+
+@pytest.mark.parametrize("trouble", BROKEN)
+def test_what_cannot_be_read_is_a_model_that_does_not_answer(service: Service, alice: str, trouble: str) -> None:
+    service.double.script(BROKEN[trouble])
+    refused = ask(service, alice, stream=False)
+    begun = ask(service, alice, stream=True)
+
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"] == "5"
+    for error in (refused.json()["error"], streamed(begun.text)[-1]["error"]):
+        assert (error["code"], error["message"]) == ("upstream_unavailable", DOWN)
+
+
+def test_none_of_it_is_in_the_log(service: Service) -> None:
+    assert "budget" not in service.program.output()
+    assert "blah" not in service.program.output()
