@@ -46,6 +46,15 @@ class Citation:
     """Offset of the marker's first character in the answer's text."""
     end: int
     passage: Passage
+    span: tuple[int, int] | None = None
+    """Offsets in the passage's text of what the statement before the marker rests on; None: all of it."""
+    matched: bool = False
+    """Whether the model cited nothing there, and the passage was found by what the statement says."""
+
+    @property
+    def quote(self) -> str:
+        """What the statement rests on, as the passage has it."""
+        return self.passage.text if self.span is None else self.passage.text[slice(*self.span)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +76,9 @@ class Answer:
 
     @property
     def sources(self) -> tuple[SourceRef, ...]:
-        """The cited sources, each once, in the order of their first citation."""
-        return tuple(dict.fromkeys(citation.passage.source for citation in self.citations))
+        """The cited sources in the order of their first citation, then the others that were read, each once."""
+        cited = [citation.passage.source for citation in self.citations]
+        return tuple(dict.fromkeys([*cited, *(passage.source for passage in self.passages)]))
 
 
 @dataclass(frozen=True, slots=True)
