@@ -10,6 +10,8 @@ from dataclasses import replace
 from context_chat_backend.answering import prompt
 from context_chat_backend.answering.citations import CitedText
 from context_chat_backend.answering.followups import stands_alone
+from context_chat_backend.answering.nothing import nothing_found
+from context_chat_backend.answering.relevance import relevant
 from context_chat_backend.answering.rights import Sight, seen
 from context_chat_backend.answering.secrecy import Discreet
 from context_chat_backend.answering.thoughts import Thoughts
@@ -32,21 +34,12 @@ from context_chat_backend.domain import (
     Usage,
 )
 from context_chat_backend.errors import InvalidRequest, ModelUnavailable, PromptTooLong
-from context_chat_backend.language import detect
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import LanguageModel
 from context_chat_backend.retrieval.retrieve import Retriever
 
 _log = get_logger(__name__)
 
-_NOTHING_FOUND = {
-    "german": "In den Dokumenten, die Sie lesen dürfen, habe ich dazu nichts gefunden.",
-    "french": "Je n'ai rien trouvé à ce sujet dans les documents que vous pouvez lire.",
-    "spanish": "No he encontrado nada sobre esto en los documentos que usted puede leer.",
-    "italian": "Non ho trovato nulla al riguardo nei documenti che può leggere.",
-    "dutch": "In de documenten die u mag lezen heb ik hierover niets gevonden.",
-}
-_NOTHING_FOUND_IN_ENGLISH = "I found nothing about this in the documents you can read."
 _CUT_OFF = " …"
 """What follows an answer that ran out of room, in any language."""
 _NO_WRITER = "No language model is configured that can answer without documents."
@@ -79,7 +72,7 @@ class Answering:
             return
         if not passages:
             yield Retrieved(())
-            for event in _sentence(nothing_found(question.text)):
+            for event in _sentence(nothing_found(question.text, question.scope)):
                 yield event
             return
         async with aclosing(self._written(question, passages, turns)) as events:
@@ -155,13 +148,15 @@ class Answering:
             answer = await growing.answer(turns.writer.model, asked, turns.unavailable)
             yield Done(replace(answer, dropped=dropped))
         else:
-            for event in _sentence(Answer(_NO_WRITER) if passages is None else nothing_found(question.text)):
+            for event in _sentence(
+                Answer(_NO_WRITER) if passages is None else nothing_found(question.text, question.scope)
+            ):
                 yield event
 
     async def _readable(self, question: Question, sight: Sight | None) -> list[Passage]:
         found: list[Passage] = []
         if question.searches:
-            found = await self._retriever.passages(replace(question, text=question.meant))
+            found = relevant(question, await self._retriever.passages(replace(question, text=question.meant)))
         found = found if sight is None else list(await seen(found, sight))
         given: dict[str, Passage] = {}
         for passage in question.given:
@@ -301,14 +296,9 @@ def _discreet(asked: Prompt, writer: Writer) -> Discreet:
     template = writer.templates.with_passages
     instructions = [message.text for message in asked.messages if message.role == "system"]
     return Discreet(
-        instructions if template is None else [template],
+        [template] if asked.filled and template is not None else instructions,
         [asked.question, *(text for passage in asked.passages for text in (passage.title, passage.text))],
     )
-
-
-def nothing_found(question: str) -> Answer:
-    """The honest sentence, in the language of the question where we have it."""
-    return Answer(_NOTHING_FOUND.get(detect(question), _NOTHING_FOUND_IN_ENGLISH))
 
 
 def _sentence(answer: Answer) -> Iterator[AnswerEvent]:

@@ -100,7 +100,9 @@ def test_statements_cite_what_says_them_and_nothing_else(written: str) -> None:
 @pytest.mark.parametrize(
     ("written", "quotes"),
     [
-        ("In April a firm from Salzburg comes for the lift [1].", ["The lift is serviced in April 2024 by a firm from Salzburg."]),
+        ("In April a firm from Salzburg comes for the lift [1].", [
+            "The lift is serviced in April 2024 by a firm from Salzburg.",
+        ]),
         ("Dogs are welcome [1], and the cellar is locked at night [2].", [
             "Dogs are welcome in the yard.", LIFT[1].text,
         ]),
