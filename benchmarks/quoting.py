@@ -68,7 +68,7 @@ async def measured(folder: Path, language: str, most: int | None) -> dict[str, s
         await fill(backend, data.documents)
         answers = await asked(backend, data, every)
     found = [judged(answer, gold) for answer, gold in zip(answers, golds[::every], strict=True)]
-    return {name: _printed(name, [row[name] for row in found if row[name] is not None]) for name in MEASURES}
+    return {name: _printed(name, [value for row in found if (value := row[name]) is not None]) for name in MEASURES}
 
 
 async def asked(backend: Backend, data: DataSet, every: int = 1) -> list[Answer]:

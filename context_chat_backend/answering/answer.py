@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 from context_chat_backend.answering import prompt
 from context_chat_backend.answering.citations import CitedText
 from context_chat_backend.answering.followups import stands_alone
+from context_chat_backend.answering.moderation import Moderation
 from context_chat_backend.answering.nothing import nothing_found
 from context_chat_backend.answering.relevance import relevant
 from context_chat_backend.answering.rights import Sight, seen
@@ -48,19 +49,35 @@ _NO_WRITER = "No language model is configured that can answer without documents.
 class Answering:
     """Answers questions with the first of some language models that is there."""
 
-    def __init__(self, retriever: Retriever, writers: Sequence[Writer]) -> None:
-        """`writers` in the order in which they are asked; at least one."""
+    def __init__(self, retriever: Retriever, writers: Sequence[Writer], moderation: Moderation | None = None) -> None:
+        """`writers` in the order in which they are asked; at least one. Without `moderation` nobody judges."""
         self._retriever = retriever
         self._writers = tuple(writers)
+        self._moderation = moderation
 
-    async def stream(self, question: Question, sight: Sight | None = None) -> AsyncGenerator[AnswerEvent, None]:
+    def stream(self, question: Question, sight: Sight | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer from what the asker may read: Retrieved, Delta and Cited in turn, Done.
 
         With `sight` passages are left out whose sources the asker does not see any more, before the model reads them.
         An honest sentence without citations, and no model call, when there is nothing. A model that is not there
-        before its text begins gives way to the next. Closing the generator stops the generation. Raises
-        InvalidRequest, ModelUnavailable, DatabaseUnavailable.
+        before its text begins gives way to the next. What is not found safe is refused. Closing the generator stops
+        the generation. Raises InvalidRequest, ModelUnavailable, DatabaseUnavailable.
         """
+        return self._watched(question, lambda: self._found_and_written(question, sight))
+
+    def converse(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of an answer without any document: Delta, Done.
+
+        The scope of the question is not looked at. Raises InvalidRequest, ModelUnavailable.
+        """
+        return self._watched(question, lambda: self._written(question, None, self._turns(question)))
+
+    def _watched(
+        self, question: Question, events: Callable[[], AsyncGenerator[AnswerEvent, None]]
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        return events() if self._moderation is None else self._moderation.watched(question.text, events)
+
+    async def _found_and_written(self, question: Question, sight: Sight | None) -> AsyncGenerator[AnswerEvent, None]:
         turns = self._turns(question)
         if not question.alone:
             question = replace(question, alone=await stands_alone(question.text, question.turns, turns.writer))
@@ -76,15 +93,6 @@ class Answering:
                 yield event
             return
         async with aclosing(self._written(question, passages, turns)) as events:
-            async for event in events:
-                yield event
-
-    async def converse(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
-        """The events of an answer without any document: Delta, Done.
-
-        The scope of the question is not looked at. Raises InvalidRequest, ModelUnavailable.
-        """
-        async with aclosing(self._written(question, None, self._turns(question))) as events:
             async for event in events:
                 yield event
 

@@ -71,6 +71,8 @@ class Answer:
     """Models that were asked before it and did not answer, in the order of the configuration."""
     finish: Finish = Finish.STOP
     usage: Usage | None = None
+    blocked: bool = False
+    """Whether it is a refusal: the question, or what was answered, was not found safe."""
     dropped: int = 0
     """So many passages were found or given, and found no room in the prompt."""
 

@@ -105,7 +105,7 @@ class Completion:
             "citations": [self._citation(citation) for citation in answer.citations],
             "model": answer.model or None,
             "unavailable": list(answer.unavailable),
-            "blocked": False,
+            "blocked": answer.blocked,
             "dropped": answer.dropped,
             "estimated": answer.usage is not None and answer.usage.estimated,
         }

@@ -306,6 +306,9 @@ class Backend:
         self._writers = models.writers(self.nextcloud)
         for writer in self._writers:
             self._stack.push_async_callback(writer.model.close)
+        self._moderation = models.moderation(self._writers)
+        if self._moderation is not None:
+            self._stack.push_async_callback(self._moderation.judge.close)
         self._reranker = models.reranker()
         self._stack.push_async_callback(self._reranker.close)
 
@@ -343,7 +346,7 @@ class Backend:
             admitted=admitted,
         )
         self._retriever = Retriever(self.spaces, Search(database), self._reranker, Neighbours(database))
-        self._answering = Answering(self._retriever, self._writers)
+        self._answering = Answering(self._retriever, self._writers, self._moderation)
         self._memory = Memory(self.conversations, self._writers)
 
     def _start_work(self, indexing: bool) -> None:
