@@ -64,7 +64,7 @@ async def answered(judge: Judge, **how: Any) -> tuple[Answer, Scripted, Looked, 
 
 
 REPLIES = {
-    "SAFE: true": (True, True), '"SAFE: true"': (True, True), "  SAFE:\n true ": (True, True), 
+    "SAFE: true": (True, True), '"SAFE: true"': (True, True), "  SAFE:\n true ": (True, True),
     "safe:true": (False, True),
     "The query is safe.": (False, True), '{"safe": true}': (False, True), "Safe - yes": (False, True),
     "UNSAFE: true": (False, False), "not safe to respond": (False, False), "SAFE: false": (False, False),
