@@ -16,6 +16,7 @@ from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
 from context_chat_backend.settings.programs import ProgramSettings
+from context_chat_backend.settings.safety import SafetySettings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 ROLES = ("normal", "requestproc", "updatesproc", "indexing")
@@ -122,6 +123,7 @@ class Config:
     listeners: tuple[Listener, ...]
     """Beside that of Nextcloud; one at its port says what is served there."""
     programs: ProgramSettings = field(default_factory=ProgramSettings)
+    safety: SafetySettings = field(default_factory=SafetySettings)
     download_models: bool = True
     """Whether models may be fetched from the network."""
     warnings: tuple[str, ...] = ()
@@ -167,6 +169,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         conversation_days=reader.number("conversation_days", 30, 0),
         listeners=reader.listeners(),
         programs=reader.programs(),
+        safety=reader.safety(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
         warnings=reader.finish(),
     )

@@ -80,6 +80,18 @@ class Reranker(Protocol):
         ...
 
 
+class Moderator(Protocol):
+    """Judges whether a text is safe."""
+
+    async def allows(self, text: str) -> bool:
+        """Whether it is found safe; what cannot be understood as a yes is a no. Raises ModelUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...
+
+
 class LanguageModel(Protocol):
     """Writes an answer."""
 

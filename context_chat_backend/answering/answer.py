@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
 from context_chat_backend.answering import prompt
 from context_chat_backend.answering.citations import CitedText
 from context_chat_backend.answering.followups import stands_alone
+from context_chat_backend.answering.moderation import Moderation
+from context_chat_backend.answering.nothing import nothing_found
+from context_chat_backend.answering.relevance import relevant
 from context_chat_backend.answering.rights import Sight, seen
 from context_chat_backend.answering.secrecy import Discreet
 from context_chat_backend.answering.thoughts import Thoughts
@@ -32,21 +35,12 @@ from context_chat_backend.domain import (
     Usage,
 )
 from context_chat_backend.errors import InvalidRequest, ModelUnavailable, PromptTooLong
-from context_chat_backend.language import detect
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import LanguageModel
 from context_chat_backend.retrieval.retrieve import Retriever
 
 _log = get_logger(__name__)
 
-_NOTHING_FOUND = {
-    "german": "In den Dokumenten, die Sie lesen dürfen, habe ich dazu nichts gefunden.",
-    "french": "Je n'ai rien trouvé à ce sujet dans les documents que vous pouvez lire.",
-    "spanish": "No he encontrado nada sobre esto en los documentos que usted puede leer.",
-    "italian": "Non ho trovato nulla al riguardo nei documenti che può leggere.",
-    "dutch": "In de documenten die u mag lezen heb ik hierover niets gevonden.",
-}
-_NOTHING_FOUND_IN_ENGLISH = "I found nothing about this in the documents you can read."
 _CUT_OFF = " …"
 """What follows an answer that ran out of room, in any language."""
 _NO_WRITER = "No language model is configured that can answer without documents."
@@ -55,19 +49,35 @@ _NO_WRITER = "No language model is configured that can answer without documents.
 class Answering:
     """Answers questions with the first of some language models that is there."""
 
-    def __init__(self, retriever: Retriever, writers: Sequence[Writer]) -> None:
-        """`writers` in the order in which they are asked; at least one."""
+    def __init__(self, retriever: Retriever, writers: Sequence[Writer], moderation: Moderation | None = None) -> None:
+        """`writers` in the order in which they are asked; at least one. Without `moderation` nobody judges."""
         self._retriever = retriever
         self._writers = tuple(writers)
+        self._moderation = moderation
 
-    async def stream(self, question: Question, sight: Sight | None = None) -> AsyncGenerator[AnswerEvent, None]:
+    def stream(self, question: Question, sight: Sight | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer from what the asker may read: Retrieved, Delta and Cited in turn, Done.
 
         With `sight` passages are left out whose sources the asker does not see any more, before the model reads them.
         An honest sentence without citations, and no model call, when there is nothing. A model that is not there
-        before its text begins gives way to the next. Closing the generator stops the generation. Raises
-        InvalidRequest, ModelUnavailable, DatabaseUnavailable.
+        before its text begins gives way to the next. What is not found safe is refused. Closing the generator stops
+        the generation. Raises InvalidRequest, ModelUnavailable, DatabaseUnavailable.
         """
+        return self._watched(question, lambda: self._found_and_written(question, sight))
+
+    def converse(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+        """The events of an answer without any document: Delta, Done.
+
+        The scope of the question is not looked at. Raises InvalidRequest, ModelUnavailable.
+        """
+        return self._watched(question, lambda: self._written(question, None, self._turns(question)))
+
+    def _watched(
+        self, question: Question, events: Callable[[], AsyncGenerator[AnswerEvent, None]]
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        return events() if self._moderation is None else self._moderation.watched(question.text, events)
+
+    async def _found_and_written(self, question: Question, sight: Sight | None) -> AsyncGenerator[AnswerEvent, None]:
         turns = self._turns(question)
         if not question.alone:
             question = replace(question, alone=await stands_alone(question.text, question.turns, turns.writer))
@@ -79,19 +89,10 @@ class Answering:
             return
         if not passages:
             yield Retrieved(())
-            for event in _sentence(nothing_found(question.text)):
+            for event in _sentence(nothing_found(question.text, question.scope)):
                 yield event
             return
         async with aclosing(self._written(question, passages, turns)) as events:
-            async for event in events:
-                yield event
-
-    async def converse(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
-        """The events of an answer without any document: Delta, Done.
-
-        The scope of the question is not looked at. Raises InvalidRequest, ModelUnavailable.
-        """
-        async with aclosing(self._written(question, None, self._turns(question))) as events:
             async for event in events:
                 yield event
 
@@ -155,13 +156,15 @@ class Answering:
             answer = await growing.answer(turns.writer.model, asked, turns.unavailable)
             yield Done(replace(answer, dropped=dropped))
         else:
-            for event in _sentence(Answer(_NO_WRITER) if passages is None else nothing_found(question.text)):
+            for event in _sentence(
+                Answer(_NO_WRITER) if passages is None else nothing_found(question.text, question.scope)
+            ):
                 yield event
 
     async def _readable(self, question: Question, sight: Sight | None) -> list[Passage]:
         found: list[Passage] = []
         if question.searches:
-            found = await self._retriever.passages(replace(question, text=question.meant))
+            found = relevant(question, await self._retriever.passages(replace(question, text=question.meant)))
         found = found if sight is None else list(await seen(found, sight))
         given: dict[str, Passage] = {}
         for passage in question.given:
@@ -303,14 +306,9 @@ def _discreet(asked: Prompt, writer: Writer) -> Discreet:
     template = writer.templates.with_passages
     instructions = [message.text for message in asked.messages if message.role == "system"]
     return Discreet(
-        instructions if template is None else [template],
+        [template] if asked.filled and template is not None else instructions,
         [asked.question, *(text for passage in asked.passages for text in (passage.title, passage.text))],
     )
-
-
-def nothing_found(question: str) -> Answer:
-    """The honest sentence, in the language of the question where we have it."""
-    return Answer(_NOTHING_FOUND.get(detect(question), _NOTHING_FOUND_IN_ENGLISH))
 
 
 def _sentence(answer: Answer) -> Iterator[AnswerEvent]:

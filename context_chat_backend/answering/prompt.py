@@ -45,6 +45,8 @@ _CHAT_INSTRUCTIONS = "You are a helpful assistant."
 _FENCE = re.compile(r"<(?=\s*/?\s*passage)", re.IGNORECASE)
 _MARK = re.compile(r"<(?=\||/?s>|/?(?:start|end)_of_turn>|</?SYS>>|</?think>)|\[(?=/?INST\])", re.IGNORECASE)
 """Where a mark begins by which models tell speakers apart: a passage must not pretend to be one."""
+_REFERENCE = re.compile(r"\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\]")
+"""Numbers in brackets of a passage's own: copied into an answer they would cite another passage."""
 _BLANK = re.compile(r"\{(context|question)\}|\{\{|\}\}")
 
 
@@ -193,6 +195,7 @@ async def _cut(passage: Passage, question: str, allowed: int, model: LanguageMod
 
 def _block(number: int, passage: Passage) -> str:
     text = _MARK.sub("‹", _FENCE.sub("‹", visible(passage.text)))
+    text = _REFERENCE.sub(r"(\1)", text)
     title = _attribute(passage.title)
     date = passage.modified_at.date().isoformat()
     return f'<passage number="{number}" title="{title}"{_place(passage)} date="{date}">\n{text}\n</passage>'

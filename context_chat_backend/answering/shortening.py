@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -11,11 +10,7 @@ from itertools import pairwise
 from context_chat_backend import sentences
 from context_chat_backend.domain import Passage
 from context_chat_backend.ports import LanguageModel
-
-_STEM = 5
-"""Words are alike when their first characters are."""
-_WORD = re.compile(r"[^\W_]+")
-_WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
+from context_chat_backend.terms import terms
 
 
 async def shortened(passage: Passage, question: str, tokens: int, model: LanguageModel) -> Passage | None:
@@ -27,17 +22,17 @@ async def shortened(passage: Passage, question: str, tokens: int, model: Languag
     borders = [*sentences.starts(text), len(text)]
     pieces = [text[start:end] for start, end in pairwise(borders)]
     sizes = [size + 1 for size in await model.count_tokens(pieces)]
-    first, last = _best_run(pieces, sizes, tokens, _terms(question))
+    first, last = _best_run(pieces, sizes, tokens, terms(question))
     kept = text[borders[first] : borders[last]].strip()
     if not kept:
-        best = max(range(len(pieces)), key=lambda n: len(_terms(pieces[n]) & _terms(question)))
+        best = max(range(len(pieces)), key=lambda n: len(terms(pieces[n]) & terms(question)))
         kept = _cut(pieces[best].strip(), tokens / sizes[best])
     return replace(passage, text=kept) if kept else None
 
 
 def _best_run(pieces: Sequence[str], sizes: Sequence[int], room: int, wanted: frozenset[str]) -> tuple[int, int]:
     """First and end of the run; of equal ones the longer, then the earlier. (0, 0) when no sentence fits."""
-    holding = [_terms(piece) & wanted for piece in pieces]
+    holding = [terms(piece) & wanted for piece in pieces]
     best, chosen = (-1, 0), (0, 0)
     for first in range(len(pieces)):
         end, size = first, 0
@@ -55,9 +50,3 @@ def _cut(sentence: str, share: float) -> str:
     length = int(len(sentence) * share * 0.9)  # tokens are not spread evenly
     cut = sentence[:length]
     return cut.rsplit(None, 1)[0] if len(cut.split()) > 1 else cut
-
-
-def _terms(text: str) -> frozenset[str]:
-    words = {word[:_STEM] for word in _WORD.findall(text.lower()) if len(word) > 2 or word.isdigit()}
-    pairs = {run[start : start + 2] for run in _WIDE.findall(text) for start in range(len(run) - 1)}
-    return frozenset(words | pairs)

@@ -46,6 +46,15 @@ class Citation:
     """Offset of the marker's first character in the answer's text."""
     end: int
     passage: Passage
+    span: tuple[int, int] | None = None
+    """Offsets in the passage's text of what the statement before the marker rests on; None: all of it."""
+    matched: bool = False
+    """Whether the model cited nothing there, and the passage was found by what the statement says."""
+
+    @property
+    def quote(self) -> str:
+        """What the statement rests on, as the passage has it."""
+        return self.passage.text if self.span is None else self.passage.text[slice(*self.span)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +71,16 @@ class Answer:
     """Models that were asked before it and did not answer, in the order of the configuration."""
     finish: Finish = Finish.STOP
     usage: Usage | None = None
+    blocked: bool = False
+    """Whether it is a refusal: the question, or what was answered, was not found safe."""
     dropped: int = 0
     """So many passages were found or given, and found no room in the prompt."""
 
     @property
     def sources(self) -> tuple[SourceRef, ...]:
-        """The cited sources, each once, in the order of their first citation."""
-        return tuple(dict.fromkeys(citation.passage.source for citation in self.citations))
+        """The cited sources in the order of their first citation, then the others that were read, each once."""
+        cited = [citation.passage.source for citation in self.citations]
+        return tuple(dict.fromkeys([*cited, *(passage.source for passage in self.passages)]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from context_chat_backend.settings.checks import unknown
 from context_chat_backend.settings.listeners import Listener, read_listeners
 from context_chat_backend.settings.models import MODELS, ModelChoice, models_of, read_choice, read_remote
 from context_chat_backend.settings.programs import ProgramSettings, read_program_settings
+from context_chat_backend.settings.safety import SafetySettings, read_safety
 
 WITHOUT_EFFECT = (
     "uvicorn_log_level", "use_colors", "uvicorn_workers", "doc_indexing_batch_size",
@@ -152,6 +153,10 @@ class KeyReader:
         """`environment`, `jwt` and `chatqna`: who may ask without Nextcloud, and how."""
         return read_program_settings(*(self._left.pop(key, None) for key in ("environment", "jwt", "chatqna")))
 
+    def safety(self) -> SafetySettings:
+        """The section `safety`."""
+        return read_safety(self._left.pop("safety", None), self.warn)
+
     def exclusions(self) -> Exclusions:
         """The rules below `exclude`."""
         return read_exclusions(self._left.pop("exclude", None))
@@ -172,6 +177,7 @@ class KeyReader:
         known = (
             *MODELS,
             "exclude",
+            "safety",
             "disable_aaa",
             "check_rights_with_nextcloud",
             "ocr_languages",

@@ -105,7 +105,7 @@ class Completion:
             "citations": [self._citation(citation) for citation in answer.citations],
             "model": answer.model or None,
             "unavailable": list(answer.unavailable),
-            "blocked": False,
+            "blocked": answer.blocked,
             "dropped": answer.dropped,
             "estimated": answer.usage is not None and answer.usage.estimated,
         }
@@ -130,7 +130,7 @@ class Completion:
     def _citation(self, citation: Citation) -> dict[str, Any]:
         """A marker of the text, and what it points to; its offsets count characters."""
         found = self._source(citation.passage) | {"start": citation.start, "end": citation.end}
-        return found | {"text": citation.passage.text, **_place(citation.passage.location)}
+        return found | {"text": citation.quote, "matched": citation.matched, **_place(citation.passage.location)}
 
 
 async def _last(events: AsyncGenerator[AnswerEvent, None]) -> tuple[Answer, str]:

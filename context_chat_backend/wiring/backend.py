@@ -12,12 +12,22 @@ from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
 
-from context_chat_backend.answering.answer import Answering, nothing_found
+from context_chat_backend.answering.answer import Answering
 from context_chat_backend.answering.memory import Asking, Memory, Place
+from context_chat_backend.answering.nothing import nothing_found
 from context_chat_backend.answering.rights import Sight
 from context_chat_backend.answering.writing import Writer
 from context_chat_backend.config import Config
-from context_chat_backend.domain import Answer, AnswerEvent, EmbeddingSpace, FoundSource, Passage, Principal, Question
+from context_chat_backend.domain import (
+    Answer,
+    AnswerEvent,
+    EmbeddingSpace,
+    FoundSource,
+    Passage,
+    Principal,
+    Question,
+    Scope,
+)
 from context_chat_backend.errors import ModelFailure, ModelUnavailable
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
@@ -182,8 +192,8 @@ class Backend:
         return await embedder.embed_passages(texts), tokens
 
     def nothing_found(self, text: str) -> Answer:
-        """The honest sentence for a question that has nothing to be answered from."""
-        return nothing_found(text)
+        """The honest sentence for a question whose chosen sources are none."""
+        return nothing_found(text, Scope(sources=()))
 
     async def find_sources(self, question: Question, weights: Weights | None = None) -> list[FoundSource]:
         """The sources that answer best, each once; `weights` as for passages. Raises DatabaseUnavailable."""
@@ -296,6 +306,9 @@ class Backend:
         self._writers = models.writers(self.nextcloud)
         for writer in self._writers:
             self._stack.push_async_callback(writer.model.close)
+        self._moderation = models.moderation(self._writers)
+        if self._moderation is not None:
+            self._stack.push_async_callback(self._moderation.judge.close)
         self._reranker = models.reranker()
         self._stack.push_async_callback(self._reranker.close)
 
@@ -333,7 +346,7 @@ class Backend:
             admitted=admitted,
         )
         self._retriever = Retriever(self.spaces, Search(database), self._reranker, Neighbours(database))
-        self._answering = Answering(self._retriever, self._writers)
+        self._answering = Answering(self._retriever, self._writers, self._moderation)
         self._memory = Memory(self.conversations, self._writers)
 
     def _start_work(self, indexing: bool) -> None:

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
+from context_chat_backend.answering.moderation import Moderation
+from context_chat_backend.answering.verdicts import ModelJudge, WordList
 from context_chat_backend.answering.writing import Templates, Writer
 from context_chat_backend.config import Config
-from context_chat_backend.errors import ModelNotFetched, ModelUnavailable, StartError
+from context_chat_backend.errors import ConfigurationError, ModelNotFetched, ModelUnavailable, StartError
 from context_chat_backend.health import Health
 from context_chat_backend.inference.catalogue import CATALOGUE
 from context_chat_backend.inference.download import fetch, is_there
@@ -16,12 +18,14 @@ from context_chat_backend.inference.embedding import build_embedder
 from context_chat_backend.inference.language import build_language_model
 from context_chat_backend.inference.language.extractive import ExtractiveModel
 from context_chat_backend.inference.language.separate import SeparateLanguageModel
+from context_chat_backend.inference.moderation import RemoteModerator
 from context_chat_backend.inference.reranking import build_reranker
 from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.server import Nextcloud
 from context_chat_backend.nextcloud.text2text import NextcloudWriter
-from context_chat_backend.ports import Embedder, LanguageModel, Reranker
+from context_chat_backend.ports import Embedder, LanguageModel, Moderator, Reranker
 from context_chat_backend.settings import ModelChoice
+from context_chat_backend.settings.safety import SafetySettings
 
 HOW_TO_FETCH = "run 'context-chat models fetch', or copy its folder from a machine that could"
 _log = get_logger(__name__)
@@ -82,6 +86,36 @@ class Models:
         return build_reranker(
             choice.name, choice.options, models=self._folder, threads=self._config.indexing.embedding_threads
         )
+
+    def moderation(self, writers: Sequence[Writer]) -> Moderation | None:
+        """Who judges questions and answers; None where nobody does. Raises ConfigurationError."""
+        safety = self._config.safety
+        if not safety.judge:
+            return None
+        return Moderation(
+            self._judge(safety, writers),
+            answers=safety.answers,
+            refusal=safety.refusal_message,
+            attempts=safety.max_retries + 1,
+            pause_seconds=safety.retry_delay,
+            timeout_seconds=safety.request_timeout,
+            allows_on_timeout=safety.allow_on_timeout,
+        )
+
+    def _judge(self, safety: SafetySettings, writers: Sequence[Writer]) -> Moderator:
+        if safety.judge == "words":
+            return WordList(safety.words)
+        if safety.judge == "remote":
+            return RemoteModerator(
+                safety.base_url, model=safety.model, api_key=safety.api_key, timeout_seconds=safety.request_timeout
+            )
+        judges = [writer for writer in writers if writer.writes_asides and safety.model in ("", writer.model.name)]
+        if not judges:
+            raise ConfigurationError(
+                "safety.judge: 'llm' needs a language model below llm or llm_fallback that can be asked beside answers "
+                "(openai, llama, hugging_face), and safety.model, where it is set, its name; or use 'words' or 'remote'"
+            )
+        return ModelJudge(judges[0], strict=safety.strict)
 
     def writers(self, nextcloud: Nextcloud | None) -> list[Writer]:
         """The language models in the order in which they are asked, not loaded yet.

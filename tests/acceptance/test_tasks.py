@@ -125,7 +125,10 @@ def test_scopes_of_providers_files_and_folders_are_kept(nextcloud: Nextcloud, pr
     assert found("source", f"files__default: {empty}") == []
     chat: dict[str, Any] = {"scopeType": "source", "scopeList": [f"files__default: {empty}"]}
     answer = nextcloud.ended(nextcloud.schedule(CHAT, "alice", "What about the garden?", **chat))
-    assert answer["output"] == {"output": "I found nothing about this in the documents you can read.", "sources": []}
+    assert answer["output"] == {
+        "output": "I found nothing about this in the documents you can read. Searched: chosen documents: 0.",
+        "sources": [],
+    }
 
 
 def test_what_nextcloud_hides_is_not_used_although_it_is_indexed(nextcloud: Nextcloud, program: Program) -> None:

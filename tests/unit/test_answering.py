@@ -168,7 +168,7 @@ async def test_when_all_are_down_the_last_error_is_told() -> None:
 
 
 async def test_another_model_that_reads_less_is_said_to() -> None:
-    long = [passage("The roof costs 4,000 euros. " * 20, n) for n in range(1, 9)]
+    long = [passage(f"Roof {n}: " + "The roof costs 4,000 euros. " * 20, n) for n in range(1, 9)]
     small = Scripted("So [1].", Ended(Finish.STOP), context=400)
     first, second, *rest = await events(answering(Scripted(ModelUnavailable("down")), small, passages=long))
 
@@ -183,7 +183,7 @@ async def test_a_prompt_that_is_too_long_for_the_server_is_made_shorter_once(
 ) -> None:
     double.be(counts=False)
     double.script({"n_ctx": 512, "says": "So [1]."})
-    many = [passage("A roof is a roof, as it is. " * 10, n) for n in range(1, 40)]
+    many = [passage(f"Roof {n}: " + "A roof is a roof, as it is. " * 10, n) for n in range(1, 40)]
     answer = await answering(served, passages=many).answer(ASKED)
 
     first, second = (len(asked["body"]["messages"][1]["content"]) for asked in double.requests)

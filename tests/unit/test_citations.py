@@ -45,6 +45,74 @@ WRITTEN = {
 }
 
 
+LIFT = [
+    passage(
+        "Dogs are welcome in the yard. The lift is serviced in April 2024 by a firm from Salzburg. Keys are below."
+    ),
+    passage("Bicycles stand in the cellar. It has room for forty of them, and it is locked at night."),
+]
+STATED = {
+    # sentences that cite nothing get the marker of the passage that says the same
+    "The lift is serviced in April 2024. It is so.": ("The lift is serviced in April 2024. [1] It is so.", ["m"]),
+    "A firm from Salzburg services the lift in April": ("A firm from Salzburg services the lift in April [1]", ["m"]),
+    "The cellar has room for forty bicycles.\n- Dogs are welcome in the yard": (
+        "The cellar has room for forty bicycles. [2]\n- Dogs are welcome in the yard [1]", ["m", "m"],
+    ),
+    # what differs in a number, or in most of its words, is not said there
+    "The lift is serviced in April 2023.": ("The lift is serviced in April 2023.", []),
+    "The lift is painted yellow each autumn.": ("The lift is painted yellow each autumn.", []),
+    # a marker may stand before and after the full stop, and for two sentences
+    "Dogs are welcome in the yard [1]. Bicycles stand in the cellar. [2]": (
+        "Dogs are welcome in the yard [1]. Bicycles stand in the cellar. [2]", ["", ""],
+    ),
+    # what a passage does not say a word of it does not prove
+    "The mayor of Mirabell has resigned [1]. Dogs are welcome [2].": (
+        "The mayor of Mirabell has resigned. Dogs are welcome [2].", [""],
+    ),
+    "Der Bürgermeister von Mirabell ist zurückgetreten [1].": (
+        "Der Bürgermeister von Mirabell ist zurückgetreten [1].", [""],  # across languages words prove nothing
+    ),
+    # no statements
+    "# The lift is serviced in April 2024\nIs the lift serviced in April 2024? The lift is serviced in April 2024:": (
+        "# The lift is serviced in April 2024\nIs the lift serviced in April 2024? The lift is serviced in April 2024:",
+        [],
+    ),
+    "| The lift | serviced in April 2024 |\n": ("| The lift | serviced in April 2024 |", []),
+    "```python\nlift[1] = serviced(april) [9]\n```\nDogs are welcome [1].": (
+        "```python\nlift[1] = serviced(april) [9]\n```\nDogs are welcome [1].", [""],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("written", STATED)
+def test_statements_cite_what_says_them_and_nothing_else(written: str) -> None:
+    text, kinds = STATED[written]
+    for pieces in ([written], list(written), [f"{word} " for word in written.split(" ")]):
+        growing = CitedText(LIFT)
+        out = "".join([growing.add(piece) for piece in pieces]) + growing.end()
+
+        assert out == growing.text == text
+        assert ["m" if citation.matched else "" for citation in growing.citations] == kinds
+    for citation in growing.citations:
+        assert LIFT[int(text[citation.start + 1 : citation.end - 1]) - 1] is citation.passage
+
+
+@pytest.mark.parametrize(
+    ("written", "quotes"),
+    [
+        ("In April a firm from Salzburg comes for the lift [1].", [
+            "The lift is serviced in April 2024 by a firm from Salzburg.",
+        ]),
+        ("Dogs are welcome [1], and the cellar is locked at night [2].", [
+            "Dogs are welcome in the yard.", LIFT[1].text,
+        ]),
+        ("So [2].", [LIFT[1].text]),
+    ],
+)  # fmt: skip
+def test_a_citation_holds_the_very_words_a_statement_rests_on(written: str, quotes: list[str]) -> None:
+    assert [citation.quote for citation in cite(written, LIFT).citations] == quotes
+
+
 @pytest.mark.parametrize("written", WRITTEN)
 def test_markers_become_citations_and_addresses_no_cited_passage_holds_go(written: str) -> None:
     answer = cite(written, PASSAGES)

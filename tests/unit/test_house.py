@@ -18,7 +18,7 @@ GROUND, ADAPTERS, USE_CASES, WIRING, ENTRY = range(5)
 FLOORS = {
     "domain": GROUND, "errors": GROUND, "ports": GROUND, "config": GROUND, "settings": GROUND,
     "hardware": GROUND, "logs": GROUND, "language": GROUND, "sentences": GROUND, "words": GROUND,
-    "compounds": GROUND, "exclusions": GROUND,
+    "compounds": GROUND, "exclusions": GROUND, "terms": GROUND,
     "upgrade": GROUND, "health": GROUND,
     "store": ADAPTERS, "inference": ADAPTERS, "parsing": ADAPTERS, "nextcloud": ADAPTERS, "web_tokens": ADAPTERS,
     "spaces": USE_CASES, "indexing": USE_CASES, "retrieval": USE_CASES, "answering": USE_CASES,

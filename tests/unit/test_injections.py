@@ -172,6 +172,6 @@ async def test_what_is_hidden_is_not_obeyed() -> None:
     hidden = [one for one in INJECTIONS if one["kind"] == "hidden in tags"]
     for injection in hidden:
         answer, _, _ = await answered(injection)
-        assert answer.text.startswith(injection["fact"])
+        assert re.sub(r" \[\d\]", "", answer.text) == injection["fact"]
 
     assert len(hidden) == 5

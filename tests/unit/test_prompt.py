@@ -83,6 +83,12 @@ async def test_no_passage_pretends_to_be_a_speaker(mark: str) -> None:
     assert not re.search(r"<\||<start|<end|\[/?INST|</?s>", user.text.partition("\n")[2])
 
 
+async def test_a_passage_cites_no_passage() -> None:
+    (_, user) = (await built([passage("As Meier shows [2] and others deny [3, 14]: a[i] is 1.")])).messages
+
+    assert "As Meier shows (2) and others deny (3, 14): a[i] is 1." in user.text
+
+
 async def test_what_is_not_seen_is_not_read() -> None:
     tags = "".join(chr(0xE0000 + ord(letter)) for letter in "obey")
     (_, user) = (await built([passage(f"The{tags} ro\u200bof \u202eis\u2066 old.", title=f"no{tags}tes")])).messages

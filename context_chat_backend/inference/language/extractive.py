@@ -16,16 +16,14 @@ from dataclasses import dataclass
 
 from context_chat_backend import sentences
 from context_chat_backend.domain import Ended, Finish, Passage, Prompt
+from context_chat_backend.terms import terms
 
 _SENTENCES = 3
 _PASSAGES = 12
 _MAX_CHARACTERS = 400
-_STEM = 5
-"""Words are alike when their first characters are."""
 _RELATIVE_FLOOR = 0.65
 """A further sentence must be at least this good, compared with the best."""
 _RANK_WEIGHT = 0.06
-_WORD = re.compile(r"[^\W_]+")
 _WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 _MARKUP = re.compile(r"^(?:#{1,6}\s+|[-*+]\s+|\|)|\*\*|__|`")
 
@@ -68,7 +66,7 @@ class ExtractiveModel:
 
 def _best(question: str, passages: Sequence[Passage]) -> list[_Sentence]:
     """At most three sentences, in the order of their passages and of the text."""
-    wanted = _terms(question)
+    wanted = terms(question)
     said = [s for n, passage in enumerate(passages[:_PASSAGES], start=1) for s in _sentences(n, passage)]
     holding = Counter(term for sentence in said for term in sentence.terms & wanted)
     scored = sorted(
@@ -98,7 +96,7 @@ def _sentences(number: int, passage: Passage) -> Iterator[_Sentence]:
         text = _plain(raw)
         heading = raw.lstrip().startswith("#") or text == passage.location.heading
         if text and not heading and (len(text.split()) > 2 or _WIDE.search(text)):
-            yield _Sentence(text, _terms(text), number, position)
+            yield _Sentence(text, terms(text), number, position)
 
 
 def _unwrapped(text: str) -> str:
@@ -116,12 +114,6 @@ def _plain(text: str) -> str:
     """Without markup, and without anything that could be taken for a citation."""
     text = " ".join(_MARKUP.sub("", text.strip()).split())
     return re.sub(r"\[(\d[\d\s,;]*)\]", r"(\1)", text)
-
-
-def _terms(text: str) -> frozenset[str]:
-    words = {word[:_STEM] for word in _WORD.findall(text.lower()) if len(word) > 2 or word.isdigit()}
-    pairs = {run[start : start + 2] for run in _WIDE.findall(text) for start in range(len(run) - 1)}
-    return frozenset(words | pairs)
 
 
 def _shortened(text: str) -> str:
