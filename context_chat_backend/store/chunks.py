@@ -40,8 +40,8 @@ class IndexedSource:
     chunks: Sequence[Chunk]
     vectors: Mapping[StoredSpace, NDArray[np.float32]]
     """For each space an array of shape (len(chunks), dimension), one vector of length 1 for each chunk."""
-    content_digest: bytes
-    """Of the bytes."""
+    content_digest: bytes | None
+    """Of the bytes; None where only their text is known."""
     contents: Sequence[UUID] | None = None
     """Of what was embedded of each chunk: see `content_of`. None: not to be reused."""
     parser: str | None = None
@@ -75,7 +75,7 @@ class Chunks:
             titles = await _wanted(connection, indexed)
             indexed = [one for one in indexed if one.source.id in titles]
             if indexed:
-                await _replace(connection, indexed, titles, live)
+                await replace_chunks(connection, indexed, titles, live)
         return set(titles)
 
     async def known_vectors(self, contents: Sequence[UUID], space: StoredSpace) -> dict[UUID, NDArray[np.float32]]:
@@ -130,14 +130,24 @@ async def _wanted(connection: Connection, indexed: Sequence[IndexedSource]) -> d
     return dict(await rows.fetchall())
 
 
-async def _replace(
-    connection: Connection, indexed: Sequence[IndexedSource], titles: Mapping[int, str], live: frozenset[int]
+async def replace_chunks(
+    connection: Connection,
+    indexed: Sequence[IndexedSource],
+    titles: Mapping[int, str],
+    live: frozenset[int],
+    *,
+    into_tail: bool = True,
 ) -> None:
+    """Store chunks, words and vectors of sources whose rows are locked, and settle these.
+
+    `titles` are those of the sources by id, `live` what storing_vectors gave. Without `into_tail` vectors go where the
+    index is: for a load after which it is built.
+    """
     ids = await _draw_ids(connection, sum(len(one.chunks) for one in indexed))
     await _replace_chunks(connection, indexed, ids)
     await _put_words(connection, indexed, ids, titles)
     for space in {space for one in indexed for space in one.vectors if space.id in live}:
-        await _copy_vectors(connection, indexed, ids, space)
+        await _copy_vectors(connection, indexed, ids, space, space.tail if into_tail else space.table)
     for space_id in live:
         if any(space_id not in {space.id for space in one.vectors} for one in indexed):
             await note_missing(connection, space_id)
@@ -185,9 +195,13 @@ async def _put_words(
 
 
 async def _copy_vectors(
-    connection: Connection, indexed: Sequence[IndexedSource], ids: list[int], space: StoredSpace
+    connection: Connection,
+    indexed: Sequence[IndexedSource],
+    ids: list[int],
+    space: StoredSpace,
+    table: sql.Identifier,
 ) -> None:
-    copy = sql.SQL(statement("chunks", "copy_vectors")).format(tail=space.tail)
+    copy = sql.SQL(statement("chunks", "copy_vectors")).format(tail=table)
     numbers = iter(ids)
     async with connection.cursor() as cursor, cursor.copy(copy) as rows:
         rows.set_types(["int8", "int8", "halfvec"])

@@ -41,7 +41,7 @@ CREATE TABLE source (
     provider text NOT NULL,
     title text NOT NULL,
     media_type text NOT NULL,
-    -- bytes of the version delivered last
+    -- bytes of the version delivered last; 0 where that is not known
     size bigint NOT NULL,
     -- of the version delivered last; a newer delivery is indexed anew
     modified_at timestamptz NOT NULL,
