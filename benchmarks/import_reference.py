@@ -16,6 +16,7 @@ import resource
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import UTC
 
 import numpy as np
 
@@ -23,13 +24,13 @@ from benchmarks.corpus import CHUNKS_PER_SOURCE, Corpus
 from context_chat_backend.domain import EmbeddingSpace
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.indexing.takeover import ReferenceImport
-from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.history import install_schema
 from context_chat_backend.store.indexes import SearchIndexes
 from context_chat_backend.store.reference import Reference
 from context_chat_backend.store.spaces import Spaces
 from context_chat_backend.store.takeover import Takeover
-from datetime import UTC
 from tests.conftest import open_folder
 from tests.old_index import Old, write
 

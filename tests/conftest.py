@@ -17,8 +17,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import DATABASE, ROLE, EmbeddedPostgres
+from context_chat_backend.store.history import install_schema
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 hypothesis.settings.register_profile("tests", deadline=None)  # how long an example takes is the machine's affair

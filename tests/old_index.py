@@ -47,7 +47,7 @@ def write(url: str, sources: Iterable[Old], *, numbered: bool = True) -> None:
     with psycopg.connect(url) as connection:
         if connection.execute("SELECT to_regclass('docs')").fetchone() == (None,):
             id_ = "id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY," if numbered else ""
-            connection.execute(TABLES.format(id=id_))  # type: ignore[arg-type]
+            connection.execute(TABLES.format(id=id_))
         listed = list(sources)
         ids = [[str(uuid.uuid4()) for _ in range(len(one.texts) + one.missing)] for one in listed]
         with connection.cursor() as cursor:
@@ -80,7 +80,7 @@ def at_random(count: int, users: int, seed: int = 1) -> list[Old]:
     """Sources with random readers, some with none, and random text; all hold the word 'harbour'."""
     chosen = random.Random(seed)
     names = [f"user{number}" for number in range(users)]
-    words = "winter report budget meeting garden bridge letter engine river contract summer ticket".split()
+    words = ["winter", "report", "budget", "meeting", "garden", "bridge", "letter", "engine"]
     return [
         Old(
             f"{chosen.choice(['files__default', 'mail__mail', 'deck__deck'])}: {number}",

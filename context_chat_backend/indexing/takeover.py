@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
@@ -24,7 +24,7 @@ from context_chat_backend.logs import get_logger
 from context_chat_backend.spaces import SpaceInUse
 from context_chat_backend.store.reference import OldChunk, OldCounts, OldSource, Reference
 from context_chat_backend.store.spaces import StoredSpace
-from context_chat_backend.store.takeover import Takeover, TakenSource
+from context_chat_backend.store.takeover import TakenSource, Takeover
 
 _SAME_MODEL = 0.95
 """Cosine of vectors two builds of one model make of a text (differently quantised ones stay above .97); those of two
@@ -155,7 +155,7 @@ class ReferenceImport:
             if readers.get(source.ref) != set(source.readers):
                 outcome.wrong.append(f"{source.ref}: its readers differ, which an action that came since may explain")
 
-    async def _unknown(self, outcome: Outcome) -> AsyncIterator[list[OldSource]]:
+    async def _unknown(self, outcome: Outcome) -> AsyncGenerator[list[OldSource], None]:
         """What is not here yet, in batches of bounded size; the rest is counted."""
         batch: list[OldSource] = []
         chunks = 0

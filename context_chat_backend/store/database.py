@@ -17,18 +17,14 @@ from typing import LiteralString, cast
 
 import psycopg
 from pgvector.psycopg import register_vector_async
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from context_chat_backend.domain import Principal
-from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable, DiskFull
+from context_chat_backend.errors import DatabaseUnavailable, DiskFull
 
 Connection = AsyncConnection[TupleRow]
-
-_INSTALLATION_LOCK = 5_004_000_001
-_MIN_VECTOR = (0, 8)
-"""Iterative index scans, without which a search within rights finds too little."""
 
 _MAINTENANCE = "SELECT set_config('context_chat.principals', '{0}', true)"
 _MAINTENANCE_NOT_LASTING = f"{_MAINTENANCE}, set_config('synchronous_commit', 'off', true)"
@@ -53,41 +49,6 @@ def _statements(subject: str) -> dict[str, LiteralString]:
     return {name: cast(LiteralString, body.strip()) for name, body in zip(named[::2], named[1::2], strict=True)}
 
 
-async def install_schema(url: str) -> None:
-    """Create every table of a fresh installation in the database at `url` when it has none, in one transaction.
-
-    Raises ConfigurationError when the extension `vector` is missing or too old, DatabaseUnavailable.
-    """
-    text = (resources.files(__package__) / "schema.sql").read_text(encoding="utf-8")
-    with _our_errors():
-        async with await AsyncConnection.connect(url) as connection:
-            # Two programs may start on one empty database: the second waits here and then finds the tables.
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_INSTALLATION_LOCK,))
-            await _require_vector(connection)
-            found = await (await connection.execute("SELECT to_regclass('source') IS NOT NULL")).fetchone()
-            if found == (False,):
-                await connection.execute(sql.SQL(text))
-
-
-async def _require_vector(connection: Connection) -> None:
-    try:
-        async with connection.transaction():
-            await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    except psycopg.Error as error:
-        raise ConfigurationError(
-            "the database lacks the extension 'vector' (pgvector): install pgvector on its server, then run "
-            "'CREATE EXTENSION vector' in this database as a superuser"
-        ) from error
-    rows = await connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-    row = await rows.fetchone()
-    version = row[0] if row else "0"
-    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < _MIN_VECTOR:
-        raise ConfigurationError(
-            f"the extension 'vector' of the database is {version}, at least 0.8 is needed: upgrade pgvector on its "
-            "server, then run 'ALTER EXTENSION vector UPDATE' in this database as a superuser"
-        )
-
-
 class Database:
     """A pool of connections to one database."""
 
@@ -106,7 +67,7 @@ class Database:
 
     async def open(self) -> None:
         """Connect. Raises DatabaseUnavailable when the server does not answer within 30 seconds."""
-        with _our_errors():
+        with our_errors():
             await self._pool.open(wait=True)
 
     async def close(self) -> None:
@@ -120,7 +81,7 @@ class Database:
         What is not `lasting` may be undone, as a whole, by a crash of the server a moment after the commit: for work
         that is then simply done again. Raises DatabaseUnavailable when the server is not there.
         """
-        with _our_errors():
+        with our_errors():
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(_MAINTENANCE if lasting else _MAINTENANCE_NOT_LASTING)
                 yield connection
@@ -131,7 +92,7 @@ class Database:
 
         Raises DatabaseUnavailable when the server is not there.
         """
-        with _our_errors():
+        with our_errors():
             async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
                 yield connection
 
@@ -141,7 +102,7 @@ class Database:
 
         Its statements are sent as one pipeline.
         """
-        with _our_errors():
+        with our_errors():
             async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
                 await connection.execute(_READER, {"realm": asker.realm, "name": asker.name})
                 yield connection
@@ -165,7 +126,8 @@ async def _configure(connection: Connection) -> None:
 
 
 @contextmanager
-def _our_errors() -> Iterator[None]:
+def our_errors() -> Iterator[None]:
+    """Raise what the driver says as DatabaseUnavailable or DiskFull."""
     try:
         yield
     except psycopg.errors.DiskFull as error:

@@ -7,7 +7,7 @@ reference are not atomic.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -103,7 +103,7 @@ class Reference:
             rows = await (await cursor.execute(statement("reference", "samples"), {"count": count})).fetchall()
         return [(text, np.asarray(vector.to_numpy(), dtype=np.float32)) for text, vector in rows]
 
-    async def sources(self) -> AsyncIterator[list[OldSource]]:
+    async def sources(self) -> AsyncGenerator[list[OldSource], None]:
         """All sources as of now, some hundreds at a time."""
         async with (
             self._database.transaction() as connection,

@@ -272,6 +272,14 @@ CREATE TABLE lease (
     until timestamptz NOT NULL
 );
 
+-- The steps of repairs/ this database has had, or never needed: store/history.py.
+CREATE TABLE repair (
+    name text PRIMARY KEY,
+    -- the version of the program that made it
+    version text NOT NULL,
+    done_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- What must be the same for all processes: whether Nextcloud has enabled the app, for example.
 CREATE TABLE setting (
     name text PRIMARY KEY,

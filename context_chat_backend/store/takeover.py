@@ -58,9 +58,7 @@ class Takeover:
             rows = await (await connection.execute(statement("reference", "known"), parameters)).fetchall()
         return {ref: KnownSource(taken, chunks) for ref, taken, chunks in rows}
 
-    async def put(
-        self, sources: Sequence[TakenSource], space: StoredSpace | None, *, into_tail: bool
-    ) -> Counter[str]:
+    async def put(self, sources: Sequence[TakenSource], space: StoredSpace | None, *, into_tail: bool) -> Counter[str]:
         """Take these over; returns how many were 'taken', 'known' already, or 'lost' to actions that came before.
 
         Vectors go to `space`, those that come one by one `into_tail`; a space that gets none is filled later. All are

@@ -47,10 +47,11 @@ from context_chat_backend.store.applied import Applied
 from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.collections import Collections
 from context_chat_backend.store.conversations import Conversations
-from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.excluded import Excluded
 from context_chat_backend.store.forgetting import Forgetting
+from context_chat_backend.store.history import install_schema
 from context_chat_backend.store.indexes import SearchIndexes
 from context_chat_backend.store.keys import Keys
 from context_chat_backend.store.leases import Leases

@@ -4,26 +4,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 
-from context_chat_backend.domain import Delivery, Principal, Question, Realm, SourceRef
-from context_chat_backend.errors import StartError
+from context_chat_backend.domain import Principal, Question, Realm
 from context_chat_backend.indexing.takeover import Outcome, ReferenceImport
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.ports import Embedder
 from context_chat_backend.spaces import SpacesInUse
-from context_chat_backend.store.access import Access
 from context_chat_backend.store.database import Database
-from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.reference import Reference
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.takeover import Takeover
 from tests import old_index
-from tests.old_index import Old
 from tests.spaces import spaces_of
 
 ALICE, BOB = Principal(Realm.NEXTCLOUD, "alice"), Principal(Realm.NEXTCLOUD, "bob")
@@ -63,7 +58,9 @@ async def test_every_user_may_read_exactly_what_the_old_access_list_said(
     outcome = await taken_over(database, spaces)
 
     with psycopg.connect(database_url) as connection:
-        rows = connection.execute("SELECT uid, source_id, cardinality(chunks) FROM access_list JOIN docs USING (source_id)")
+        rows = connection.execute(
+            "SELECT uid, source_id, cardinality(chunks) FROM access_list JOIN docs USING (source_id)"
+        )
         oracle: dict[str, Counter[str]] = {f"user{number}": Counter() for number in range(8)}
         for user, ref, chunks in rows.fetchall():
             oracle[user][ref] = chunks
