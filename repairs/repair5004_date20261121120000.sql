@@ -82,6 +82,12 @@ CREATE TABLE task (
     taken_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Batches of sources of an old index that were taken over.
+CREATE TABLE reference_batch (
+    first text NOT NULL,
+    last text NOT NULL
+);
+
 -- Documents without Nextcloud, and the keys of programs.
 CREATE SCHEMA knowledge;
 CREATE TABLE knowledge.collections (

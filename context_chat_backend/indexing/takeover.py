@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -68,10 +69,13 @@ class ReferenceImport:
         takeover: Takeover,
         live: Sequence[SpaceInUse],
         *,
-        zone: tzinfo,
+        zone: tzinfo | None,
         progress: Callable[[int], None] = lambda _sources: None,
     ) -> None:
-        """`zone` is that of the times in the old tables; `progress` is told of each batch of sources."""
+        """`zone` is that of the times in the old tables, this machine's where it is None.
+
+        `progress` is told of each batch of sources.
+        """
         self._reference = reference
         self._takeover = takeover
         self._live = live
@@ -156,16 +160,22 @@ class ReferenceImport:
                 outcome.wrong.append(f"{source.ref}: its readers differ, which an action that came since may explain")
 
     async def _unknown(self, outcome: Outcome) -> AsyncGenerator[list[OldSource], None]:
-        """What is not here yet, in batches of bounded size; the rest is counted."""
+        """What is not here yet and never was, in batches of bounded size; the rest is counted."""
+        if await self._takeover.is_finished():
+            outcome.known = outcome.counts.sources
+            return
+        done = await self._takeover.batches()
+        firsts = [first for first, _ in done]
         batch: list[OldSource] = []
         chunks = 0
         async with aclosing(self._reference.sources()) as pages:
             async for page in pages:
-                known = await self._takeover.known(Realm.NEXTCLOUD, [source.ref for source in page])
-                outcome.known += len(known)
-                self._progress(len(known))
+                here = await self._takeover.known(Realm.NEXTCLOUD, [source.ref for source in page])
                 for source in page:
-                    if source.ref in known:
+                    earlier = bisect_right(firsts, source.ref) - 1
+                    if source.ref in here or (earlier >= 0 and source.ref <= done[earlier][1]):
+                        outcome.known += 1
+                        self._progress(1)
                         continue
                     if batch and (len(batch) == _MAX_SOURCES or chunks + len(source.chunks) > _MAX_CHUNKS):
                         yield batch
@@ -220,7 +230,7 @@ class ReferenceImport:
             ref,
             title,
             media_type,
-            modified if modified.tzinfo else modified.replace(tzinfo=self._zone),
+            self._aware(modified),
             readers,
             # All that happened since the old tables were written counts.
             received_at=_LONG_AGO,
@@ -230,6 +240,11 @@ class ReferenceImport:
         if space is None or any(one is None or len(one) != space.space.dimension for one in vectors):
             return "", TakenSource(delivery, made, None)
         return "", TakenSource(delivery, made, np.stack([one for one in vectors if one is not None]))
+
+    def _aware(self, modified: datetime) -> datetime:
+        if modified.tzinfo is not None:
+            return modified
+        return modified.astimezone() if self._zone is None else modified.replace(tzinfo=self._zone)
 
 
 def _language(text: str, otherwise: str) -> str:

@@ -57,6 +57,11 @@ class EmbeddedPostgres:
         """The URL of the maintenance database for the superuser: for tests, and for what only he may do."""
         return self._url("postgres", self._password("superuser"), "postgres")
 
+    @property
+    def binaries(self) -> Path:
+        """The folder of PostgreSQL's programs, once it was started."""
+        return self._place.binaries
+
     def program_url(self, database: str = DATABASE) -> str:
         """The URL of a database for the program's role."""
         return self._url(ROLE, self._password("program"), database)

@@ -24,6 +24,8 @@ _COLUMNS: Mapping[str, frozenset[str]] = {
     "langchain_pg_embedding": frozenset({"id", "embedding", "document", "cmetadata"}),
 }
 """What is read of each table; `access_list.id` may be missing (ruling 33)."""
+TABLES = tuple(_COLUMNS)
+"""Their names."""
 _SOURCES_AT_ONCE = 500
 _WITH_VECTORS = sql.SQL("l2_normalize(stored.embedding)::halfvec")
 _WITHOUT_VECTORS = sql.SQL("NULL::halfvec")

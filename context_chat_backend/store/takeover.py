@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
 
 from context_chat_backend.domain import Chunk, ClaimedSource, Delivery, Principal
 from context_chat_backend.store import access
@@ -24,6 +25,8 @@ from context_chat_backend.store.spaces import StoredSpace, storing_vectors
 
 PARSER = "reference"
 """What stands in the ledger as the parser of what was taken over."""
+
+_FINISHED = "reference_taken_over_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,32 @@ class Takeover:
             rows = await (await connection.execute(statement("reference", "known"), parameters)).fetchall()
         return {ref: KnownSource(taken, chunks) for ref, taken, chunks in rows}
 
+    async def count_chunks(self) -> int:
+        """How many chunks are here already."""
+        async with self._database.transaction() as connection:
+            row = await (await connection.execute(statement("reference", "count_chunks"))).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    async def is_finished(self) -> bool:
+        """Whether an old index was taken over, from its first source to its last."""
+        async with self._database.transaction() as connection:
+            row = await (await connection.execute(statement("database", "setting"), {"name": _FINISHED})).fetchone()
+        return row is not None
+
+    async def note_finished(self) -> None:
+        """It was, and was verified."""
+        async with self._database.transaction() as connection:
+            now = Jsonb(datetime.now(UTC).isoformat())
+            await connection.execute(statement("database", "set_setting"), {"name": _FINISHED, "value": now})
+            await connection.execute(statement("reference", "forget_batches"))
+
+    async def batches(self) -> list[tuple[str, str]]:
+        """The first and the last source of each batch that was taken over in an unfinished run, in order."""
+        async with self._database.transaction() as connection:
+            return [(first, last) for first, last in await (
+                await connection.execute(statement("reference", "batches"))).fetchall()]  # fmt: skip
+
     async def put(self, sources: Sequence[TakenSource], space: StoredSpace | None, *, into_tail: bool) -> Counter[str]:
         """Take these over; returns how many were 'taken', 'known' already, or 'lost' to actions that came before.
 
@@ -72,6 +101,7 @@ class Takeover:
             left = [one for one in sources if readers[str(one.delivery.ref)]]
             ids = await _enter(connection, realm, left, readers)
             taken = [_indexed(one, ids[str(one.delivery.ref)], space) for one in left if str(one.delivery.ref) in ids]
+            await connection.execute(statement("reference", "note_batch"), _range(sources))
             if taken:
                 titles = {one.source.id: one.source.title for one in taken}
                 await replace_chunks(connection, taken, titles, live, into_tail=into_tail)
@@ -95,6 +125,11 @@ class Takeover:
         async with self._database.transaction() as connection:
             rows = await connection.execute(statement("reference", "readers"), {"realm": realm, "refs": list(refs)})
             return {ref: set(names) for ref, names in await rows.fetchall()}
+
+
+def _range(sources: Sequence[TakenSource]) -> dict[str, object]:
+    refs = [str(one.delivery.ref) for one in sources]
+    return {"first": min(refs), "last": max(refs)}
 
 
 async def _readers(

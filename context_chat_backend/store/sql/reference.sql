@@ -3,7 +3,7 @@
 
 -- name: columns
 -- Which of the columns that are read are there.
-SELECT format('%%s.%%s', relname, attname)
+SELECT relname || '.' || attname
 FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
 WHERE attrelid IN (to_regclass('docs'), to_regclass('access_list'), to_regclass('langchain_pg_embedding'))
   AND attnum > 0 AND NOT attisdropped
@@ -22,12 +22,13 @@ SELECT document, embedding FROM langchain_pg_embedding
 WHERE embedding IS NOT NULL AND length(document) > 0 ORDER BY id LIMIT %(count)s
 
 -- name: sources
--- All sources with their readers and the ids of their chunks, in one pass: access_list has no index by source.
+-- All sources with their readers and the ids of their chunks, in one pass, for access_list has no index by source.
 SELECT docs.source_id, docs.provider, CASE WHEN isfinite(docs.modified) THEN docs.modified END, coalesce(readers.names, '{}'),
     coalesce(docs.chunks::text[], '{}')
 FROM docs
 LEFT JOIN (SELECT source_id, array_agg(DISTINCT uid::text) AS names FROM access_list GROUP BY source_id) AS readers
     USING (source_id)
+ORDER BY docs.source_id COLLATE "C"
 
 -- name: chunks
 -- Chunks by their ids, as far as they are there. `vector` is of length 1, or NULL.
@@ -59,6 +60,18 @@ ORDER BY ref
 ON CONFLICT (realm, ref) DO NOTHING
 RETURNING ref, id
 
+-- name: note_batch
+-- These were taken over, whatever becomes of them afterwards.
+INSERT INTO reference_batch (first, last) VALUES (%(first)s, %(last)s)
+
+-- name: batches
+-- What was taken over by now.
+SELECT first, last FROM reference_batch ORDER BY first COLLATE "C"
+
+-- name: forget_batches
+-- All was taken over.
+DELETE FROM reference_batch
+
 -- name: known
 -- Which of these sources are here, which of them were taken over, and with how many chunks.
 SELECT ref, parser IS NOT DISTINCT FROM %(parser)s AND state = 'indexed',
@@ -78,3 +91,7 @@ SELECT source.ref, array_agg(principal.name)
 FROM source JOIN access_member USING (access_set_id) JOIN principal ON principal.id = principal_id
 WHERE source.realm = %(realm)s AND source.ref = ANY (%(refs)s)
 GROUP BY source.ref
+
+-- name: count_chunks
+-- How many chunks are here, about.
+SELECT coalesce(sum(chunk_count), 0)::bigint FROM source WHERE access_set_id IS NOT NULL

@@ -274,6 +274,13 @@ CREATE TABLE setting (
     value jsonb NOT NULL
 );
 
+-- Batches of sources of an old index that were taken over, in the order of their ids: what was deleted since does not come
+-- back when a run that was cut off goes on.
+CREATE TABLE reference_batch (
+    first text NOT NULL,
+    last text NOT NULL
+);
+
 -- Documents without Nextcloud lie in collections. Those of the collection town have the provider collection__town, and
 -- beside their other readers the principal town of the realm collection, as which a key of that collection asks.
 CREATE SCHEMA knowledge;
