@@ -118,3 +118,63 @@ CREATE TABLE access.api_keys (
     used integer NOT NULL DEFAULT 0,
     CHECK (user_name IS NOT NULL OR cardinality(collections) = 1)
 );
+
+-- What users asked and were answered, where a caller names a conversation.
+CREATE SCHEMA chat;
+CREATE TABLE chat.conversations (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    -- whose it is, and by whose rights its messages are read; a name, not an id: a user may have no sources (any more)
+    realm text NOT NULL,
+    name text NOT NULL,
+    -- a key that is kept to some collections has conversations of its own; '': of no such key
+    key_id text NOT NULL,
+    title text NOT NULL DEFAULT '',
+    message_count integer NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    -- the messages up to this one in few words, and the sources of these words
+    summary text NOT NULL DEFAULT '',
+    summary_until integer NOT NULL DEFAULT 0,
+    summary_sources bigint[] NOT NULL DEFAULT '{}'
+);
+CREATE INDEX conversation_by_owner ON chat.conversations (realm, name, updated_at DESC);
+CREATE INDEX conversation_by_age ON chat.conversations (updated_at);
+
+-- Each question is followed by its answer; both have the same sources.
+CREATE TABLE chat.messages (
+    conversation_id uuid NOT NULL REFERENCES chat.conversations ON DELETE CASCADE,
+    -- from 1
+    seq integer NOT NULL,
+    role text NOT NULL CHECK (role IN ('user', 'assistant')),
+    content text NOT NULL,
+    -- ids of all sources whose text may stand in it; it is shown while its owner may read each of them, and erased when
+    -- one of them is deleted
+    sources bigint[] NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (conversation_id, seq)
+);
+CREATE INDEX message_by_source ON chat.messages USING gin (sources);
+
+-- Whether a user may read all of these sources now; of none he may.
+CREATE FUNCTION reads_all(asker_realm text, asker_name text, ids bigint[]) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT NOT EXISTS (
+        SELECT FROM unnest(ids) AS wanted (id)
+        WHERE NOT EXISTS (
+            SELECT FROM source
+            JOIN access_member USING (access_set_id)
+            JOIN principal ON principal.id = access_member.principal_id
+            WHERE source.id = wanted.id AND principal.realm = asker_realm AND principal.name = asker_name))
+$$;
+
+-- Conversations are read in their owner's name: context_chat.realm and context_chat.name are set with the principals.
+ALTER TABLE chat.conversations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chat.conversations FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON chat.conversations USING (
+    0 = ANY (reading_principals())
+    OR (realm = current_setting('context_chat.realm', true) AND name = current_setting('context_chat.name', true)));
+
+ALTER TABLE chat.messages ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chat.messages FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON chat.messages
+    USING (EXISTS (SELECT FROM chat.conversations WHERE conversations.id = messages.conversation_id));

@@ -93,6 +93,13 @@ def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def new_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """Another database, for what is carried from one to the other."""
+    with _new_database(postgres) as url:
+        yield url
+
+
 @pytest.fixture(scope="module")
 def module_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     """A database for the tests of one module."""

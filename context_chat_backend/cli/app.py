@@ -21,6 +21,7 @@ from rich.progress import Progress
 from context_chat_backend.cli import demo as sample
 from context_chat_backend.cli import doctor as examination
 from context_chat_backend.cli import index as local_files
+from context_chat_backend.cli.backup import backup, restore
 from context_chat_backend.cli.collections import collections
 from context_chat_backend.cli.conversations import conversations
 from context_chat_backend.cli.evaluate import evaluate
@@ -53,6 +54,8 @@ app.add_typer(collections, name="collections")
 app.add_typer(conversations, name="conversations")
 app.command()(evaluate)
 app.command()(import_reference)
+app.command()(backup)
+app.command()(restore)
 
 User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]
 Source = Annotated[str | None, typer.Argument(help="A source by its id; all where it is missing.")]

@@ -22,7 +22,7 @@ from context_chat_backend.store.database import Connection, our_errors, statemen
 
 REPAIRS = Path(context_chat_backend.__file__).resolve().parents[1] / "repairs"
 
-_SCHEMA = Path(__file__).with_name("schema.sql")
+SCHEMA = Path(__file__).with_name("schema.sql")
 _INSTALLATION_LOCK = 5_004_000_001
 _MIN_SERVER = 150_000
 _MIN_VECTOR = (0, 8)
@@ -45,11 +45,11 @@ async def install_schema(url: str, repairs: Path = REPAIRS) -> list[str]:
     with our_errors():
         async with await AsyncConnection.connect(url) as connection:
             # Two programs may start on one database: the second waits here and then finds everything done.
-            async with _alone(connection):
+            async with alone(connection):
                 await _require_server(connection)
-                await _require_vector(connection)
-                if not await _has(connection, "source"):
-                    await connection.execute(_text(_SCHEMA))
+                await require_extension(connection)
+                if not await has_table(connection, "source"):
+                    await connection.execute(_text(SCHEMA))
                     await _note(connection, [step.name for step in steps(repairs)])
                     return []
             return await _repair(connection, repairs)
@@ -59,8 +59,8 @@ async def _repair(connection: Connection, repairs: Path) -> list[str]:
     ran: list[str] = []
     known = steps(repairs)
     while True:
-        async with _alone(connection):
-            done = await _done(connection)
+        async with alone(connection):
+            done = await noted_steps(connection)
             _refuse_newer({name: version for name, version in done.items() if name not in {s.name for s in known}})
             step = next((one for one in known if one.name not in done), None)
             if step is None:
@@ -90,16 +90,16 @@ def _refuse_newer(unknown: dict[str, str]) -> None:
 
 
 @asynccontextmanager
-async def _alone(connection: Connection) -> AsyncIterator[None]:
+async def alone(connection: Connection) -> AsyncIterator[None]:
     """A transaction in which nobody else brings this database up to date."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_INSTALLATION_LOCK,))
         yield
 
 
-async def _done(connection: Connection) -> dict[str, str]:
+async def noted_steps(connection: Connection) -> dict[str, str]:
     """The steps this database has had, each with the version that made it. One from before they were noted has none."""
-    if not await _has(connection, "repair"):
+    if not await has_table(connection, "repair"):
         return {}
     return dict(await (await connection.execute(statement("history", "done"))).fetchall())
 
@@ -109,7 +109,8 @@ async def _note(connection: Connection, names: list[str]) -> None:
     await connection.execute(statement("history", "note"), parameters)
 
 
-async def _has(connection: Connection, table: str) -> bool:
+async def has_table(connection: Connection, table: str) -> bool:
+    """Whether the database has this table."""
     row = await (await connection.execute(statement("history", "has"), {"table": table})).fetchone()
     return row == (True,)
 
@@ -128,7 +129,8 @@ async def _require_server(connection: Connection) -> None:
         )
 
 
-async def _require_vector(connection: Connection) -> None:
+async def require_extension(connection: Connection) -> None:
+    """Make `vector` where it is missing. Raises ConfigurationError when that is not allowed, or when it is too old."""
     try:
         async with connection.transaction():
             await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")

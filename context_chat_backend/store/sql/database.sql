@@ -1,5 +1,9 @@
 -- SPDX-License-Identifier: AGPL-3.0-or-later
 
+-- name: maintenance
+-- The program itself reads all texts until the end of this transaction.
+SELECT set_config('context_chat.principals', '{0}', true)
+
 -- name: versions
 -- What runs here, for `doctor`.
 SELECT 'postgresql', current_setting('server_version')
