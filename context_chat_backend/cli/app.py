@@ -21,7 +21,7 @@ from rich.progress import Progress
 from context_chat_backend.cli import demo as sample
 from context_chat_backend.cli import doctor as examination
 from context_chat_backend.cli import index as local_files
-from context_chat_backend.cli.backup import backup, restore
+from context_chat_backend.cli.backup import backup, restore, upgrade_database
 from context_chat_backend.cli.collections import collections
 from context_chat_backend.cli.conversations import conversations
 from context_chat_backend.cli.evaluate import evaluate
@@ -56,6 +56,7 @@ app.command()(evaluate)
 app.command()(import_reference)
 app.command()(backup)
 app.command()(restore)
+app.command("upgrade-database")(upgrade_database)
 
 User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]
 Source = Annotated[str | None, typer.Argument(help="A source by its id; all where it is missing.")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`backup` and `restore`: the whole index in one file, and back."""
+"""`backup` and `restore`: the whole index in one file, and back; `upgrade-database`: to another PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from context_chat_backend.cli.show import complaints, console
 from context_chat_backend.cli.start import read_configuration
 from context_chat_backend.store.archive import Manifest
-from context_chat_backend.wiring.backups import back_up, put_back
+from context_chat_backend.wiring.backups import back_up, carry_over, put_back
 
 File = Annotated[Path, typer.Argument(help="The file of the backup.")]
 
@@ -52,6 +52,26 @@ def restore(
     console.print(f"Restored: {_content(manifest)}, as of {manifest.made_at}.", markup=False)
     if not manifest.vectors:
         console.print("Without vectors: words find everything now; the service embeds the texts again (see: status).")
+
+
+def upgrade_database(
+    postgres: Annotated[
+        Path | None, typer.Option("--postgres", help="The programs of the earlier PostgreSQL: a folder, …/16/bin.")
+    ] = None,
+) -> int:
+    """Carry the embedded database over from an earlier major version of PostgreSQL. The service must be stopped."""
+    config = read_configuration(quiet=True)
+    with complaints.status("upgrading") as shown:
+        carried = asyncio.run(carry_over(config, postgres, lambda what: shown.update(f"upgrading: {what}")))
+    if carried is None:
+        console.print("There is nothing to carry over.")
+        return 1
+    console.print(
+        f"Carried over: {_content(carried.manifest)}. The old data lie in {carried.kept}: remove that folder "
+        "when all is well.",
+        markup=False,
+    )
+    return 0
 
 
 def _content(manifest: Manifest) -> str:

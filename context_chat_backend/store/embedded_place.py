@@ -70,6 +70,17 @@ def find_place(storage: Path) -> Place:
     return Place(home, installation / "bin", owner)
 
 
+def older_cluster(home: Path) -> Path | None:
+    """The data folder of an earlier major version that was not carried over yet, the latest where there are several."""
+    found = {
+        int(path.name.removeprefix("postgres")): path
+        for path in home.glob("postgres*")
+        if path.name.removeprefix("postgres").isdigit() and (path / "PG_VERSION").is_file()
+    }
+    earlier = [major for major in found if major < int(MAJOR)]
+    return found[max(earlier)] if earlier else None
+
+
 def binaries_of(major: str, named: Path | None = None) -> Path:
     """The folder of PostgreSQL's programs of a major version, where any user may run them.
 

@@ -70,6 +70,11 @@ class OldServer:
             self._remove_sockets()
             raise
 
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self._data
+
     async def stop(self) -> None:
         """Stop the server; the folder is as it would be after any stop."""
         if self._sockets is not None:
