@@ -23,7 +23,16 @@ def make_cluster(data: Path, major: str = EARLIER) -> None:
     data.mkdir(parents=True)
     binaries = embedded_place.binaries_of(major)
     owner = embedded_place._system_user() if os.geteuid() == 0 else None
-    command: list[str | Path] = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
+    command: list[str | Path] = [
+        binaries / "initdb",
+        "-D",
+        data,
+        "-U",
+        "postgres",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--no-sync",
+    ]
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     if owner is None:
         subprocess.run(command, check=True, capture_output=True, cwd="/", env=environment)

@@ -79,8 +79,7 @@ def _zone(name: str | None) -> tzinfo | None:
 def _show(outcome: Outcome, *, dropped: bool, kept: bool) -> None:
     console.print(f"{outcome.taken} sources with {outcome.chunks} chunks taken over, {outcome.known} were here already")
     for reason, count in sorted(outcome.passed_over.items()):
-        if count:
-            console.print(f"{count} passed over: {reason}", markup=False)
+        console.print(f"{count} passed over: {reason}", markup=False)
     if outcome.taken and not outcome.with_vectors:
         console.print(
             "The old vectors are of another model: words find everything now, meaning does as soon as the service has "
@@ -90,6 +89,11 @@ def _show(outcome: Outcome, *, dropped: bool, kept: bool) -> None:
         console.print(f"WRONG: {sentence}", markup=False)
     if len(outcome.wrong) > _SHOWN:
         console.print(f"… and {len(outcome.wrong) - _SHOWN} more")
+    if outcome.other_readers:
+        console.print(
+            f"{outcome.other_readers} sampled sources have other readers by now. That is right where Nextcloud has been "
+            "connected since."
+        )
     if outcome.wrong:
         console.print("The old tables stay. Run the same command again, and tell us when this does not help.")
     elif dropped:

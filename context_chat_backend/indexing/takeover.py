@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import random
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -53,11 +52,19 @@ class Outcome:
     """Sources of this run."""
     known: int = 0
     """Sources that were here already."""
-    passed_over: Counter[str] = field(default_factory=Counter)
+    passed_over: dict[str, int] = field(default_factory=dict)
     """Sources that were not taken over, by reason."""
     chunks: int = 0
     wrong: list[str] = field(default_factory=list)
     """What verification found, one sentence each; empty: all is well."""
+
+    other_readers: int = 0
+    """Sources of the sample whose readers are not those of the old tables: Nextcloud may have changed them since."""
+
+    def pass_over(self, reason: str, count: int) -> None:
+        """Count sources that were not taken over."""
+        if count:
+            self.passed_over[reason] = self.passed_over.get(reason, 0) + count
 
 
 class ReferenceImport:
@@ -127,7 +134,7 @@ class ReferenceImport:
     async def verify(self, outcome: Outcome) -> None:
         """Compare every source's count of chunks, and texts and readers of a sample, with the old tables.
 
-        What is not as it was goes to `outcome.wrong`. Raises DatabaseUnavailable.
+        What is not as it was goes to `outcome`. Raises DatabaseUnavailable.
         """
         sample: list[OldSource] = []
         seen = 0
@@ -156,8 +163,7 @@ class ReferenceImport:
             same = await self._takeover.same_texts(Realm.NEXTCLOUD, texts)
             if same != len(texts):
                 outcome.wrong.append(f"{source.ref}: {len(texts) - same} of {len(texts)} texts differ")
-            if readers.get(source.ref) != set(source.readers):
-                outcome.wrong.append(f"{source.ref}: its readers differ, which an action that came since may explain")
+            outcome.other_readers += readers.get(source.ref) != set(source.readers)
 
     async def _unknown(self, outcome: Outcome) -> AsyncGenerator[list[OldSource], None]:
         """What is not here yet and never was, in batches of bounded size; the rest is counted."""
@@ -173,15 +179,18 @@ class ReferenceImport:
                 here = await self._takeover.known(Realm.NEXTCLOUD, [source.ref for source in page])
                 for source in page:
                     earlier = bisect_right(firsts, source.ref) - 1
-                    if source.ref in here or (earlier >= 0 and source.ref <= done[earlier][1]):
+                    if source.ref in here:
                         outcome.known += 1
-                        self._progress(1)
+                    elif earlier >= 0 and source.ref <= done[earlier][1]:
+                        outcome.pass_over("passed over by an earlier run, or deleted since", 1)
+                    else:
+                        if batch and (len(batch) == _MAX_SOURCES or chunks + len(source.chunks) > _MAX_CHUNKS):
+                            yield batch
+                            batch, chunks = [], 0
+                        batch.append(source)
+                        chunks += len(source.chunks)
                         continue
-                    if batch and (len(batch) == _MAX_SOURCES or chunks + len(source.chunks) > _MAX_CHUNKS):
-                        yield batch
-                        batch, chunks = [], 0
-                    batch.append(source)
-                    chunks += len(source.chunks)
+                    self._progress(1)
         if batch:
             yield batch
 
@@ -193,14 +202,14 @@ class ReferenceImport:
         for source, chunks in zip(batch, old, strict=True):
             reason, one = self._taken(source, chunks, space)
             if one is None:
-                outcome.passed_over[reason] += 1
+                outcome.pass_over(reason, 1)
             else:
                 taken.append(one)
         if taken:
             became = await self._takeover.put(taken, space, into_tail=into_tail)
             outcome.taken += became["taken"]
             outcome.known += became["known"]
-            outcome.passed_over["deleted, or taken from all readers, since"] += became["lost"]
+            outcome.pass_over("deleted, or taken from all readers, since", became["lost"])
             outcome.chunks += sum(len(one.chunks) for one in taken)
 
     def _taken(

@@ -11,6 +11,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +23,9 @@ from context_chat_backend.store.database import statement
 from context_chat_backend.store.embedded_place import binaries_of
 
 _SUPERUSER = "postgres"
+_SOCKETS = "ccb-old-"
+_SOCKET_LINE = 4
+"""Of postmaster.pid, from 0: the folder of the server's socket."""
 
 
 def cluster_in(folder: Path) -> Path | None:
@@ -53,7 +57,8 @@ class OldServer:
                 f"{self._data} belongs to user {owner.st_uid}, and PostgreSQL runs as the owner of its folder, never "
                 "as root: run this command as that user or as root, or give the folder to an ordinary user (chown -R)"
             )
-        self._sockets = Path(tempfile.mkdtemp(prefix="ccb-old-", dir="/tmp"))
+        await self._stop_forgotten()
+        self._sockets = Path(tempfile.mkdtemp(prefix=_SOCKETS, dir="/tmp"))
         access = self._sockets / "access"
         access.write_text("local all all trust\n", encoding="ascii")
         for path in (self._sockets, access):
@@ -99,6 +104,15 @@ class OldServer:
     def url(self, database: str) -> str:
         """The URL of a database for the superuser."""
         return f"postgresql://{_SUPERUSER}@/{quote(database, safe='')}?host={quote(str(self._sockets), safe='')}"
+
+    async def _stop_forgotten(self) -> None:
+        """Stop the server that a command like this one left when it was killed; anybody else's is left alone."""
+        lock = self._data / "postmaster.pid"
+        lines = lock.read_text("utf-8", "replace").splitlines() if lock.is_file() else []
+        if len(lines) > _SOCKET_LINE and Path(lines[_SOCKET_LINE]).name.startswith(_SOCKETS):
+            with suppress(StartError):  # it is gone already
+                await self._control("-w", "-t", "60", "-m", "fast", "stop")
+            shutil.rmtree(lines[_SOCKET_LINE], ignore_errors=True)
 
     def _remove_sockets(self) -> None:
         if self._sockets is not None:
