@@ -91,8 +91,8 @@ def _show(outcome: Outcome, *, dropped: bool, kept: bool) -> None:
         console.print(f"… and {len(outcome.wrong) - _SHOWN} more")
     if outcome.other_readers:
         console.print(
-            f"{outcome.other_readers} sampled sources have other readers by now. That is right where Nextcloud has been "
-            "connected since."
+            f"{outcome.other_readers} sampled sources have other readers by now. That is right where Nextcloud "
+            "has been connected since."
         )
     if outcome.wrong:
         console.print("The old tables stay. Run the same command again, and tell us when this does not help.")

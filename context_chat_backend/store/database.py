@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
 from typing import LiteralString, cast
@@ -112,6 +113,16 @@ class Database:
         async with self.transaction() as connection:
             rows = await connection.execute(statement("database", "versions"))
             return dict(await rows.fetchall())
+
+    async def clock_ahead(self) -> timedelta:
+        """How far the server's clock is ahead of ours, within the time the question takes."""
+        async with self.transaction() as connection:
+            asked = datetime.now(UTC)
+            row = await (await connection.execute(statement("database", "clock"))).fetchone()
+            answered = datetime.now(UTC)
+        assert row is not None
+        there: datetime = row[0]
+        return there - answered if there > answered else min(there - asked, timedelta())
 
     async def guards_rows(self) -> bool:
         """Whether row-level security binds this role; a superuser passes it, so that the joins alone guard texts."""
