@@ -1,9 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: AGPL-3.0-or-later
 # Write the template of a repair step: APP_VERSION=5.5.0 ./genrepair.sh, or ./genrepair.sh 5.5.0
+# One for the database is written in SQL: ./genrepair.sh 5.5.0 sql
 set -eu
 
 APP_VERSION=${1:-${APP_VERSION:-}}
+KIND=${2:-py}
+case "$KIND" in
+    py | sql) ;;
+    *)
+        echo "the kind of a step is '$KIND'; expected py (files, the default) or sql (the database)" >&2
+        exit 2
+        ;;
+esac
 if [ -z "$APP_VERSION" ]; then
     echo "APP_VERSION is not set; for example: APP_VERSION=5.5.0 ./genrepair.sh" >&2
     exit 2
@@ -27,8 +36,16 @@ if [ "$patch" -ne 0 ]; then
     exit 2
 fi
 
-name=$(printf 'repair%d%03d_date%s.py' "$major" "$minor" "$(date -u +%Y%m%d%H%M%S)")
+name=$(printf 'repair%d%03d_date%s.%s' "$major" "$minor" "$(date -u +%Y%m%d%H%M%S)" "$KIND")
 folder=$(dirname "$0")/repairs
+if [ "$KIND" = sql ]; then
+    cat > "$folder/$name" <<TEMPLATE
+-- SPDX-License-Identifier: AGPL-3.0-or-later
+-- $major.$minor: what this step changes, and why. It runs in one transaction; change schema.sql to the same end.
+TEMPLATE
+    echo "$folder/$name"
+    exit 0
+fi
 cat > "$folder/$name" <<TEMPLATE
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """$major.$minor: what this step changes, and why."""

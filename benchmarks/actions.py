@@ -22,8 +22,9 @@ import psycopg
 from benchmarks.corpus import DIMENSION, SPACE, WORD_IMPACTS
 from context_chat_backend.domain import Principal, Question, Realm, SourceRef
 from context_chat_backend.store.access import Access
-from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.history import install_schema
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces, StoredSpace
 from tests.conftest import open_folder

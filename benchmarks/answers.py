@@ -31,8 +31,9 @@ from context_chat_backend.cli.app import main as program
 from context_chat_backend.domain import EmbeddingSpace, Ended, Finish, Prompt, Usage
 from context_chat_backend.inference.embedding.estimate import token_starts
 from context_chat_backend.ports import Vectors
-from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.history import install_schema
 from context_chat_backend.store.spaces import Spaces
 from context_chat_backend.wiring import models
 from tests.conftest import open_folder

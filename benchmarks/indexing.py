@@ -29,8 +29,9 @@ import psycopg
 
 from benchmarks.corpus import CHUNKS_PER_SOURCE, SPACE, Corpus
 from benchmarks.search import load
-from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.history import install_schema
 from context_chat_backend.store.spaces import Spaces
 from tests.conftest import open_folder
 from tests.program import Program, part

@@ -31,8 +31,9 @@ from benchmarks import reference
 from benchmarks.corpus import CHUNKS_PER_SOURCE, PROVIDERS, READERS, SPACE, Asked, Corpus, fill
 from context_chat_backend.domain import EVERYTHING, Passage, Principal, Question, Realm, Scope, SourceRef
 from context_chat_backend.hardware import usable_cores, usable_memory
-from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.history import install_schema
 from context_chat_backend.store.indexes import SearchIndexes
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces, StoredSpace

@@ -3,8 +3,9 @@
 
 `repair.info` in the storage names the steps that are done or to be skipped, one a line; `version.info` holds the
 version that ran last. A step is written down as soon as it is done, so an interrupted run goes on where it stopped.
+A storage that a newer version of ours has used is refused, for nobody knows what that one changed.
 Steps are files `repair<major><minor:03>_date<stamp>.py` with a function `run(previous_version)`; one that works on the
-storage takes it as a second parameter.
+storage takes it as a second parameter. Those that end in `.sql` are for the database (store/history.py).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def run(storage: Path, repairs: Path, version: str) -> list[str]:
     """Bring `storage` to `version` by the steps in `repairs`; returns the names of those that ran.
 
     A fresh storage is stamped: no step applies to it. On a volume of the reference its steps up to the version in
-    `version.info` count as done (ruling 24). Raises StartError when a step fails, with the way out.
+    `version.info` count as done (ruling 24). Raises StartError, with the way out, when a step fails or when
+    a newer version was here.
     """
     try:
         storage.mkdir(parents=True, exist_ok=True)
@@ -41,6 +43,11 @@ def run(storage: Path, repairs: Path, version: str) -> list[str]:
 def _run(storage: Path, repairs: Path, version: str) -> list[str]:
     steps = sorted(path for path in repairs.glob("repair*.py") if _NAME.fullmatch(path.name))
     previous = _previous_version(storage)
+    if not previous.endswith("+") and _of(previous) > _of(version):
+        raise StartError(
+            f"{storage} was last used by version {previous}, and this is {version}: run {previous} or a later version, "
+            f"or restore a backup made by {version} or an earlier one into an empty storage (docs/upgrade.md)"
+        )
     info = storage / "repair.info"
     done = info.read_text(encoding="utf-8").split() if info.exists() else []
     if previous == _FRESH and not done:

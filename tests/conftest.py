@@ -17,8 +17,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import DATABASE, ROLE, EmbeddedPostgres
+from context_chat_backend.store.history import install_schema
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 hypothesis.settings.register_profile("tests", deadline=None)  # how long an example takes is the machine's affair
@@ -88,6 +89,13 @@ def _new_database(postgres: EmbeddedPostgres) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     """A database of its own with the whole schema, for the program's role."""
+    with _new_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def new_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """Another database, for what is carried from one to the other."""
     with _new_database(postgres) as url:
         yield url
 

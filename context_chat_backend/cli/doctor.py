@@ -7,6 +7,8 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -28,6 +30,8 @@ _UNUSED_BECAUSE = {
     "llama-cpp-python), or n_gpu_layers is 0",
     "sentence_transformers": "torch was built without it, or 'device' says cpu",
 }
+_CLOCK_SECONDS = 5.0
+"""More than an answer takes; less than what happens between two actions of a person."""
 _LOW_RECALL = 0.85
 """What an index of rightly built, living vectors is well above."""
 
@@ -47,6 +51,7 @@ async def examine(backend: Backend) -> AsyncIterator[Finding]:
         yield Finding("configuration", True, f"note: {warning}")
     yield Finding("configuration", True, str(backend.config.storage / "config.yaml"))
     yield await _database(backend)
+    yield clock_finding("database's", (await backend.database.clock_ahead()).total_seconds())
     yield await _row_security(backend)
     async for finding in _search_indexes(backend):
         yield finding
@@ -62,7 +67,8 @@ async def examine(backend: Backend) -> AsyncIterator[Finding]:
     yield await _jail(backend)
     yield _recognition(backend)
     yield _disk(backend)
-    yield await _nextcloud(backend)
+    async for finding in _nextcloud(backend):
+        yield finding
     states = await backend.ledger.count_states()
     said = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "nothing indexed yet"
     yield Finding("index", True, said)
@@ -199,13 +205,37 @@ def _disk(backend: Backend) -> Finding:
     return Finding("disk", free >= _LOW_DISK_BYTES, said if free >= _LOW_DISK_BYTES else f"{said}: make room")
 
 
-async def _nextcloud(backend: Backend) -> Finding:
+def clock_finding(whose: str, ahead: float) -> Finding:
+    """Whether another clock, so many seconds `ahead` of ours, lets times be compared."""
+    if abs(ahead) < _CLOCK_SECONDS:
+        return Finding("clock", True, f"the {whose} clock agrees with ours")
+    said = (
+        f"the {whose} clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} ours: an action may count as "
+        "older than what it is about; keep the time of all machines by NTP"
+    )
+    return Finding("clock", False, said)
+
+
+def _clock_of(answer: httpx.Response) -> float | None:
+    """How many seconds Nextcloud's clock is ahead of ours, by its header `Date`, which has whole seconds."""
+    try:
+        there = parsedate_to_datetime(answer.headers["Date"])
+        return (there - datetime.now(UTC)).total_seconds() + 0.5
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+async def _nextcloud(backend: Backend) -> AsyncIterator[Finding]:
     url = backend.config.app.nextcloud_url
     if url is None:
-        return Finding("Nextcloud", True, "not configured (NEXTCLOUD_URL); the command line works without it")
+        yield Finding("Nextcloud", True, "not configured (NEXTCLOUD_URL); the command line works without it")
+        return
     try:
         async with httpx.AsyncClient(timeout=10) as client:
             answer = await client.get(f"{url}/status.php")
     except httpx.HTTPError as error:
-        return Finding("Nextcloud", False, f"{url} does not answer ({type(error).__name__}): check NEXTCLOUD_URL")
-    return Finding("Nextcloud", answer.is_success, f"{url} answers with status {answer.status_code}")
+        yield Finding("Nextcloud", False, f"{url} does not answer ({type(error).__name__}): check NEXTCLOUD_URL")
+        return
+    yield Finding("Nextcloud", answer.is_success, f"{url} answers with status {answer.status_code}")
+    if (ahead := _clock_of(answer)) is not None:
+        yield clock_finding("Nextcloud's", ahead)

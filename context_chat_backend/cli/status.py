@@ -12,6 +12,8 @@ from context_chat_backend.indexing.reembedding import Filling
 from context_chat_backend.indexing.status import IndexingStatus, indexing_status
 from context_chat_backend.wiring import Backend
 
+_TAKE_OVER = "context-chat import-reference takes it over, without indexing anew"
+
 
 async def show_status(backend: Backend, *, as_json: bool) -> None:
     """Print how many sources are in which state, why some were rejected, and how the embedding spaces stand.
@@ -21,13 +23,14 @@ async def show_status(backend: Backend, *, as_json: bool) -> None:
     known = await indexing_status(backend.overview)
     rejected = await backend.ledger.rejected()
     embedding = await embedding_status(backend)
+    old = None if backend.old_index is None else f"an old index lies {backend.old_index}: {_TAKE_OVER}"
     if as_json:
         reasons = [{"source": r.ref, "title": r.title, "state": r.state, "reason": r.reason} for r in rejected]
         by_reason = {"rejected_by_reason": known.rejected}
-        told = asdict(known) | by_reason | {"rejected": reasons, "embedding": asdict(embedding)}
+        told = asdict(known) | by_reason | {"rejected": reasons, "embedding": asdict(embedding), "old_index": old}
         print(json.dumps(told, ensure_ascii=False))
         return
-    for line in (*_lines(known), *(f"embedding {line}" for line in embedding.lines)):
+    for line in (*_lines(known), *(f"embedding {line}" for line in embedding.lines), *([old] if old else [])):
         console.print(line, markup=False)
     for source in rejected:
         cure = f"; quarantined, let out by: retry '{source.ref}'" if source.state == "quarantined" else ""

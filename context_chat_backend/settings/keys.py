@@ -22,11 +22,18 @@ from context_chat_backend.settings.models import MODELS, ModelChoice, models_of,
 from context_chat_backend.settings.programs import ProgramSettings, read_program_settings
 from context_chat_backend.settings.safety import SafetySettings, read_safety
 
-WITHOUT_EFFECT = (
-    "uvicorn_log_level", "use_colors", "uvicorn_workers", "doc_indexing_batch_size",
-    "actions_batch_size", "concurrent_file_fetches", "model_offload_timeout", "disable_custom_model_download",
-    "model_download_uri",
-)  # fmt: skip
+WITHOUT_EFFECT: Mapping[str, str] = {
+    "uvicorn_log_level": "log_level decides how much is logged",
+    "use_colors": "the terminal decides",
+    "uvicorn_workers": "one process answers many questions at once; APP_ROLE divides the work among several",
+    "doc_indexing_batch_size": "what is ready is put together",
+    "actions_batch_size": "actions are applied in bulk",
+    "concurrent_file_fetches": "parser_processes decides how many files are in work",
+    "model_offload_timeout": "models stay loaded",
+    "disable_custom_model_download": "CC_DOWNLOAD_MODELS_FROM_HF=false in the environment forbids downloads",
+    "model_download_uri": "'context-chat models fetch' fetches models; others are copied into model_files/",
+}
+"""Keys of the reference that change nothing here, and what does instead."""
 MAPPED = {
     "embedding_chunk_size": ("chunk_tokens", 4),
     "file_parsing_cpu_count": ("parser_processes", 1),
@@ -171,9 +178,9 @@ class KeyReader:
 
     def finish(self) -> tuple[str, ...]:
         """The warnings, once everything known was taken."""
-        for key in WITHOUT_EFFECT:
+        for key, instead in WITHOUT_EFFECT.items():
             if self._left.pop(key, None) is not None:
-                self.warn(f"{key} has no effect here")
+                self.warn(f"{key} has no effect here: {instead}")
         known = (
             *MODELS,
             "exclude",

@@ -22,8 +22,8 @@ from context_chat_backend.store.words import ChunkWords, WrittenChunk, find_word
 Embed = Callable[[Sequence[tuple[str, Chunk]]], Awaitable[NDArray[np.float32]]]
 """Vectors of chunks, each with the title of its source."""
 
-_WordsOfSources = Mapping[tuple[int, int], Sequence[ChunkWords]]
-"""By id and version."""
+WordsOfSources = Mapping[tuple[int, int], Sequence[ChunkWords]]
+"""The words of the chunks of sources, by id and version of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class IndexedSource:
     chunks: Sequence[Chunk]
     vectors: Mapping[StoredSpace, NDArray[np.float32]]
     """For each space an array of shape (len(chunks), dimension), one vector of length 1 for each chunk."""
-    content_digest: bytes
-    """Of the bytes."""
+    content_digest: bytes | None
+    """Of the bytes; None where only their text is known."""
     contents: Sequence[UUID] | None = None
     """Of what was embedded of each chunk: see `content_of`. None: not to be reused."""
     parser: str | None = None
@@ -73,28 +73,18 @@ class Chunks:
         """
         for one in indexed:
             _check(one)
-        words = await self._words(indexed)
+        async with self._database.transaction() as connection:  # nobody has to wait for what is looked for here
+            words = await words_of(connection, indexed)
         async with self._database.transaction(lasting=False) as connection:
             live = await storing_vectors(connection)
             titles = await _wanted(connection, indexed)
             indexed = [one for one in indexed if one.source.id in titles]
             if indexed:
-                await _replace(connection, indexed, words, live)
+                await replace_chunks(connection, indexed, words, live)
             for one in indexed:
                 if titles[one.source.id] != one.source.title:
                     await retitle_words(connection, one.source.id)
         return set(titles)
-
-    async def _words(self, indexed: Sequence[IndexedSource]) -> _WordsOfSources:
-        """The words of each source, which nobody has to wait for while they are looked for."""
-        written = [
-            WrittenChunk(one.source.title, chunk.language, chunk.location.heading, chunk.text)
-            for one in indexed
-            for chunk in one.chunks
-        ]
-        async with self._database.transaction() as connection:
-            words = iter(await find_words(connection, written))
-        return {(one.source.id, one.source.version): [next(words) for _ in one.chunks] for one in indexed}
 
     async def known_vectors(self, contents: Sequence[UUID], space: StoredSpace) -> dict[UUID, NDArray[np.float32]]:
         """Vectors in `space` of chunks that say the same; those that are not known are missing.
@@ -148,12 +138,30 @@ async def _wanted(connection: Connection, indexed: Sequence[IndexedSource]) -> d
     return dict(await rows.fetchall())
 
 
-async def _replace(
+async def words_of(connection: Connection, indexed: Sequence[IndexedSource]) -> WordsOfSources:
+    """The words of the chunks of each source, by its id and version."""
+    written = [
+        WrittenChunk(one.source.title, chunk.language, chunk.location.heading, chunk.text)
+        for one in indexed
+        for chunk in one.chunks
+    ]
+    words = iter(await find_words(connection, written))
+    return {(one.source.id, one.source.version): [next(words) for _ in one.chunks] for one in indexed}
+
+
+async def replace_chunks(
     connection: Connection,
     indexed: Sequence[IndexedSource],
-    words: _WordsOfSources,
+    words: WordsOfSources,
     live: frozenset[int],
+    *,
+    into_tail: bool = True,
 ) -> None:
+    """Store chunks, words and vectors of sources whose rows are locked, and settle these.
+
+    `words` are what words_of gave, `live` what storing_vectors gave. Without `into_tail` vectors go where the
+    index is: for a load after which it is built.
+    """
     ids = await _draw_ids(connection, sum(len(one.chunks) for one in indexed))
     await _replace_chunks(connection, indexed, ids)
     await put_words(
@@ -163,7 +171,7 @@ async def _replace(
         [word for one in indexed for word in words[one.source.id, one.source.version]],
     )
     for space in {space for one in indexed for space in one.vectors if space.id in live}:
-        await _copy_vectors(connection, indexed, ids, space)
+        await _copy_vectors(connection, indexed, ids, space, space.tail if into_tail else space.table)
     for space_id in live:
         if any(space_id not in {space.id for space in one.vectors} for one in indexed):
             await note_missing(connection, space_id)
@@ -197,9 +205,13 @@ async def _replace_chunks(connection: Connection, indexed: Sequence[IndexedSourc
 
 
 async def _copy_vectors(
-    connection: Connection, indexed: Sequence[IndexedSource], ids: list[int], space: StoredSpace
+    connection: Connection,
+    indexed: Sequence[IndexedSource],
+    ids: list[int],
+    space: StoredSpace,
+    table: sql.Identifier,
 ) -> None:
-    copy = sql.SQL(statement("chunks", "copy_vectors")).format(tail=space.tail)
+    copy = sql.SQL(statement("chunks", "copy_vectors")).format(tail=table)
     numbers = iter(ids)
     async with connection.cursor() as cursor, cursor.copy(copy) as rows:
         rows.set_types(["int8", "int8", "halfvec"])

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
 from typing import LiteralString, cast
@@ -19,18 +20,14 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from pgvector.psycopg import register_vector_async
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from context_chat_backend.domain import Principal
-from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable, DiskFull
+from context_chat_backend.errors import DatabaseUnavailable, DiskFull
 
 Connection = AsyncConnection[TupleRow]
-
-_INSTALLATION_LOCK = 5_004_000_001
-_MIN_VECTOR = (0, 8)
-"""Iterative index scans, without which a search within rights finds too little."""
 
 _MAINTENANCE = "SELECT set_config('context_chat.principals', '{0}', true)"
 _MAINTENANCE_NOT_LASTING = f"{_MAINTENANCE}, set_config('synchronous_commit', 'off', true)"
@@ -53,41 +50,6 @@ def _statements(subject: str) -> dict[str, LiteralString]:
     named = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     # The files are part of the program, so their text is as trustworthy as a literal.
     return {name: cast(LiteralString, body.strip()) for name, body in zip(named[::2], named[1::2], strict=True)}
-
-
-async def install_schema(url: str) -> None:
-    """Create every table of a fresh installation in the database at `url` when it has none, in one transaction.
-
-    Raises ConfigurationError when the extension `vector` is missing or too old, DatabaseUnavailable.
-    """
-    text = (resources.files(__package__) / "schema.sql").read_text(encoding="utf-8")
-    with _our_errors():
-        async with await AsyncConnection.connect(url) as connection:
-            # Two programs may start on one empty database: the second waits here and then finds the tables.
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_INSTALLATION_LOCK,))
-            await _require_vector(connection)
-            found = await (await connection.execute("SELECT to_regclass('source') IS NOT NULL")).fetchone()
-            if found == (False,):
-                await connection.execute(sql.SQL(text))
-
-
-async def _require_vector(connection: Connection) -> None:
-    try:
-        async with connection.transaction():
-            await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    except psycopg.Error as error:
-        raise ConfigurationError(
-            "the database lacks the extension 'vector' (pgvector): install pgvector on its server, then run "
-            "'CREATE EXTENSION vector' in this database as a superuser"
-        ) from error
-    rows = await connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-    row = await rows.fetchone()
-    version = row[0] if row else "0"
-    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < _MIN_VECTOR:
-        raise ConfigurationError(
-            f"the extension 'vector' of the database is {version}, at least 0.8 is needed: upgrade pgvector on its "
-            "server, then run 'ALTER EXTENSION vector UPDATE' in this database as a superuser"
-        )
 
 
 _UNCHECKED_SECONDS = 1.0
@@ -113,7 +75,7 @@ class Database:
 
     async def open(self) -> None:
         """Connect. Raises DatabaseUnavailable when the server does not answer within 30 seconds."""
-        with _our_errors():
+        with our_errors():
             await self._pool.open(wait=True)
 
     async def close(self) -> None:
@@ -127,7 +89,7 @@ class Database:
         What is not `lasting` may be undone, as a whole, by a crash of the server a moment after the commit: for work
         that is then simply done again. Raises DatabaseUnavailable when the server is not there.
         """
-        with _our_errors():
+        with our_errors():
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(_MAINTENANCE if lasting else _MAINTENANCE_NOT_LASTING)
                 yield connection
@@ -138,7 +100,7 @@ class Database:
 
         Raises DatabaseUnavailable when the server is not there.
         """
-        with _our_errors():
+        with our_errors():
             async with await AsyncConnection.connect(self._url, autocommit=True) as connection:
                 yield connection
 
@@ -148,7 +110,7 @@ class Database:
 
         Its statements are sent as one pipeline.
         """
-        with _our_errors():
+        with our_errors():
             async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
                 await connection.execute(_READER, {"realm": asker.realm, "name": asker.name})
                 yield connection
@@ -158,6 +120,16 @@ class Database:
         async with self.transaction() as connection:
             rows = await connection.execute(statement("database", "versions"))
             return dict(await rows.fetchall())
+
+    async def clock_ahead(self) -> timedelta:
+        """How far the server's clock is ahead of ours, within the time the question takes."""
+        async with self.transaction() as connection:
+            asked = datetime.now(UTC)
+            row = await (await connection.execute(statement("database", "clock"))).fetchone()
+            answered = datetime.now(UTC)
+        assert row is not None
+        there: datetime = row[0]
+        return there - answered if there > answered else min(there - asked, timedelta())
 
     async def guards_rows(self) -> bool:
         """Whether row-level security binds this role; a superuser passes it, so that the joins alone guard texts."""
@@ -180,7 +152,8 @@ async def _configure(connection: Connection) -> None:
 
 
 @contextmanager
-def _our_errors() -> Iterator[None]:
+def our_errors() -> Iterator[None]:
+    """Raise what the driver says as DatabaseUnavailable or DiskFull."""
     try:
         yield
     except psycopg.errors.DiskFull as error:

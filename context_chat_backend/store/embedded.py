@@ -29,7 +29,7 @@ import psycopg
 
 from context_chat_backend.errors import StartError
 from context_chat_backend.hardware import usable_memory
-from context_chat_backend.store.embedded_place import MAJOR, Owner, Place, find_place
+from context_chat_backend.store.embedded_place import MAJOR, Owner, Place, find_place, older_cluster
 
 ROLE = "ccb"
 DATABASE = "context_chat"
@@ -45,9 +45,13 @@ _NO_PROCESS = 2**22 + 1
 class EmbeddedPostgres:
     """One server for one storage."""
 
-    def __init__(self, storage: Path, *, settings: tuple[str, ...] = ()) -> None:
-        """`settings` are further server settings, `name=value` each; tests switch fsync off with them."""
+    def __init__(self, storage: Path, *, settings: tuple[str, ...] = (), beside_older: bool = False) -> None:
+        """`settings` are further server settings, `name=value` each; tests switch fsync off with them.
+
+        `beside_older`: data of an earlier major version may lie there, for they are about to be carried over.
+        """
         self._storage = storage.absolute()
+        self._beside_older = beside_older
         self._settings = settings
         self._place = Place(self._storage, Path(), None)
         self._user_lock: TextIOWrapper | None = None
@@ -56,6 +60,11 @@ class EmbeddedPostgres:
     def superuser_url(self) -> str:
         """The URL of the maintenance database for the superuser: for tests, and for what only he may do."""
         return self._url("postgres", self._password("superuser"), "postgres")
+
+    @property
+    def binaries(self) -> Path:
+        """The folder of PostgreSQL's programs, once it was started."""
+        return self._place.binaries
 
     def program_url(self, database: str = DATABASE) -> str:
         """The URL of a database for the program's role."""
@@ -105,11 +114,16 @@ class EmbeddedPostgres:
     async def _initialise(self) -> None:
         """Make data folder, roles and database, whole or not at all: a half-made one is made again."""
         version = self._place.data / "PG_VERSION"
+        if not self._beside_older and (older := older_cluster(self._place.home)) is not None:
+            raise StartError(
+                f"{older} holds the index as an earlier version of PostgreSQL wrote it, and this is {MAJOR}: run "
+                "'context-chat upgrade-database', which carries it over (docs/upgrade.md)"
+            )
         if version.exists():
             if (found := version.read_text(encoding="ascii").strip()) != MAJOR:
                 raise StartError(
-                    f"{version.parent} was written by PostgreSQL {found}, this is {MAJOR}: move the folder away, and "
-                    "restore its content from a dump"
+                    f"{version.parent} was written by PostgreSQL {found}, and this is {MAJOR}: rename the folder to "
+                    f"postgres{found}, then run 'context-chat upgrade-database' (docs/upgrade.md)"
                 )
             return
         home = self._place.home

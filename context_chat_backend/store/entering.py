@@ -45,7 +45,8 @@ class Known:
             return True
         # A file may change twice in the second its time is counted in, once before and once after it was fetched.
         same_time = delivery.remote and self.modified_at == delivery.modified_at
-        return same_time and (size != self.size or self.admitted_at < self.modified_at + _SAME_TIME)
+        other_size = size != self.size and self.size > 0  # 0: it was taken over, and nobody knows
+        return same_time and (other_size or self.admitted_at < self.modified_at + _SAME_TIME)
 
 
 @dataclass(frozen=True, slots=True)

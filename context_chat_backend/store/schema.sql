@@ -41,7 +41,7 @@ CREATE TABLE source (
     provider text NOT NULL,
     title text NOT NULL,
     media_type text NOT NULL,
-    -- bytes of the version delivered last
+    -- bytes of the version delivered last; 0 where that is not known
     size bigint NOT NULL,
     -- of the version delivered last; a newer delivery is indexed anew
     modified_at timestamptz NOT NULL,
@@ -256,10 +256,25 @@ CREATE TABLE lease (
     until timestamptz NOT NULL
 );
 
+-- The steps of repairs/ this database has had, or never needed: store/history.py.
+CREATE TABLE repair (
+    name text PRIMARY KEY,
+    -- the version of the program that made it
+    version text NOT NULL,
+    done_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- What must be the same for all processes: whether Nextcloud has enabled the app, for example.
 CREATE TABLE setting (
     name text PRIMARY KEY,
     value jsonb NOT NULL
+);
+
+-- Batches of sources of an old index that were taken over, in the order of their ids: what was deleted since does not come
+-- back when a run that was cut off goes on.
+CREATE TABLE reference_batch (
+    first text NOT NULL,
+    last text NOT NULL
 );
 
 -- Documents without Nextcloud lie in collections. Those of the collection town have the provider collection__town, and

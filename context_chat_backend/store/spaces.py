@@ -151,6 +151,11 @@ class Spaces:
             await create_search(connection, stored)
         return stored
 
+    @staticmethod
+    async def listed(connection: Connection) -> list[ListedSpace]:
+        """All spaces as a transaction of the caller sees them."""
+        return await _all(connection)
+
     async def renew_searches(self) -> None:
         """Make the functions that search the live spaces, in place of those an earlier version of the program made."""
         async with self._database.transaction() as connection:
@@ -250,6 +255,16 @@ async def storing_vectors(connection: Connection) -> frozenset[int]:
     return await _live(connection)
 
 
+def vector_tables(stored: StoredSpace) -> tuple[str, str]:
+    """The names of the tables with its vectors."""
+    return f"embedding_{stored.id}", f"embedding_{stored.id}_tail"
+
+
+def creation(stored: StoredSpace) -> tuple[sql.Composed, sql.Composed]:
+    """The statements that make these tables, without the index that is built when they are full."""
+    return _table_creation(stored), _tail_creation(stored)
+
+
 async def note_missing(connection: Connection, space_id: int) -> None:
     """This transaction stores chunks without vectors in a live space: they are to be embedded later."""
     await connection.execute(statement("spaces", "incomplete"), {"id": space_id})
@@ -304,25 +319,29 @@ async def _lacks_vectors(connection: Connection, stored: StoredSpace) -> bool:
 
 
 async def _create_table(connection: Connection, stored: StoredSpace, *, indexed: bool) -> None:
-    await connection.execute(
-        sql.SQL(statement("spaces", "create_table")).format(
-            embedding=stored.table,
-            dimension=sql.Literal(stored.space.dimension),
-            by_source=sql.Identifier(f"embedding_{stored.id}_by_source"),
-        )
-    )
+    await connection.execute(_table_creation(stored))
     if indexed:
         create = sql.SQL(statement("spaces", "create_index"))
         await connection.execute(create.format(embedding=stored.table, by_meaning=sql.Identifier(stored.index)))
 
 
+def _table_creation(stored: StoredSpace) -> sql.Composed:
+    return sql.SQL(statement("spaces", "create_table")).format(
+        embedding=stored.table,
+        dimension=sql.Literal(stored.space.dimension),
+        by_source=sql.Identifier(f"embedding_{stored.id}_by_source"),
+    )
+
+
 async def _create_tail(connection: Connection, stored: StoredSpace) -> None:
-    await connection.execute(
-        sql.SQL(statement("spaces", "create_tail")).format(
-            embedding=stored.table,
-            tail=stored.tail,
-            tail_by_source=sql.Identifier(f"embedding_{stored.id}_tail_by_source"),
-        )
+    await connection.execute(_tail_creation(stored))
+
+
+def _tail_creation(stored: StoredSpace) -> sql.Composed:
+    return sql.SQL(statement("spaces", "create_tail")).format(
+        embedding=stored.table,
+        tail=stored.tail,
+        tail_by_source=sql.Identifier(f"embedding_{stored.id}_tail_by_source"),
     )
 
 

@@ -57,10 +57,10 @@ from context_chat_backend.store.applied import Applied
 from context_chat_backend.store.chunks import Chunks
 from context_chat_backend.store.collections import Collections
 from context_chat_backend.store.conversations import Conversations
-from context_chat_backend.store.database import Database, install_schema
-from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.excluded import Excluded
 from context_chat_backend.store.forgetting import Forgetting
+from context_chat_backend.store.history import install_schema
 from context_chat_backend.store.indexes import SearchIndexes
 from context_chat_backend.store.keys import Keys
 from context_chat_backend.store.leases import Leases
@@ -78,6 +78,7 @@ from context_chat_backend.store.uses import Uses
 from context_chat_backend.store.words import WordSample
 from context_chat_backend.web_tokens import WebTokens
 from context_chat_backend.wiring.background import Background
+from context_chat_backend.wiring.databases import OurDatabase, index_not_taken_over, our_database
 from context_chat_backend.wiring.models import Models, load, probe
 
 _TEMPORARY_SECONDS = 24 * 3600
@@ -87,7 +88,10 @@ _log = get_logger(__name__)
 class Backend:
     """Everything that runs. Attributes beside `config` and `health` exist from the end of `start()` on."""
 
+    our_database: OurDatabase
     database: Database
+    old_index: str | None
+    """Where an index of the reference lies that was not taken over."""
     ledger: Ledger
     actions: Access
     admission: Admissions
@@ -261,9 +265,14 @@ class Backend:
     async def _open(self, indexing: bool) -> None:
         stack = self._stack
         temporary = _temporary_folder(self.config)
-        database = self.database = Database(await self._open_database())
+        self.our_database = await stack.enter_async_context(our_database(self.config))
+        await install_schema(self.our_database.url)
+        database = self.database = Database(self.our_database.url)
         await database.open()
         stack.push_async_callback(database.close)
+        self.old_index = await index_not_taken_over(database, self.config.storage)
+        if self.old_index is not None:
+            _log.warning("old_index_found", place=self.old_index, cure="context-chat import-reference takes it over")
         self._open_tables(database)
         self.web_tokens = WebTokens(self.config.programs.issuers)
         stack.push_async_callback(self.web_tokens.close)
@@ -388,17 +397,6 @@ class Backend:
         if stored.index in await indexes.missing():
             # Half of the cores: searches and deliveries go on.
             await indexes.build(stored.index, memory=usable_memory() // 4, workers=max(0, usable_cores() // 2 - 1))
-
-    async def _open_database(self) -> str:
-        configured = self.config.database_url
-        if configured is not None:
-            url = configured.reveal()
-        else:
-            embedded = EmbeddedPostgres(self.config.storage)
-            url = await embedded.start()
-            self._stack.push_async_callback(embedded.stop)
-        await install_schema(url)
-        return url
 
     def _open_nextcloud(self) -> Nextcloud | None:
         app = self.config.app

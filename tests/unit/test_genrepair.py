@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from context_chat_backend import upgrade
+from context_chat_backend.store import history
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,3 +46,12 @@ def test_anything_but_a_minor_version_is_refused(tmp_path: Path, version: str | 
     assert made.returncode == 2
     assert made.stderr
     assert list((tmp_path / "repairs").iterdir()) == []
+
+
+def test_a_step_for_the_database_is_sql_the_history_knows(tmp_path: Path) -> None:
+    assert generate(tmp_path, None, "5.12.0", "sql").returncode == 0
+
+    (step,) = history.steps(tmp_path / "repairs")
+    assert re.fullmatch(r"repair5012_date\d{14}\.sql", step.name)
+    assert upgrade.run(tmp_path / "storage", tmp_path / "repairs", "5.12.0") == []
+    assert generate(tmp_path, None, "5.12.0", "txt").returncode == 2

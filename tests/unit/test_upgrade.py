@@ -157,6 +157,23 @@ def test_an_interrupted_run_goes_on_where_it_was_killed(old: Path, repairs: Path
     assert ran(old) == [Path(FIRST).stem, Path(SECOND).stem]
 
 
+def test_a_storage_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path, repairs: Path) -> None:
+    (tmp_path / "version.info").write_text("6.1.0\n")
+
+    with pytest.raises(StartError, match=r"used by version 6\.1\.0, and this is 5\.4\.0: run 6\.1\.0 or a later"):
+        upgrade.run(tmp_path, repairs, "5.4.0")
+    assert (tmp_path / "version.info").read_text() == "6.1.0\n"
+    assert not (tmp_path / "repair.info").exists()
+
+
+def test_a_newer_patch_is_no_newer_version(tmp_path: Path, repairs: Path) -> None:
+    (tmp_path / "version.info").write_text("5.4.9\n")
+
+    upgrade.run(tmp_path, repairs, "5.4.0")
+
+    assert (tmp_path / "version.info").read_text() == "5.4.0\n"
+
+
 def test_a_storage_that_cannot_be_written_says_what_to_do(tmp_path: Path, repairs: Path) -> None:
     (tmp_path / "file").touch()
 

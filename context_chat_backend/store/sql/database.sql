@@ -1,5 +1,13 @@
 -- SPDX-License-Identifier: AGPL-3.0-or-later
 
+-- name: maintenance
+-- The program itself reads all texts until the end of this transaction.
+SELECT set_config('context_chat.principals', '{0}', true)
+
+-- name: clock
+-- What time it is there.
+SELECT clock_timestamp()
+
 -- name: versions
 -- What runs here, for `doctor`.
 SELECT 'postgresql', current_setting('server_version')

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A dump that pg_dump wrote, loaded into a database of its own beside ours for as long as it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from context_chat_backend.errors import StartError
+from context_chat_backend.store.embedded import ROLE, EmbeddedPostgres
+
+_NAME = "context_chat_import"
+_CUSTOM = b"PGDMP"
+
+
+@asynccontextmanager
+async def loaded(file: Path, server: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The URL of a database that holds what is in `file`, plain SQL or pg_dump's own format.
+
+    Raises StartError when it is neither.
+    """
+    with file.open("rb") as stream:
+        start = stream.read(64)
+    if start[:2] in (b"\x1f\x8b", b"PK", b"BZ") or start.startswith(b"\xfd7zXZ"):
+        raise StartError(f"{file} is compressed: unpack it first")
+    async with await psycopg.AsyncConnection.connect(server.superuser_url, autocommit=True) as connection:
+        name = sql.Identifier(_NAME)
+        await connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        await connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(ROLE)))
+        try:
+            inside = psycopg.conninfo.make_conninfo(server.superuser_url, dbname=_NAME)
+            async with await psycopg.AsyncConnection.connect(inside, autocommit=True) as extended:
+                await extended.execute("CREATE EXTENSION vector")
+            url = server.program_url(_NAME)
+            said = await _load(file, url, server.binaries, custom=start.startswith(_CUSTOM))
+            async with await psycopg.AsyncConnection.connect(url) as inside_it:
+                row = await (await inside_it.execute("SELECT to_regclass('docs') IS NOT NULL")).fetchone()
+            if row != (True,):
+                raise StartError(
+                    f"{file} holds no index of the reference ({said or 'there is no table docs'}): make it with "
+                    "pg_dump -Fc of the database that has the tables docs and langchain_pg_embedding"
+                )
+            yield url
+        finally:
+            await connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+
+async def _load(file: Path, url: str, binaries: Path, *, custom: bool) -> str:
+    """Load as the program's role; what it may not do (owners, extensions) is passed over. Returns its last words."""
+    parts = {key: str(value) for key, value in psycopg.conninfo.conninfo_to_dict(url).items()}
+    command = (
+        [str(binaries / "pg_restore"), "--no-owner", "--no-privileges", "--dbname", parts["dbname"], str(file)]
+        if custom
+        else [str(binaries / "psql"), "--no-psqlrc", "--quiet", "--file", str(file), parts["dbname"]]
+    )
+    environment = {
+        "PATH": "/usr/bin:/bin", "LC_ALL": "C", "PGHOST": parts["host"], "PGPORT": parts["port"],
+        "PGUSER": parts["user"], "PGPASSWORD": parts["password"],
+    }  # fmt: skip
+    with tempfile.TemporaryFile() as complaints:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=complaints,
+            env=environment, cwd="/",
+        )  # fmt: skip
+        try:
+            await process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        complaints.seek(0)
+        lines = complaints.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:200] if lines else ""

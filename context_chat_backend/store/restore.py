@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A backup becomes the database: all of it in one transaction, so that one that was cut off has changed nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+import context_chat_backend
+from context_chat_backend.errors import StartError
+from context_chat_backend.store.archive import ArchivedTable, ArchiveReader, Manifest, read
+from context_chat_backend.store.backup import copying, tables_of
+from context_chat_backend.store.database import Connection, our_errors, statement
+from context_chat_backend.store.history import REPAIRS, SCHEMA, alone, has_table, require_extension, steps
+from context_chat_backend.store.indexes import WORDS
+
+_BLOCK = 1024 * 1024
+
+
+async def restore(
+    url: str,
+    file: Path,
+    *,
+    replace: bool = False,
+    repairs: Path = REPAIRS,
+    progress: Callable[[str], None] = lambda _table: None,
+) -> Manifest:
+    """Make the database at `url` what it was when `file` was written; repair steps and indexes come afterwards.
+
+    What is there already is replaced only when `replace` says so. `progress` is told each table. Raises StartError when
+    the file is no whole backup or one of a later version, when the program runs, or when there is an index already;
+    ConfigurationError when the server cannot be used; DatabaseUnavailable.
+    """
+    with read(file) as archive, our_errors():
+        manifest = archive.manifest
+        _refuse_newer(manifest, repairs)
+        async with await AsyncConnection.connect(url) as connection, alone(connection):
+            await require_extension(connection)
+            await _refuse_in_use(connection)
+            await _remove_present(connection, manifest, replace=replace)
+            try:
+                await _fill(connection, archive, progress)
+            except psycopg.OperationalError:
+                raise
+            except psycopg.Error as error:
+                raise StartError(
+                    f"the backup cannot be restored ({type(error).__name__}); the database is as it was: "
+                    f"restore it with version {manifest.version}, or restore another one"
+                ) from error
+    return manifest
+
+
+def _refuse_newer(manifest: Manifest, repairs: Path) -> None:
+    known = {step.name for step in steps(repairs)}
+    if unknown := sorted(set(manifest.steps) - known):
+        raise StartError(
+            f"the backup was made by version {manifest.version}, and this is {context_chat_backend.__version__} "
+            f"(unknown here: {', '.join(unknown)}): restore it with that version or a later one"
+        )
+
+
+async def _refuse_in_use(connection: Connection) -> None:
+    row = await (await connection.execute(statement("backup", "users"))).fetchone()
+    if row != (0,):
+        raise StartError("the database is in use: stop the program in all its processes, then restore")
+
+
+async def _remove_present(connection: Connection, manifest: Manifest, *, replace: bool) -> None:
+    """Everything of ours; what other programs keep in this database stays."""
+    if await has_table(connection, "source"):
+        row = await (await connection.execute(statement("backup", "sources"))).fetchone()
+        if row != (0,) and not replace:
+            raise StartError(
+                f"the database holds an index of {row[0] if row else 0} sources: --replace puts the backup in its place"
+            )
+    for (function,) in await (await connection.execute(statement("backup", "searches"))).fetchall():
+        await connection.execute(sql.SQL("DROP FUNCTION {} CASCADE").format(sql.SQL(function)))
+    for (table,) in await (await connection.execute(statement("backup", "space_tables"))).fetchall():
+        await connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(table)))
+    for schema in (SCHEMA.read_text(encoding="utf-8"), manifest.schema):
+        for kind, name in re.findall(r"^CREATE (TABLE|FUNCTION|TYPE|SCHEMA) ([\w.]+)", schema, re.MULTILINE):
+            await connection.execute(
+                sql.SQL("DROP {} IF EXISTS {} CASCADE").format(sql.SQL(kind), sql.Identifier(*name.split(".")))
+            )
+
+
+async def _fill(connection: Connection, archive: ArchiveReader, progress: Callable[[str], None]) -> None:
+    manifest = archive.manifest
+    await connection.execute(sql.SQL(manifest.schema))
+    for creation in manifest.spaces:
+        await connection.execute(sql.SQL(creation))
+    await connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(WORDS)))
+    own = tables_of(manifest.schema)
+    guarded = [
+        row[0] for row in await (await connection.execute(statement("backup", "guarded"), {"tables": own})).fetchall()
+    ]
+    await _force(connection, guarded, "NO FORCE")
+    for table in manifest.tables:
+        progress(table.name)
+        await _copy(connection, archive, table)
+    await _force(connection, guarded, "FORCE")
+    if not manifest.vectors:
+        await connection.execute(statement("backup", "without_vectors"))
+    await _go_on_numbering(connection, own)
+
+
+async def _copy(connection: Connection, archive: ArchiveReader, table: ArchivedTable) -> None:
+    async with connection.cursor() as cursor:
+        with archive.table(table) as stream:
+            async with cursor.copy(copying("copy_in", table.name, table.columns, binary=table.binary)) as copy:
+                while block := stream.read(_BLOCK):
+                    await copy.write(block)
+        if cursor.rowcount != table.rows:
+            raise StartError(f"the backup is damaged: {table.name} has {cursor.rowcount} rows, not {table.rows}")
+
+
+async def _force(connection: Connection, tables: list[str], force: str) -> None:
+    for table in tables:
+        await connection.execute(
+            sql.SQL("ALTER TABLE {} {} ROW LEVEL SECURITY").format(sql.Identifier(*table.split(".")), sql.SQL(force))
+        )
+
+
+async def _go_on_numbering(connection: Connection, tables: list[str]) -> None:
+    found = await connection.execute(statement("backup", "identities"), {"tables": tables})
+    for table, column, sequence in await found.fetchall():
+        query = sql.SQL(statement("backup", "go_on_numbering"))
+        await connection.execute(
+            query.format(column=sql.Identifier(column), table=sql.Identifier(*table.split("."))), {"sequence": sequence}
+        )

@@ -1,0 +1,180 @@
+-- SPDX-License-Identifier: AGPL-3.0-or-later
+-- 5.4: from the first schema with ranked words to that of 5.4.0. Databases of that time noted no steps.
+
+CREATE TABLE repair (
+    name text PRIMARY KEY,
+    version text NOT NULL,
+    done_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Sources: quarantine, turns of readers, files that are fetched, and what became of the latest attempt.
+ALTER TYPE source_state ADD VALUE 'quarantined' BEFORE 'gone';
+ALTER TABLE source
+    ADD remote boolean NOT NULL DEFAULT false,
+    ADD file_row bigint,
+    ADD precedence double precision NOT NULL DEFAULT 0,
+    ADD outdated boolean NOT NULL DEFAULT false,
+    ADD started_at timestamptz,
+    ADD parser text,
+    ADD characters integer,
+    ADD parse_ms integer,
+    ADD embed_ms integer;
+UPDATE source SET precedence = extract(epoch FROM modified_at) - 43200 * log(2, 1 + size) WHERE state = 'waiting';
+DROP INDEX source_due;
+CREATE INDEX source_urgent ON source (next_attempt_at) WHERE state = 'waiting' AND priority > 0;
+CREATE INDEX source_due ON source (access_set_id, precedence DESC, id) WHERE state = 'waiting';
+
+-- The same text is embedded once: known for what is indexed from now on.
+ALTER TABLE chunk ADD content uuid;
+CREATE INDEX chunk_by_content ON chunk (content);
+
+-- The same numbers, reckoned twice as fast.
+CREATE OR REPLACE FUNCTION word_impacts(language regconfig, written text, names text[]) RETURNS sparsevec
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT coalesce('{' || string_agg(term || ':' || round(
+            2200 * frequency / (frequency + 0.3 + 0.9 * length / 80)) / 1000, ',') || '}/1000000000',
+        '{}/1000000000')::sparsevec
+    FROM (SELECT term, sum(frequency)::float8 AS frequency, count(*) OVER () AS length
+          FROM (SELECT term_id(lexeme) AS term, cardinality(positions) AS frequency
+                FROM unnest(to_tsvector(language, written))
+                UNION ALL
+                SELECT term_id(name), 1 FROM unnest(names) AS name) AS found
+          GROUP BY term LIMIT 16000) AS counted
+$$;
+
+-- Spaces: one answers, at most one is being filled. Others received new chunks only; they may be behind.
+ALTER TABLE embedding_space
+    DROP CONSTRAINT embedding_space_state_check,
+    ADD embedder jsonb,
+    ADD complete boolean,
+    ADD chunks_per_second real,
+    ADD retired_at timestamptz;
+DROP INDEX embedding_space_answering;
+UPDATE embedding_space SET
+    complete = false,
+    retired_at = CASE WHEN state = 'live' THEN now() END,
+    state = CASE WHEN state = 'live' THEN 'retired' ELSE state END;
+ALTER TABLE embedding_space
+    ADD CHECK (state IN ('filling', 'answering', 'retired')),
+    ALTER complete SET NOT NULL;
+CREATE UNIQUE INDEX embedding_space_one_of_each ON embedding_space (state) WHERE state <> 'retired';
+
+ALTER TABLE action_log ADD known boolean NOT NULL DEFAULT false;
+
+-- The queues and tasks of Nextcloud.
+CREATE TABLE leased_row (
+    queue text NOT NULL,
+    row_id bigint NOT NULL,
+    payload text NOT NULL,
+    readers_since timestamptz NOT NULL,
+    PRIMARY KEY (queue, row_id)
+);
+CREATE TABLE applied_action (
+    target text PRIMARY KEY,
+    action_id bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE task (
+    id bigint PRIMARY KEY,
+    holder text NOT NULL,
+    until timestamptz NOT NULL,
+    result jsonb,
+    taken_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Batches of sources of an old index that were taken over.
+CREATE TABLE reference_batch (
+    first text NOT NULL,
+    last text NOT NULL
+);
+
+-- Documents without Nextcloud, and the keys of programs.
+CREATE SCHEMA knowledge;
+CREATE TABLE knowledge.collections (
+    name text PRIMARY KEY,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE knowledge.collection_readers (
+    collection text NOT NULL REFERENCES knowledge.collections ON DELETE CASCADE,
+    realm text NOT NULL,
+    name text NOT NULL,
+    PRIMARY KEY (collection, realm, name)
+);
+CREATE SCHEMA access;
+CREATE TABLE access.api_keys (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    digest bytea NOT NULL UNIQUE,
+    display text NOT NULL,
+    client_name text NOT NULL,
+    user_name text,
+    collections text[] NOT NULL,
+    scopes text[] NOT NULL,
+    active boolean NOT NULL DEFAULT true,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    last_used_at timestamptz,
+    expires_at timestamptz,
+    rate_limit_per_minute integer CHECK (rate_limit_per_minute > 0),
+    minute timestamptz,
+    used integer NOT NULL DEFAULT 0,
+    CHECK (user_name IS NOT NULL OR cardinality(collections) = 1)
+);
+
+-- What users asked and were answered, where a caller names a conversation.
+CREATE SCHEMA chat;
+CREATE TABLE chat.conversations (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    -- whose it is, and by whose rights its messages are read; a name, not an id: a user may have no sources (any more)
+    realm text NOT NULL,
+    name text NOT NULL,
+    -- a key that is kept to some collections has conversations of its own; '': of no such key
+    key_id text NOT NULL,
+    title text NOT NULL DEFAULT '',
+    message_count integer NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    -- the messages up to this one in few words, and the sources of these words
+    summary text NOT NULL DEFAULT '',
+    summary_until integer NOT NULL DEFAULT 0,
+    summary_sources bigint[] NOT NULL DEFAULT '{}'
+);
+CREATE INDEX conversation_by_owner ON chat.conversations (realm, name, updated_at DESC);
+CREATE INDEX conversation_by_age ON chat.conversations (updated_at);
+
+-- Each question is followed by its answer; both have the same sources.
+CREATE TABLE chat.messages (
+    conversation_id uuid NOT NULL REFERENCES chat.conversations ON DELETE CASCADE,
+    -- from 1
+    seq integer NOT NULL,
+    role text NOT NULL CHECK (role IN ('user', 'assistant')),
+    content text NOT NULL,
+    -- ids of all sources whose text may stand in it; it is shown while its owner may read each of them, and erased when
+    -- one of them is deleted
+    sources bigint[] NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (conversation_id, seq)
+);
+CREATE INDEX message_by_source ON chat.messages USING gin (sources);
+
+-- Whether a user may read all of these sources now; of none he may.
+CREATE FUNCTION reads_all(asker_realm text, asker_name text, ids bigint[]) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT NOT EXISTS (
+        SELECT FROM unnest(ids) AS wanted (id)
+        WHERE NOT EXISTS (
+            SELECT FROM source
+            JOIN access_member USING (access_set_id)
+            JOIN principal ON principal.id = access_member.principal_id
+            WHERE source.id = wanted.id AND principal.realm = asker_realm AND principal.name = asker_name))
+$$;
+
+-- Conversations are read in their owner's name: context_chat.realm and context_chat.name are set with the principals.
+ALTER TABLE chat.conversations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chat.conversations FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON chat.conversations USING (
+    0 = ANY (reading_principals())
+    OR (realm = current_setting('context_chat.realm', true) AND name = current_setting('context_chat.name', true)));
+
+ALTER TABLE chat.messages ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chat.messages FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON chat.messages
+    USING (EXISTS (SELECT FROM chat.conversations WHERE conversations.id = messages.conversation_id));
