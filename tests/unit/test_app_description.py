@@ -64,22 +64,26 @@ def test_roles_are_those_of_the_program_and_one_is_reachable() -> None:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """The script in a tree like the image's, with an FRP client and a Python that say how they were called."""
+    """The scripts in a tree like the image's, with an FRP client and a Python that say how they were called."""
     for name in ("dockerfile_scripts", ".venv/bin", "path"):
         (tmp_path / name).mkdir(parents=True)
-    script = tmp_path / "dockerfile_scripts" / "start.sh"
-    script.write_bytes((ROOT / "dockerfile_scripts" / "start.sh").read_bytes())
+    programs = [tmp_path / "dockerfile_scripts" / name for name in ("entrypoint.sh", "frpc.sh")]
+    for script in programs:
+        script.write_bytes((ROOT / "dockerfile_scripts" / script.name).read_bytes())
     for file, text in (("path/frpc", "exit 0"), (".venv/bin/python", 'echo "python $*"')):
         (tmp_path / file).write_text(f"#!/bin/sh\n{text}\n")
-    for program in (script, tmp_path / "path" / "frpc", tmp_path / ".venv" / "bin" / "python"):
+    for program in (*programs, tmp_path / "path" / "frpc", tmp_path / ".venv" / "bin" / "python"):
         program.chmod(0o755)
     return tmp_path
 
 
 def start(image: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     path = f"{image / 'path'}:{os.environ['PATH']}"
-    known = {"PATH": path, "FRP_CONFIGURATION": str(image / "frpc.toml"), "FRP_CERTIFICATES": str(image / "certs")}
-    script = image / "dockerfile_scripts" / "start.sh"
+    known = {
+        "PATH": path, "FRP_CONFIGURATION": str(image / "frpc.toml"), "FRP_CERTIFICATES": str(image / "certs"),
+        "APP_PERSISTENT_STORAGE": str(image / "storage"),
+    }  # fmt: skip
+    script = image / "dockerfile_scripts" / "entrypoint.sh"
     return subprocess.run([script], env=known | environment, capture_output=True, text=True, timeout=30)
 
 
