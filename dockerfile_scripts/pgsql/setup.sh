@@ -43,4 +43,6 @@ place=$(ask "${1:-}" <<SQL
 SELECT coalesce(host(inet_server_addr()), 'localhost') || ':' || current_setting('port');
 SQL
 )
-echo "CCB_DB_URL=postgresql://$name:$password@$place/$name"
+# A password that is known already stays out of logs.
+if [ -n "${CCB_DB_PASSWORD:-}" ]; then shown='***'; else shown=$password; fi
+echo "CCB_DB_URL=postgresql://$name:$shown@$place/$name"
