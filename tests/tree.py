@@ -87,8 +87,8 @@ class Tree:
         there = mirror()
         command = ["debootstrap", "--variant=minbase", suite, str(self.root), *([there] if there else [])]
         subprocess.run(command, check=True, capture_output=True, timeout=15 * _MINUTES)
-        for file in ("resolv.conf", "hosts"):
-            shutil.copyfile(Path("/etc") / file, self.root / "etc" / file)
+        for name in ("resolv.conf", "hosts"):
+            shutil.copyfile(Path("/etc") / name, self.root / "etc" / name)
         if Path(_CERTIFICATES).exists():
             shutil.copyfile(_CERTIFICATES, self.root / "run" / "certificates.crt")
         configured = Path("/etc/apt/apt.conf.d")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The CPU image without a Docker engine: a Debian 12 in a folder, the Dockerfile's instructions, its entry point, a question."""
+"""The CPU image without a Docker engine: a Debian 12 in a folder, built by the Dockerfile, started, and asked."""
 
 from __future__ import annotations
 
