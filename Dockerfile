@@ -47,14 +47,15 @@ ADD https://github.com/fatedier/frp/releases/download/v${FRP_VERSION}/frp_${FRP_
 COPY dockerfile_scripts/ dockerfile_scripts/
 RUN dockerfile_scripts/frpc.sh install /tmp/frp.tar.gz
 COPY . .
-# A new volume takes its owner from the folder it is mounted on: the one by hand, and AppAPI's.
+# A new volume takes its owner from the folder it is mounted on: the one by hand, and AppAPI's. HaRP's certificates come
+# into /certs.
 RUN useradd --create-home --uid 1000 ccb && \
-    install --directory --owner ccb --group ccb persistent_storage /nc_app_context_chat_backend_data
+    install --directory --owner ccb --group ccb persistent_storage /nc_app_context_chat_backend_data /certs
 ENV APP_PERSISTENT_STORAGE=/app/persistent_storage \
     RUN_AS=ccb \
     PYTHONUNBUFFERED=1
 EXPOSE 10034
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD [".venv/bin/python", "dockerfile_scripts/alive.py"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD [".venv/bin/python", "dockerfile_scripts/alive.py"]
 ENTRYPOINT ["tini", "--", "dockerfile_scripts/entrypoint.sh"]
 
 FROM program AS cpu

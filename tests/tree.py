@@ -23,8 +23,13 @@ _MOUNTS = """
 set -eu
 tree=$1; shift
 for folder in $BOUND; do mkdir -p "$tree$folder"; mount --bind -o ro "$folder" "$tree$folder"; done
-mount -t proc proc "$tree/proc"
 mkdir -p "$tree/dev/shm"
+if [ -n "$WRITABLE" ]; then
+    mount --bind "$tree" "$tree"
+    for folder in $WRITABLE; do mount --bind "$tree$folder" "$tree$folder"; done
+    mount -o remount,bind,ro "$tree"
+fi
+mount -t proc proc "$tree/proc"
 mount -t tmpfs -o mode=1777 tmpfs "$tree/dev/shm"
 exec chroot "$tree" "$@"
 """
@@ -118,7 +123,7 @@ class Tree:
         return (self.root / "etc/passwd").read_text(encoding="utf-8").splitlines()
 
     def variables(self, more: Mapping[str, str] | None = None, *, building: bool = False) -> dict[str, str]:
-        """The environment of a command in the tree."""
+        """The environment of a command in the tree; WRITABLE in `more`: the only folders it may write to."""
         outside, bound = settings_from_outside()
         path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         known = path | self.environment | dict(more or {})
