@@ -127,9 +127,8 @@ class Tree:
         outside, bound = settings_from_outside()
         path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         known = path | self.environment | dict(more or {})
-        return (known | outside | self.arguments if building else known) | {
-            "BOUND": " ".join(bound if building else [])
-        }
+        mounted = {"BOUND": " ".join(bound if building else []), "WRITABLE": ""}
+        return mounted | (known | outside | self.arguments if building else known)
 
     def run(
         self, words: Sequence[str], user: str | None = None, *, building: bool = False, **more: str

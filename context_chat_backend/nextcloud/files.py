@@ -23,9 +23,7 @@ _SEEKING_SECONDS = 600.0
 class Files:
     """The files of one Nextcloud, each as one of its readers sees it."""
 
-    def __init__(
-        self, client: NextcloudClient, max_bytes: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, client: NextcloudClient, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Longer files are refused while they are read, whatever their listed size. `clock` gives seconds."""
         self._clock = clock
         self._client = client

@@ -214,9 +214,7 @@ class Ledger:
         place = after = None
         while True:
             async with self._database.transaction() as connection:
-                rows = await connection.execute(
-                    statement("ledger", "readers"), page | {"place": place, "after": after}
-                )
+                rows = await connection.execute(statement("ledger", "readers"), page | {"place": place, "after": after})
                 found = await rows.fetchall()
             for name, _, _ in found:
                 yield name
