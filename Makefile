@@ -8,13 +8,16 @@ TWO_AT_ONCE := -n 2 --dist loadfile
 OF_EXTRAS := tests/unit/test_embedders.py tests/unit/test_rerankers.py tests/unit/test_local_language_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format lock bench clean core tools
+.PHONY: help run register test test-all check format lock bench clean core tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 run: core ## Set up, index the samples, print two cited answers, serve on port 10034
 	@$(PYTHON) main.py demo
+
+register: core ## Print the occ lines that register this program with Nextcloud, secret included
+	@$(PYTHON) main.py register
 
 test: tools ## Install what tests need, and run all but the slow ones
 	@$(PYTHON) -m pytest -m "not slow" $(TWO_AT_ONCE)
@@ -34,9 +37,10 @@ format: tools ## Format the code
 	@$(PYTHON) -m ruff format .
 	@$(PYTHON) -m ruff check --fix .
 
-bench: tools ## Measure indexing, parsing, questions over HTTP, and searches in 100 000 chunks
+bench: tools ## Measure indexing, parsing, embedding, questions over HTTP, and searches in 100 000 chunks
 	@$(PYTHON) -m benchmarks.indexing
 	@$(PYTHON) -m benchmarks.parsing
+	@$(PYTHON) -m benchmarks.embedding
 	@$(PYTHON) -m benchmarks.questions
 	@$(PYTHON) -m benchmarks.search
 

@@ -24,7 +24,7 @@ find_python() {
 }
 
 # The stamp holds what is installed: of two sets the larger one serves both.
-digest=$(cat "$requirements" | cksum)
+digest=$(cksum < "$requirements")
 stamp=".venv/.installed-$requirements"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$digest" ]; then
     exit 0
@@ -48,5 +48,5 @@ rm -f .venv/.installed-*
     || fail "The installation failed; the reason stands above. 'make' again goes on where it stopped."
 printf '%s\n' "$digest" > "$stamp"
 if [ "$requirements" = requirements.lock ]; then
-    cat requirements.txt | cksum > .venv/.installed-requirements.txt
+    cksum < requirements.txt > .venv/.installed-requirements.txt
 fi

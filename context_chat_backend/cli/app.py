@@ -29,6 +29,7 @@ from context_chat_backend.cli.import_reference import import_reference
 from context_chat_backend.cli.keys import keys
 from context_chat_backend.cli.models import models
 from context_chat_backend.cli.named import collection_named, local_user
+from context_chat_backend.cli.register import register
 from context_chat_backend.cli.serve import serve as serve_until_stopped
 from context_chat_backend.cli.show import complaints, console, place, show_answer
 from context_chat_backend.cli.sources import show_sources
@@ -57,6 +58,7 @@ app.command()(import_reference)
 app.command()(backup)
 app.command()(restore)
 app.command("upgrade-database")(upgrade_database)
+app.command()(register)
 
 User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]
 Source = Annotated[str | None, typer.Argument(help="A source by its id; all where it is missing.")]

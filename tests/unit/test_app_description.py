@@ -66,22 +66,26 @@ def test_roles_are_those_of_the_program_and_one_is_reachable() -> None:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """The script in a tree like the image's, with an FRP client and a Python that say how they were called."""
+    """The scripts in a tree like the image's, with an FRP client and a Python that say how they were called."""
     for name in ("dockerfile_scripts", ".venv/bin", "path"):
         (tmp_path / name).mkdir(parents=True)
-    script = tmp_path / "dockerfile_scripts" / "start.sh"
-    script.write_bytes((ROOT / "dockerfile_scripts" / "start.sh").read_bytes())
+    programs = [tmp_path / "dockerfile_scripts" / name for name in ("entrypoint.sh", "frpc.sh")]
+    for script in programs:
+        script.write_bytes((ROOT / "dockerfile_scripts" / script.name).read_bytes())
     for file, text in (("path/frpc", "exit 0"), (".venv/bin/python", 'echo "python $*"')):
         (tmp_path / file).write_text(f"#!/bin/sh\n{text}\n")
-    for program in (script, tmp_path / "path" / "frpc", tmp_path / ".venv" / "bin" / "python"):
+    for program in (*programs, tmp_path / "path" / "frpc", tmp_path / ".venv" / "bin" / "python"):
         program.chmod(0o755)
     return tmp_path
 
 
 def start(image: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     path = f"{image / 'path'}:{os.environ['PATH']}"
-    known = {"PATH": path, "FRP_CONFIGURATION": str(image / "frpc.toml"), "FRP_CERTIFICATES": str(image / "certs")}
-    script = image / "dockerfile_scripts" / "start.sh"
+    known = {
+        "PATH": path, "FRP_CONFIGURATION": str(image / "frpc.toml"), "FRP_CERTIFICATES": str(image / "certs"),
+        "APP_PERSISTENT_STORAGE": str(image / "storage"),
+    }  # fmt: skip
+    script = image / "dockerfile_scripts" / "entrypoint.sh"
     return subprocess.run([script], env=known | environment, capture_output=True, text=True, timeout=30)
 
 
@@ -114,27 +118,28 @@ def test_behind_harp_a_tunnel_leads_to_the_socket(image: Path, certificates: boo
     assert (image / "frpc.toml").stat().st_mode & 0o077 == 0
 
 
-def get_frpc(archive: Path, sha256: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(ROOT / "dockerfile_scripts" / "get_frpc.sh"), str(archive), sha256, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
-
-
-def test_the_tunnels_client_is_installed_when_its_archive_is_the_one_that_was_named(tmp_path: Path) -> None:
+def test_the_tunnels_client_is_installed_when_its_archive_has_the_checksum_it_must_have(tmp_path: Path) -> None:
     (tmp_path / "frp_0.61.1_linux_amd64").mkdir()
     (tmp_path / "frp_0.61.1_linux_amd64" / "frpc").write_text("the client")
-    archive, folder = tmp_path / "frp.tar.gz", tmp_path / "bin"
+    archive, checksums, folder = tmp_path / "frp.tar.gz", tmp_path / "checksums", tmp_path / "bin"
     folder.mkdir()
     with tarfile.open(archive, "w:gz") as writing:
         writing.add(tmp_path / "frp_0.61.1_linux_amd64", "frp_0.61.1_linux_amd64")
-    right = hashlib.sha256(archive.read_bytes()).hexdigest()
+    right, wrong = hashlib.sha256(archive.read_bytes()).hexdigest(), "0" * 64
 
-    for wrong, says in (("", "FRP_SHA256"), ("0" * 64, "nothing is installed"), ("no digest", "nothing is installed")):
-        refused = get_frpc(archive, wrong, folder)
+    def install(listed: str, pinned: str) -> subprocess.CompletedProcess[str]:
+        checksums.write_text(f"{listed}  frp_0.61.1_linux_amd64.tar.gz\n")
+        command = [ROOT / "dockerfile_scripts" / "frpc.sh", "install", archive, checksums, folder]
+        environment = {"PATH": os.environ["PATH"], "FRP_SHA256": pinned}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+
+    for listed, pinned in ((wrong, ""), (right, wrong), (wrong, right)):
+        refused = install(listed, pinned)
         assert refused.returncode != 0
-        assert says in refused.stderr
+        assert "nothing is installed" in refused.stderr
         assert list(folder.iterdir()) == []
 
-    assert get_frpc(archive, right, folder).returncode == 0
+    assert install(right, right).returncode == 0
     assert (folder / "frpc").read_text() == "the client"
 
 
