@@ -143,6 +143,7 @@ def secrets_of(config: Config) -> frozenset[str]:
     found = {one.reveal() for one in told if one is not None}
     if config.database_url is not None:
         found.add(unquote(urlsplit(config.database_url.reveal()).password or ""))
+    found |= {issuer.secret for issuer in config.programs.issuers if issuer.secret is not None}
     for chosen in (config.embedding, config.llm, *config.llm_fallback, config.reranker):
         found |= chosen.secrets
     return frozenset(found)

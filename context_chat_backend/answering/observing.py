@@ -43,7 +43,7 @@ async def observed(
                         case Done(whole):
                             answer = whole
                             outcome = "answered" if answer.model else "nothing_found"
-                            _count_tokens(answer)
+                            _count(answer)
                     yield event
         except (asyncio.CancelledError, GeneratorExit):
             outcome = "cancelled" if answer is None else outcome
@@ -85,7 +85,9 @@ async def observed_search(found: Awaitable[list[_Found]], question: Question, au
             audit.note("search", question.asker, outcome, sources=sources)
 
 
-def _count_tokens(answer: Answer) -> None:
+def _count(answer: Answer) -> None:
+    metrics.PASSAGES.labels("read").inc(len(answer.passages))
+    metrics.PASSAGES.labels("left out").inc(answer.dropped)
     if answer.usage is not None:
         metrics.TOKENS.labels("prompt").inc(answer.usage.prompt_tokens)
         metrics.TOKENS.labels("answer").inc(answer.usage.answer_tokens)
