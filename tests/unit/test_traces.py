@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -122,3 +126,31 @@ def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("traces: true\n")
     with pytest.raises(ConfigurationError, match="traces: expected a URL"):
         config.load({"APP_PERSISTENT_STORAGE": str(tmp_path)}, cores=2)
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes what is sent to it."""
+
+    bodies: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_spans_reach_a_collector_when_the_program_ends() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        traces.configure(f"http://127.0.0.1:{server.server_port}/v1/traces", "indexing")
+        with step(Step.PARSE):
+            pass
+        traces.close()
+        server.shutdown()
+
+    sent = b"".join(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body for body in Collector.bodies)
+    for told in (b"parse", b"context_chat_backend", b"indexing"):
+        assert told in sent
