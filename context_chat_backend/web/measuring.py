@@ -11,6 +11,7 @@ from context_chat_backend.metrics import REQUEST_SECONDS, REQUESTS
 
 _NO_ROUTE = "none"
 _CUT_OFF = "cut off"
+_FAULT = "500"
 
 
 class Measuring:
@@ -35,6 +36,9 @@ class Measuring:
         started = time.perf_counter()
         try:
             await self._app(scope, receive, sent)
+        except Exception:
+            status = _FAULT if status == _CUT_OFF else status  # it is answered further out
+            raise
         finally:
             route = getattr(scope.get("route"), "path", _NO_ROUTE)
             REQUESTS.labels(route, status).inc()

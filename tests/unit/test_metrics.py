@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 
-from context_chat_backend import metrics
+from context_chat_backend import config, metrics
 from context_chat_backend.answering.observing import observed, observed_search
 from context_chat_backend.audit import Audit
 from context_chat_backend.config import AppSettings, Secret
@@ -36,7 +36,7 @@ from context_chat_backend.domain import (
     SourceRef,
     Usage,
 )
-from context_chat_backend.errors import InvalidRequest, ModelUnavailable
+from context_chat_backend.errors import ConfigurationError, InvalidRequest, ModelUnavailable
 from context_chat_backend.steps import Step, step
 from context_chat_backend.web.app import build_app
 from tests.fakes import FakeBackend
@@ -78,6 +78,35 @@ def expressions(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for below in node:
             yield from expressions(below)
+
+
+def blocks(kind: str) -> list[str]:
+    """The pieces of code of docs/operations.md in that language."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_configuration_in_the_documents_is_read_as_it_stands(tmp_path: Path) -> None:
+    ours = [block for block in blocks("yaml") if "scrape_configs" not in block]
+    (tmp_path / "config.yaml").write_text("\n".join(ours), encoding="utf-8")
+    read = config.load({"APP_PERSISTENT_STORAGE": str(tmp_path), "ADMIN_TOKEN": TOKEN}, cores=2)
+
+    assert read.traces == "http://localhost:4318/v1/traces"
+    assert [(one.port, one.surfaces) for one in read.listeners] == [(9464, ("metrics",))]
+    assert read.warnings == ()
+
+
+def test_the_line_of_the_audit_in_the_documents_has_the_members_it_has(tmp_path: Path) -> None:
+    Audit(tmp_path).note("answer", QUESTION.asker, "answered")
+
+    (told,) = [json.loads(block) for block in blocks("json")]
+    assert list(told) == list(written(tmp_path)[0])
+
+
+@pytest.mark.parametrize("token", ["short", "with-an-umlaut-ü-in-it", " with-blanks-around-it "])
+def test_a_token_that_is_easily_guessed_or_cannot_be_sent_stops_the_start(tmp_path: Path, token: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"ADMIN_TOKEN: .*openssl rand"):
+        config.load({"APP_PERSISTENT_STORAGE": str(tmp_path), "ADMIN_TOKEN": token}, cores=2)
 
 
 @pytest.mark.parametrize("file", ["grafana-dashboard.json", "prometheus-alerts.yaml"])
@@ -291,6 +320,18 @@ async def test_a_port_of_their_own_serves_tools_and_nothing_else(tmp_path: Path)
         assert (await client.get("/metrics", headers=bearer(TOKEN))).status_code == 200
         assert (await client.get("/heartbeat")).status_code == 200
         assert (await client.post("/query", headers=headers(SECRET), json={})).status_code == 404
+
+
+async def test_a_fault_of_ours_is_counted_as_one(tmp_path: Path) -> None:
+    class Broken(Monitored):
+        async def exposition(self) -> bytes:
+            raise RuntimeError("bug")
+
+    before = value("requests_total", route="/metrics", status="500")
+    async with connect(Broken(tmp_path, TOKEN)) as client:
+        assert (await client.get("/metrics", headers=bearer(TOKEN))).status_code == 500
+
+    assert value("requests_total", route="/metrics", status="500") == before + 1
 
 
 async def test_requests_are_counted_by_route_and_never_by_what_was_sent(client: httpx.AsyncClient) -> None:
