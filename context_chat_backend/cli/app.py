@@ -24,6 +24,7 @@ from context_chat_backend.cli import index as local_files
 from context_chat_backend.cli.backup import backup, restore, upgrade_database
 from context_chat_backend.cli.collections import collections
 from context_chat_backend.cli.conversations import conversations
+from context_chat_backend.cli.dashboard import watch
 from context_chat_backend.cli.evaluate import evaluate
 from context_chat_backend.cli.import_reference import import_reference
 from context_chat_backend.cli.keys import keys
@@ -193,10 +194,16 @@ def search(
 def status(
     source: Annotated[str | None, typer.Argument(help="A source by its id, its title or a part of that.")] = None,
     as_json: Json = False,
+    watching: Annotated[bool, typer.Option("--watch", help="Show it until Ctrl-C, refreshed.")] = False,
 ) -> int:
     """How many sources are in which state, how fast it goes, and why some were rejected; or all about one source."""
+    if watching and (source is not None or as_json):
+        raise InvalidRequest("--watch: it shows the whole on a terminal, without a source and without --json")
 
     async def work(backend: Backend) -> int:
+        if watching:
+            await watch(backend, console)
+            return 0
         if source is not None:
             return 0 if await show_sources(backend, source, as_json=as_json) else NOT_WELL
         await show_status(backend, as_json=as_json)

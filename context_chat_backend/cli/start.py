@@ -29,7 +29,7 @@ def read_configuration(*, quiet: bool = False) -> Config:
     upgrade.run(storage, ROOT / "repairs", __version__)
     found = hardware.choose_configuration(storage, ROOT, environment)
     settings = config.load(environment, cores=hardware.usable_cores())
-    logs.configure(settings.log_level, settings.storage / "logs", quiet=quiet)
+    logs.configure(settings.log_level, settings.storage / "logs", quiet=quiet, secrets=config.secrets_of(settings))
     log = logs.get_logger(__name__)
     if found is not None:
         log.info("configuration_chosen", device=found.device, reason=found.reason)

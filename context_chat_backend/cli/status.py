@@ -45,7 +45,7 @@ def _lines(known: IndexingStatus) -> Iterator[str]:
         for provider, counts in known.providers.items():
             yield f"  {provider}: {', '.join(f'{count} {state}' for state, count in counts.items())}"
     if known.seconds_left is not None:
-        yield f"     pace {known.sources_per_second} a second, {_duration(known.seconds_left)} left"
+        yield f"     pace {known.sources_per_second} a second, {duration(known.seconds_left)} left"
     for reason, count in known.failing.items():
         yield f"  failing {count} are tried again: {reason}"
     for reason, count in known.rejected.items():
@@ -95,7 +95,7 @@ class EmbeddingStatus:
             return "its index is being built"
         if self.seconds_left is None or self.chunks_per_second is None:
             return "just begun"
-        return f"{self.chunks_per_second:.0f} a second, {_duration(self.seconds_left)} left"
+        return f"{self.chunks_per_second:.0f} a second, {duration(self.seconds_left)} left"
 
 
 async def embedding_status(backend: Backend) -> EmbeddingStatus:
@@ -120,7 +120,8 @@ def _with(model: str, by_meaning: bool, filling: Filling) -> EmbeddingStatus:
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """How long that is, for people."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "less than a minute"

@@ -98,22 +98,23 @@ async def trigger(request: Request, _: Ready) -> dict[str, str]:
 
 @router.get("/downloadLogs")
 async def download_logs(backend: Starting) -> StreamingResponse:
-    """All files of the log folder in one archive, also when the start fails: then they are wanted most.
+    """All logs in one archive, also when the start fails: then they are wanted most. The audit is no log.
 
     AppAPI lets administrators through alone. Not cached: its proxy would keep the archive for an hour.
     """
-    archive = await asyncio.to_thread(_zipped, backend.config.storage / "logs")
+    archive = await asyncio.to_thread(_zipped, backend.config.storage)
     headers = {"Content-Disposition": 'attachment; filename="docker_logs.zip"', "Cache-Control": "no-store"}
     return StreamingResponse(_pieces(archive), media_type="application/zip", headers=headers)
 
 
-def _zipped(folder: Path) -> IO[bytes]:
+def _zipped(storage: Path) -> IO[bytes]:
+    folder = storage / "logs"
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when its last piece was sent
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
-        for path in sorted(folder.rglob("*")):
+        for path in (*sorted(folder.rglob("*")), *sorted(storage.glob("postgres.log*"))):
             with suppress(FileNotFoundError):  # renamed by the rotation meanwhile
                 if path.is_file():
-                    archive.write(path, path.relative_to(folder))
+                    archive.write(path, path.relative_to(folder) if folder in path.parents else path.name)
     file.seek(0)
     return file
 

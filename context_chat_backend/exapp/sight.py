@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from context_chat_backend.domain import FILES, SourceLabel, SourceRef
 from context_chat_backend.errors import NextcloudUnavailable
 from context_chat_backend.logs import get_logger
+from context_chat_backend.metrics import RIGHTS_CHECKS, SOURCES_HIDDEN
 from context_chat_backend.nextcloud.sources import Sources
 
 _log = get_logger(__name__)
@@ -31,10 +32,13 @@ class NextcloudSight:
         try:
             enriched = await self._sources.enrich(titles, self._user)
         except NextcloudUnavailable as error:
+            RIGHTS_CHECKS.labels("unanswered").inc()
             _log.warning("sources_not_enriched", reason=str(error))
             return ()
+        RIGHTS_CHECKS.labels("answered").inc()
         self._labels |= enriched.labels
         if enriched.hidden:
+            SOURCES_HIDDEN.inc(len(enriched.hidden))
             _log.info("sources_hidden", count=len(enriched.hidden), dropped=self._checks)
         return enriched.hidden if self._checks else ()
 

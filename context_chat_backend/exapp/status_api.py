@@ -8,11 +8,11 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from context_chat_backend.exapp.authentication import NextcloudRoute
+from context_chat_backend.exapp.authentication import AdministratorRoute
 from context_chat_backend.exapp.readiness import Ready
 from context_chat_backend.indexing.status import indexing_status
 
-router = APIRouter(route_class=NextcloudRoute)
+router = APIRouter(route_class=AdministratorRoute)
 
 
 @router.get("/status")

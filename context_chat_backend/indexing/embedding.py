@@ -18,6 +18,7 @@ from uuid import UUID
 import numpy as np
 
 from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, SpaceGone
+from context_chat_backend.metrics import CHUNKS
 from context_chat_backend.ports import Embedder, Vectors
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.chunks import Chunks
@@ -166,6 +167,7 @@ class _Queue:
 
     async def _embed_unknown(self, batch: list[UUID]) -> None:
         known = await self._chunks.known_vectors(batch, self._stored)
+        CHUNKS.labels("known").inc(len(known))
         for content, vector in known.items():
             self._deliver(content, vector)
         unknown = [content for content in batch if content not in known]
@@ -184,6 +186,7 @@ class _Queue:
             for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
                 await self._embed(half)
             return
+        CHUNKS.labels("model").inc(len(batch))
         for content, vector in zip(batch, vectors, strict=True):
             self._deliver(content, vector)
 

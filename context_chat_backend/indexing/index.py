@@ -30,6 +30,8 @@ from context_chat_backend.indexing.preparing import Preparation, Prepared
 from context_chat_backend.indexing.room import Room
 from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.logs import get_logger
+from context_chat_backend.metrics import PARSER_DEATHS, VERDICTS
+from context_chat_backend.steps import Step, step
 from context_chat_backend.store.chunks import IndexedSource, content_of
 from context_chat_backend.store.ledger import Ledger
 
@@ -103,14 +105,18 @@ class Indexer:
         try:
             if source.attempts > MAX_ATTEMPTS:
                 raise SourceRejected(Reason.UNREADABLE if source.remote else Reason.INTERNAL)
-            await self._index(source)
+            with step(Step.INDEX):
+                await self._index(source)
         except ParserKilled as killed:
+            PARSER_DEATHS.labels(killed.reason).inc()
             delay = _back_off(source.attempts)
             is_quarantined = await self._ledger.killed_its_parser(source, killed.reason, delay)
             event = "source_quarantined" if is_quarantined else "parser_killed"
+            VERDICTS.labels("quarantined" if is_quarantined else "retry_later", killed.reason).inc()
             _log.warning(event, source_id=source.id, version=source.version, reason=str(killed.reason))
         except SourceRejected as rejection:
             await self._ledger.reject(source, rejection.reason)
+            VERDICTS.labels("rejected", rejection.reason).inc()
             _log.info("source_rejected", source_id=source.id, version=source.version, reason=str(rejection.reason))
         except FileUnseen as unseen:
             if await self._ledger.reject_unseen(source, unseen.users):
@@ -120,8 +126,10 @@ class Indexer:
         except FileUnreadable as error:
             _log.warning("file_unreadable", source_id=source.id, error=str(error), attempts=source.attempts)
             await self._ledger.retry_later(source, Reason.UNREADABLE, _back_off(source.attempts))
+            VERDICTS.labels("retry_later", Reason.UNREADABLE).inc()
         except TextRefused as error:
             await self._ledger.reject(source, Reason.EMBEDDING_REFUSED)
+            VERDICTS.labels("rejected", Reason.EMBEDDING_REFUSED).inc()
             _log.warning("embedding_refused", source_id=source.id, version=source.version, error=str(error))
         except DatabaseUnavailable:
             raise
@@ -137,10 +145,12 @@ class Indexer:
         if reason is not None:
             _log.warning("indexing_waits", source_id=source.id, reason=str(reason), error=str(error))
             await self._ledger.postpone(source, reason, _back_off(_WHILE_DOWN))
+            VERDICTS.labels("retry_later", reason).inc()
             return
         # The type says where to look; the text of a fault may quote the source.
         _log.error("indexing_failed", source_id=source.id, error=type(error).__name__, attempts=source.attempts)
         await self._ledger.retry_later(source, Reason.INTERNAL, _back_off(source.attempts))
+        VERDICTS.labels("retry_later", Reason.INTERNAL).inc()
 
     async def _claim(self) -> None:
         while True:
@@ -204,6 +214,7 @@ class Indexer:
             await self._chunks_under_way.enter(len(prepared.chunks))
         try:
             if await self._settling.put(await self._embed(prepared)):
+                VERDICTS.labels("indexed", "").inc()
                 _log.info("source_indexed", source_id=source.id, version=source.version, chunks=len(prepared.chunks))
         finally:
             await self._chunks_under_way.leave(len(prepared.chunks))
@@ -212,10 +223,12 @@ class Indexer:
         source = prepared.source
         contents = [content_of(source.realm, text) for text in prepared.texts]
         started = time.perf_counter()
+        with step(Step.EMBED):
+            vectors = await self._embedding.vectors(prepared.texts, contents)
         return IndexedSource(
             source,
             prepared.chunks,
-            await self._embedding.vectors(prepared.texts, contents),
+            vectors,
             prepared.content_digest,
             contents,
             parser=prepared.parser,

@@ -16,6 +16,7 @@ from context_chat_backend.domain import Chunk, ClaimedSource, Document, Location
 from context_chat_backend.errors import ModelUnavailable, NextcloudUnavailable, SourceRejected
 from context_chat_backend.indexing.chunking import header, split
 from context_chat_backend.spaces import SpacesInUse
+from context_chat_backend.steps import Step, step
 from context_chat_backend.store.ledger import Ledger
 
 
@@ -85,7 +86,8 @@ class Preparation:
         Raises SourceRejected, FileUnseen, FileUnreadable, NextcloudUnavailable, ModelUnavailable, DatabaseUnavailable.
         """
         document, digest, parse_ms = await self._parse(source)
-        chunks = await asyncio.to_thread(self._split, document, source.title)
+        with step(Step.CHUNK):
+            chunks = await asyncio.to_thread(self._split, document, source.title)
         if not chunks:
             raise SourceRejected(Reason.EMPTY)
         texts = [embedded_text(source.title, chunk) for chunk in chunks]
@@ -95,9 +97,11 @@ class Preparation:
     async def _parse(self, source: ClaimedSource) -> tuple[Document, bytes, int]:
         """The document, the digest of its bytes, and how many milliseconds its parser took."""
         with tempfile.NamedTemporaryFile(dir=self._folder, prefix="parse-") as content:
-            digest = await self._read(source, Path(content.name))
+            with step(Step.READ):
+                digest = await self._read(source, Path(content.name))
             started = time.perf_counter()
-            document = await self._parser.parse(Path(content.name), source.media_type, source.title)
+            with step(Step.PARSE):
+                document = await self._parser.parse(Path(content.name), source.media_type, source.title)
             return document, digest, round(1000 * (time.perf_counter() - started))
 
     async def _read(self, source: ClaimedSource, to: Path) -> bytes:

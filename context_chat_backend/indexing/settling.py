@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 
 from context_chat_backend.errors import DatabaseUnavailable
+from context_chat_backend.steps import Step, step
 from context_chat_backend.store.chunks import Chunks, IndexedSource
 
 _AT_ONCE = 2
@@ -65,7 +66,8 @@ class Settling:
 
     async def _put(self, batch: list[tuple[IndexedSource, asyncio.Future[bool]]]) -> None:
         try:
-            ids = await self._chunks.put([indexed for indexed, _ in batch])
+            with step(Step.PUT):
+                ids = await self._chunks.put([indexed for indexed, _ in batch])
         except DatabaseUnavailable:
             raise
         except Exception:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from context_chat_backend.domain import Passage
 from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.logs import get_logger
+from context_chat_backend.metrics import MODEL_FAILURES
 from context_chat_backend.ports import Reranker
 
 RERANKED = 30
@@ -24,6 +25,7 @@ async def rerank(reranker: Reranker, question: str, passages: Sequence[Passage])
     try:
         scores = await reranker.scores(question[:_QUESTION_CHARACTERS], [_judged(passage) for passage in best])
     except ModelUnavailable as error:
+        MODEL_FAILURES.labels("reranking").inc()
         _log.warning("reranking_failed", reason=str(error), passages=len(best))
         return list(passages)
     order = sorted(range(len(best)), key=lambda place: -scores[place])

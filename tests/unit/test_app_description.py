@@ -129,7 +129,7 @@ def test_the_tunnels_client_is_installed_when_its_archive_has_the_checksum_it_mu
 
     def install(listed: str, pinned: str) -> subprocess.CompletedProcess[str]:
         checksums.write_text(f"{listed}  frp_0.61.1_linux_amd64.tar.gz\n")
-        command = [ROOT / "dockerfile_scripts" / "frpc.sh", "install", archive, checksums, folder]
+        command = [str(ROOT / "dockerfile_scripts" / "frpc.sh"), "install", str(archive), str(checksums), str(folder)]
         environment = {"PATH": os.environ["PATH"], "FRP_SHA256": pinned}
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
 

@@ -5,11 +5,12 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import structlog
 
-from context_chat_backend import logs
+from context_chat_backend import logs, metrics, rotation
 from context_chat_backend.config import AppSettings, Secret
 
 
@@ -92,3 +93,59 @@ def test_commands_that_print_show_warnings_only_and_the_file_has_all(
 
     assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["odd"]
     assert [line["event"] for line in written(tmp_path)] == ["began", "odd"]
+
+
+def test_a_secret_is_masked_in_whatever_form_a_library_writes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = "s€cret/of the server"
+    logs.configure("info", tmp_path, secrets=[secret, "short"])
+    logging.getLogger("some.library").warning("GET http://me:%s@host/ %s", quote(secret, ""), secret)
+    logs.get_logger("room").info("short_events", url=f"postgresql://u:{secret}@h", nested={"key": [secret]})
+
+    text = (tmp_path / "ccb.log").read_text(encoding="utf-8") + capsys.readouterr().err
+    for form in (secret, quote(secret, ""), json.dumps(secret)[1:-1]):
+        assert form not in text
+    assert [line["event"] for line in written(tmp_path)] == ["GET http://me:***@host/ ***", "short_events"]
+
+
+def test_a_full_file_is_renamed_and_ten_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotation, "FILE_BYTES", 300)
+    logs.configure("info", tmp_path)
+    for n in range(60):
+        logs.get_logger("room").info("event", number=n)
+
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"ccb.log", *(f"ccb.log.{n}" for n in range(1, 10))}
+    assert all(path.stat().st_size < 300 + 200 for path in tmp_path.iterdir())
+    assert written(tmp_path)[-1]["number"] == 59
+
+
+def test_processes_that_share_a_file_rotate_it_once_and_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two handlers stand for two processes: each has its own open file."""
+    monkeypatch.setattr(rotation, "FILE_BYTES", 200)
+    both = [rotation.SharedFile(tmp_path / "ccb.log") for _ in range(2)]
+    for n in range(50):
+        line = json.dumps({"number": n})
+        both[n % 2].handle(logging.LogRecord("x", logging.INFO, "", 0, line, None, None))
+    for handler in both:
+        handler.close()
+
+    files = sorted(tmp_path.iterdir(), key=lambda path: int(path.suffix[1:]) if path.suffix != ".log" else 0)
+    numbers = [json.loads(line)["number"] for path in reversed(files) for line in path.read_text().splitlines()]
+    assert numbers == list(range(50))
+    assert len(files) == 4
+
+
+def test_warnings_and_errors_are_counted(tmp_path: Path) -> None:
+    def count(level: str) -> float:
+        return metrics.REGISTRY.get_sample_value("context_chat_log_lines_total", {"level": level}) or 0.0
+
+    before = count("warning"), count("error")
+    logs.configure("error", tmp_path)
+    logs.get_logger("room").warning("left out")
+    logs.get_logger("room").error("told")
+
+    assert (count("warning"), count("error")) == (before[0], before[1] + 1)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A life with much that goes wrong is seen by whoever operates the program, and none of its words and secrets are."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.hostile import deep_json, word
+from tests.installation import installed, register
+from tests.nextcloud_double.process import CHAT, SEARCH, Nextcloud
+from tests.program import SECRET, Program, headers, part
+
+TOKEN = "token-of-administrators-4711"
+MODEL_KEY = "key-of-the-model-server-0815"
+LOGIN = "login-of-the-model-server-1234"
+RERANKER_KEY = "key-of-the-reranker-5678"
+SECRETS = [SECRET, TOKEN, MODEL_KEY, LOGIN, RERANKER_KEY, "guessed-secret-of-a-stranger", "key_nobody_has_9876"]
+WORDS = {
+    "text": "The heron nests behind the crooked windmill",
+    "title": "Quarrel with the neighbours",
+    "question": "Who quarrels about the crooked windmill",
+    "broken": "zebrafish in a broken document",
+    "invalid": "flamingo in a request that is none",
+    "card": "pangolin on a card",
+    "chat": "armadillo without documents",
+    "path": "wolverine-in-a-path",
+}
+"""What users write; each is looked for by its first two long words."""
+CONFIGURATION = f"""
+log_level: debug
+audit_log: true
+llm_fallback:
+  extractive:
+reranker:
+  remote:
+    base_url: http://127.0.0.1:9/v1
+    api_key: {RERANKER_KEY}
+"""
+
+
+@pytest.fixture(scope="module")
+def nextcloud() -> Iterator[Nextcloud]:
+    with Nextcloud() as running:
+        running.do("add_users", names=["alice", "bob"])
+        yield running
+
+
+@pytest.fixture(scope="module")
+def program(nextcloud: Nextcloud, module_storage: Path) -> Iterator[Program]:
+    """With the embedded database; the language model and the re-ranker are down, and their addresses hold secrets."""
+    model = f"openai: {{base_url: 'http://me:{LOGIN}@127.0.0.1:9/v1', model: m, api_key: {MODEL_KEY}}}\n  extractive"
+    with installed(nextcloud, module_storage, "", llm=model, more=CONFIGURATION, ADMIN_TOKEN=TOKEN) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def lived(nextcloud: Nextcloud, program: Program) -> Program:
+    """The program after a life in which much went wrong."""
+    nextcloud.do("put_file", path=f"{WORDS['title']}.txt", readers=["alice", "bob"], text=WORDS["text"])
+    nextcloud.do("put_file", path="copy.txt", readers=["alice"], text=WORDS["text"])
+    hidden = nextcloud.do("put_file", path="secret.txt", readers=["alice"], text=f"{WORDS['text']}, says bob")
+    for name, body in (
+        ("broken.pdf", b"%PDF-1.7\n" + WORDS["broken"].encode()),
+        ("broken.docx", word(WORDS["broken"])[:-40]),
+        ("deep.json", deep_json()),
+        ("empty.txt", b""),
+    ):
+        encoded = base64.b64encode(body).decode()
+        nextcloud.do("put_file", path=f"{WORDS['title']}/{name}", readers=["alice"], body=encoded)
+    card = {"provider": "deck__cards", "item": "7", "title": WORDS["title"], "content": WORDS["card"]}
+    nextcloud.do("submit", **card, readers=["alice"])
+    odd = {"userIds": ["alice"], "reference": WORDS["invalid"], "modified": WORDS["invalid"], "type": WORDS["invalid"]}
+    nextcloud.do("enqueue_document", queue="content", payload={**odd, "provider": WORDS["invalid"], "content": "x"})
+    nextcloud.do("enqueue_action", kind=WORDS["invalid"], payload={"sourceId": WORDS["invalid"]})
+    register(nextcloud, program)
+    nextcloud.wait(nextcloud.queues_are_empty, 60)
+    nextcloud.wait(lambda: len(program.search("alice", "heron windmill")) >= 3, 60)
+
+    nextcloud.do("unshare", file_id=hidden, users=["alice"])
+    for task in (
+        nextcloud.schedule(CHAT, "alice", WORDS["question"]),
+        nextcloud.schedule(SEARCH, "alice", WORDS["question"], limit=5),
+        nextcloud.schedule(CHAT, "bob", WORDS["question"], scopeType=WORDS["invalid"]),
+    ):
+        nextcloud.ended(task, 60)
+    asked = {"query": WORDS["question"], "userId": "alice"}
+    assert program.post("/query", asked)["sources"]
+    program.post("/query", {"query": WORDS["chat"], "userId": "alice", "useContext": False})
+    client = program.client
+    client.post("/query", json={"query": WORDS["invalid"], "userId": "", "ctxLimit": WORDS["invalid"]})
+    client.post("/query", content=WORDS["invalid"], headers={"Content-Type": "application/json"})
+    client.post("/updateAccess", json={"op": WORDS["invalid"], "userIds": [], "sourceId": WORDS["invalid"]})
+    client.get(f"/{quote(WORDS['path'])}?{quote(WORDS['path'])}")
+    client.post(f"/{quote(WORDS['path'])}", json=asked)
+    program.load(
+        [part("files__default: 90", WORDS["broken"].encode(), title=WORDS["title"], modified=WORDS["invalid"])]
+    )
+    for wrong in (headers("guessed-secret-of-a-stranger"), {"Authorization": "Bearer key_nobody_has_9876"}):
+        assert httpx.get(f"{client.base_url}/metrics", headers=wrong).status_code == 401
+    nextcloud.stop()
+    program.post("/query", asked)
+    return program
+
+
+def metrics_of(program: Program) -> str:
+    answer = httpx.get(f"{program.client.base_url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 200
+    return answer.text
+
+
+def value(text: str, name: str) -> float:
+    found = re.search(rf"^context_chat_{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    return float(found.group(1)) if found else 0.0
+
+
+def test_what_happened_stands_in_the_metrics(lived: Program) -> None:
+    text = metrics_of(lived)
+
+    assert value(text, 'sources{state="indexed"}') >= 3  # one of four has lost its only reader
+    assert value(text, 'sources{state="rejected"}') + value(text, 'sources{state="delayed"}') >= 2
+    assert value(text, 'verdicts_total{reason="",verdict="indexed"}') >= 4
+    assert value(text, 'embedded_chunks_total{origin="model"}') > 0
+    assert value(text, 'answers_total{outcome="answered"}') >= 2
+    assert value(text, 'model_failures_total{model="language"}') >= 1
+    assert value(text, 'model_failures_total{model="reranking"}') >= 1
+    assert value(text, 'rights_checks_total{outcome="answered"}') >= 1
+    assert value(text, 'requests_total{route="/query",status="422"}') >= 1
+    assert value(text, 'requests_total{route="none",status="404"}') == 2
+    assert value(text, "first_word_seconds_count") >= 2
+    for step in ("index", "read", "parse", "chunk", "embed", "put", "answer", "find", "search", "rerank", "recheck",
+                 "embed_question", "prompt", "write", "wait"):  # fmt: skip
+        assert value(text, f'step_seconds_count{{step="{step}"}}') > 0, step
+    for gauge in ("ready", "database_up", "space_filled_ratio"):
+        assert value(text, gauge) == 1
+    for gauge in ("stored_chunks", "database_bytes", 'storage_bytes{state="free"}', 'log_lines_total{level="warning"}'):
+        assert value(text, gauge) > 0
+
+
+def test_users_do_not_read_them(lived: Program) -> None:
+    for user in ("alice", "admin"):
+        assert lived.client.get("/metrics", headers=headers(user=user)).status_code == 401
+        assert lived.client.get("/status", headers=headers(user=user)).status_code == 401
+    assert lived.client.get("/metrics").status_code == 200  # a call of the system
+
+
+def test_the_audit_says_who_asked_and_which_sources_were_used(lived: Program) -> None:
+    lines = (lived.storage / "audit" / "audit.log").read_text(encoding="utf-8").splitlines()
+    noted = [json.loads(line) for line in lines]
+
+    assert {line["kind"] for line in noted} == {"answer", "search", "chat"}
+    answers = [line for line in noted if line["kind"] == "answer" and line["outcome"] == "answered"]
+    assert answers
+    assert all(line["user"] == "alice" and line["model"] == "extractive" for line in answers)
+    assert all(set(line["cited"]) <= set(line["sources"]) and line["cited"] for line in answers)
+    assert all(set(line) == {
+        "timestamp", "kind", "realm", "user", "outcome", "sources", "cited", "model"
+    } for line in noted)  # fmt: skip
+
+
+def forms(text: str) -> set[bytes]:
+    """A text as it may stand in a log: as it is, in JSON, in an address, in base64."""
+    ways = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text), quote(text, "")}
+    encoded = {base64.b64encode((before + text).encode()).decode()[4:-4] for before in ("", ":", "  ")}
+    return {way.encode() for way in ways | encoded}
+
+
+def words_of(text: str) -> set[str]:
+    """Two long words of a sentence, together or alone: nothing else writes them."""
+    long = [word for word in re.findall(r"\w+", text) if len(word) > 7][:2]
+    return {text, *long} if long else {text}
+
+
+def test_no_log_holds_what_users_wrote_or_a_secret(lived: Program) -> None:
+    archive = zipfile.ZipFile(io.BytesIO(lived.client.get("/downloadLogs").content))
+    logs = {f"downloaded {name}": archive.read(name) for name in archive.namelist()}
+    places = [*(lived.storage / "logs").rglob("*"), *lived.storage.glob("*.log"), *(lived.storage / "audit").rglob("*")]
+    logs |= {str(path): path.read_bytes() for path in places if path.is_file()}
+    logs["metrics"] = metrics_of(lived).encode()
+    assert {"downloaded ccb.log", "metrics"} <= set(logs)
+    assert any("postgres.log" in name for name in logs)
+    assert len(logs["downloaded ccb.log"].splitlines()) > 30
+    assert not [name for name in archive.namelist() if "audit" in name]
+
+    planted = {form for secret in SECRETS for form in forms(secret)}
+    planted |= {form for sentence in WORDS.values() for one in words_of(sentence) for form in forms(one)}
+    found = [(name, text) for name, log in logs.items() for text in planted if text.lower() in log.lower()]
+    assert found == []
+
+
+def test_the_log_is_lines_of_json_with_ids(lived: Program) -> None:
+    lines = (lived.storage / "logs" / "ccb.log").read_text(encoding="utf-8").splitlines()
+    told = [json.loads(line) for line in lines]
+
+    assert all({"event", "level", "logger", "timestamp"} <= set(line) for line in told)
+    assert {"source_indexed", "source_rejected", "language_model_unavailable", "not_authenticated"} <= {
+        line["event"] for line in told
+    }
+    assert all("source_id" in line for line in told if line["event"] == "source_indexed")
