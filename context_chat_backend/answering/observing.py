@@ -58,7 +58,7 @@ async def observed(
                 question.asker,
                 outcome,
                 sources=(passage.source for passage in read),
-                cited=() if answer is None else answer.sources,
+                cited=() if answer is None else answer.cited,
                 model="" if answer is None else answer.model,
             )
 

@@ -79,8 +79,12 @@ class Answer:
     @property
     def sources(self) -> tuple[SourceRef, ...]:
         """The cited sources in the order of their first citation, then the others that were read, each once."""
-        cited = [citation.passage.source for citation in self.citations]
-        return tuple(dict.fromkeys([*cited, *(passage.source for passage in self.passages)]))
+        return tuple(dict.fromkeys([*self.cited, *(passage.source for passage in self.passages)]))
+
+    @property
+    def cited(self) -> tuple[SourceRef, ...]:
+        """The cited sources, each once, in the order of their first citation."""
+        return tuple(dict.fromkeys(citation.passage.source for citation in self.citations))
 
 
 @dataclass(frozen=True, slots=True)
