@@ -95,7 +95,7 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
             "slowest": [],
         }
     ),
-    ("GET", "/metrics"): Example('context_chat_sources{provider="files__default",state="indexed"} 120.0'),
+    ("GET", "/metrics"): Example('context_chat_sources{state="indexed"} 120.0'),
     ("PUT", "/loadSources"): Example(
         {"loaded_sources": [_SOURCE], "sources_to_retry": []},
         {"sources": "(a part for each source; its file name is the source id)"},
