@@ -14,7 +14,14 @@ PORT = 8085
 
 def run(port: int) -> None:
     """Serve until interrupted."""
-    uvicorn.run(build(State()), host="127.0.0.1", port=port, log_level="critical", access_log=False)
+    uvicorn.run(
+        build(State()),
+        host="127.0.0.1",
+        port=port,
+        log_level="critical",
+        access_log=False,
+        timeout_keep_alive=600,  # a connection that is closed just when a test uses it again fails the test
+    )
 
 
 if __name__ == "__main__":
