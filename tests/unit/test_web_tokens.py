@@ -87,7 +87,7 @@ async def test_a_key_that_is_not_published_is_not_asked_for_again_and_again(publ
 
 
 async def test_an_issuer_that_is_gone_is_said_to_be(publishing: Publishing) -> None:
-    for url in ("http://127.0.0.1:1/keys", f"{publishing.url}:0"):
+    for url in ("http://127.0.0.1:1/keys", publishing.url.replace("/keys", ":0/keys")):
         tokens = WebTokens([issuer(url)])
         with pytest.raises(Unavailable):
             await tokens.principal(token("old"))
