@@ -135,7 +135,7 @@ class _PublishedKeys:
         try:
             answer = await self._client.get(self._url)
             found = jwt.PyJWKSet.from_dict(answer.raise_for_status().json())
-        except (httpx.HTTPError, jwt.PyJWTError, ValueError, AttributeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, ValueError, AttributeError) as error:
             _log.warning("keys_of_issuer_missing", error=type(error).__name__)
             if not self._keys:
                 raise Unavailable("the keys of an issuer of tokens cannot be fetched") from None

@@ -19,11 +19,16 @@ not looked at."""
 def relevant(question: Question, passages: Sequence[Passage]) -> list[Passage]:
     """The passages, or none of them when all are below the floor.
 
-    Who has chosen the sources asks about them, whatever his words are; who says how passages are chosen has his way.
+    Who has chosen the sources asks about them, whatever his words are; who says how near they have to be has his way.
     """
     wanted = content_terms(question.meant)
-    if not wanted or question.scope.sources is not None or question.choice is not None:
+    if not wanted or question.scope.sources is not None or _says_how_near(question):
         return list(passages)
     if any(one.similarity >= FLOOR or wanted & content_terms(f"{one.title} {one.text}") for one in passages):
         return list(passages)
     return []
+
+
+def _says_how_near(question: Question) -> bool:
+    choice = question.choice
+    return choice is not None and (choice.least_similarity is not None or choice.most_distance is not None)

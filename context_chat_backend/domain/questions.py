@@ -78,7 +78,7 @@ class Choice:
     looked_at: int = 20
     """Out of so many that are found."""
     least_similarity: float | None = None
-    """Cosine, -1 to 1; None: as the embedding space has it."""
+    """Cosine, -1 to 1; None: what counts as found everywhere."""
     most_distance: float | None = None
     """One minus the cosine; for SIMILARITY_DISTANCE_THRESHOLD."""
     relevance_share: float = 0.5

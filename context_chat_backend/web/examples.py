@@ -17,6 +17,8 @@ class Example:
     """The body; None where there is none."""
     media_type: str = "application/json"
     """Of the body."""
+    answered_as: str = "application/json"
+    """The media type of the answer."""
 
 
 _SOURCE = "files__default: 42"
@@ -83,7 +85,7 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
     ("GET", "/enabled"): Example({"enabled": True}),
     ("PUT", "/enabled"): Example({"error": ""}),
     ("POST", "/trigger"): Example({}),
-    ("GET", "/downloadLogs"): Example("(a ZIP archive)"),
+    ("GET", "/downloadLogs"): Example("(a ZIP archive)", answered_as="application/zip"),
     ("GET", "/status"): Example(
         {
             "states": {"indexed": 120, "waiting": 3},
@@ -95,7 +97,7 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
             "slowest": [],
         }
     ),
-    ("GET", "/metrics"): Example('context_chat_sources{state="indexed"} 120.0'),
+    ("GET", "/metrics"): Example("# TYPE ccb_sources gauge\n…", answered_as="text/plain"),
     ("PUT", "/loadSources"): Example(
         {"loaded_sources": [_SOURCE], "sources_to_retry": []},
         {"sources": "(a part for each source; its file name is the source id)"},

@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
 
 from context_chat_backend import __version__
-from context_chat_backend.exapp.authentication import NextcloudRoute
+from context_chat_backend.exapp.authentication import AdministratorRoute, NextcloudRoute
 from context_chat_backend.web.examples import EXAMPLES
 from context_chat_backend.web.program_route import ProgramRoute
 
@@ -51,6 +51,7 @@ _OF_NEXTCLOUD = {
 _SECURITY = {
     "key": {"type": "http", "scheme": "bearer", "description": "A key of a program, or the token of an end user."},
     "x_api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+    "administrator": {"type": "http", "scheme": "bearer", "description": "The token of administrators."},
     "nextcloud": {"type": "apiKey", "in": "header", "name": "AUTHORIZATION-APP-API", "description": "AppAPI's."},
 }
 _STYLE = (
@@ -93,10 +94,13 @@ def _describe(operation: dict[str, Any], route: APIRoute, method: str) -> None:
         content.setdefault(example.media_type, {"schema": {"type": "object"}})["example"] = example.request
     answer = operation["responses"]["200"]
     answer["description"] = "Done."
-    answer.setdefault("content", {}).setdefault("application/json", {})["example"] = example.answer
+    known = answer.get("content", {}).get(example.answered_as, {})
+    answer["content"] = {example.answered_as: known | {"example": example.answer}}
     operation["responses"] = {"200": answer} | dict(_errors(route))
     if isinstance(route, ProgramRoute):
         operation["security"] = [{"key": []}, {"x_api_key": []}]
+    elif isinstance(route, AdministratorRoute):
+        operation["security"] = [{"administrator": []}, {"nextcloud": []}]
     elif isinstance(route, NextcloudRoute):
         operation["security"] = [{"nextcloud": []}]
 
@@ -130,7 +134,7 @@ def _page(schema: Mapping[str, Any]) -> Iterator[str]:
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 yield f"<p>Send <code>{html.escape(kind)}</code></p>{_shown(content.get('example'))}"
             for status, answer in operation["responses"].items():
-                content = answer["content"]["application/json"]
+                (content,) = answer["content"].values()
                 shown = _shown(content["example"]) if status == "200" else ""
                 yield f"<p><code>{status}</code> {html.escape(answer['description'])}</p>{shown}"
 

@@ -606,6 +606,8 @@ def test_how_many_passages_are_used_is_up_to_the_caller(production: Service) -> 
     assert len(titles(ask(production, token=alice, top_n=1))) == 1
     assert len(titles(ask(production, token=alice, k=1))) == 1
     assert titles(ask(production, token=alice, score_threshold=1)) == []
+    assert titles(ask(production, "Quokkas eat leaves", token=alice)) == []
+    assert titles(ask(production, "Quokkas eat leaves", token=alice, score_threshold=-1, k=1)) != []
     far = ask(production, token=alice, search_type="similarity_distance_threshold", distance_threshold=0)
     assert titles(far) == []
     assert len(titles(ask(production, token=alice, search_type="mmr", k=2, lambda_mult=0))) == 2

@@ -43,7 +43,8 @@ def test_every_route_has_a_summary_an_example_and_its_errors(tmp_path: Path, sur
     }
     for method, path, operation in found:
         assert len(operation["summary"]) > 10, (method, path)
-        assert operation["responses"]["200"]["content"]["application/json"]["example"] is not None
+        (content,) = operation["responses"]["200"]["content"].values()
+        assert content["example"] is not None
         errors = [status for status in operation["responses"] if status != "200"]
         assert errors
         for status in errors:
@@ -83,4 +84,5 @@ async def test_it_is_served_beside_what_it_describes_and_not_to_nextcloud(tmp_pa
     assert "POST /v1/embeddings" in page.text
     assert "src=" not in page.text
     assert (await get("/docs", "nextcloud")).status_code == 404
+    assert (await get("/docs", "metrics")).status_code == 404
     assert (await get("/openapi.json", "nextcloud")).status_code == 404

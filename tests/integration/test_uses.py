@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What was used is counted: by key and day, by asker and minute."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from context_chat_backend.domain import KeyScope, Principal
+from context_chat_backend.store.database import Database
+from context_chat_backend.store.keys import Keys
+from context_chat_backend.store.uses import Use, Uses
+
+ALICE, BOB = Principal("local", "alice"), Principal("local", "bob")
+
+
+def use(key_id: str | None, tokens: int) -> Use:
+    return Use(key_id, ALICE, "chatqna", "m", tokens, 1, 20, 90, 200)
+
+
+async def minute(database: Database) -> datetime:
+    async with database.transaction() as connection:
+        row = await (await connection.execute("SELECT date_trunc('minute', now())")).fetchone()
+    assert row is not None
+    return datetime.fromisoformat(str(row[0]))
+
+
+async def test_a_key_is_used_up_by_its_tokens_of_today_and_not_by_others(database: Database) -> None:
+    keys, uses = Keys(database), Uses(database)
+    text, key = await keys.add("a", user=ALICE, collections=[], scopes=[KeyScope.CHAT], tokens_per_day=10)
+    other, _ = await keys.add("b", user=ALICE, collections=[], scopes=[KeyScope.CHAT], tokens_per_day=10)
+    await uses.book(use(key.id, 8))
+    before = await keys.use(text)
+    await uses.book(use(key.id, 0))
+    after, beside = await keys.use(text), await keys.use(other)
+
+    assert before is not None
+    assert after is not None
+    assert beside is not None
+    assert [before.is_used_up, after.is_used_up, beside.is_used_up] == [False, True, False]
+
+
+async def test_yesterday_is_forgotten(database: Database) -> None:
+    keys, uses = Keys(database), Uses(database)
+    text, key = await keys.add("a", user=ALICE, collections=[], scopes=[KeyScope.CHAT], requests_per_day=1)
+    await keys.use(text)
+    await uses.book(use(key.id, 100))
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE access.api_keys SET day = day - 1")
+    again, once_more = await keys.use(text), await keys.use(text)
+
+    assert again is not None
+    assert once_more is not None
+    assert [again.is_used_up, once_more.is_used_up] == [False, True]
+
+
+async def test_a_use_is_a_row_without_anything_that_was_asked(database: Database) -> None:
+    await Uses(database).book(use(None, 8))
+    async with database.transaction() as connection:
+        rows = await (
+            await connection.execute(
+                "SELECT key_id, principal, surface, model, prompt_tokens, completion_tokens, first_byte_ms, total_ms, "
+                "status, cancelled FROM access.usage"
+            )
+        ).fetchall()
+
+    assert rows == [(None, "local:alice", "chatqna", "m", 8, 1, 20, 90, 200, False)]
+
+
+async def test_askers_are_counted_by_themselves_in_each_minute(database: Database) -> None:
+    uses = Uses(database)
+    while True:  # once more when a minute ends in between
+        begun = await minute(database)
+        async with database.transaction() as connection:
+            await connection.execute("DELETE FROM access.askers")
+        counted = [(await uses.asked(asker))[0] for asker in (ALICE, ALICE, BOB)]
+        if await minute(database) == begun:
+            break
+
+    assert counted == [1, 2, 1]
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE access.askers SET minute = minute - interval '1 minute'")
+    assert (await uses.asked(ALICE))[0] == 1
