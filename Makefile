@@ -37,11 +37,12 @@ format: tools ## Format the code
 	@$(PYTHON) -m ruff format .
 	@$(PYTHON) -m ruff check --fix .
 
-bench: tools ## Measure indexing, parsing, embedding, questions over HTTP, and searches in 100 000 chunks
+bench: tools ## Measure indexing, parsing, embedding, questions and answers over HTTP, and searches in 100 000 chunks
 	@$(PYTHON) -m benchmarks.indexing
 	@$(PYTHON) -m benchmarks.parsing
 	@$(PYTHON) -m benchmarks.embedding
 	@$(PYTHON) -m benchmarks.questions
+	@$(PYTHON) -m benchmarks.answers
 	@$(PYTHON) -m benchmarks.search
 
 lock: ## Pin all dependencies anew (needs uv)

@@ -39,6 +39,7 @@ from context_chat_backend.wiring import models
 from tests.conftest import open_folder
 from tests.program import Program, headers
 
+WRITERS = ("instant", "extractive")
 _WARMING = 100
 _WORDS_PER_SENTENCE = 12
 
@@ -114,11 +115,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chunks", type=int, default=10_000)
     parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--writer", choices=WRITERS, action="append", help="one of both alone")
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--storage", type=Path)
     parser.add_argument("--fill-only", action="store_true", help="for a measurement that is to be short")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--serve", choices=("instant", "extractive"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=WRITERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     corpus = SpokenCorpus(arguments.chunks // CHUNKS_PER_SOURCE)
     count = arguments.questions + _WARMING
@@ -131,7 +133,9 @@ def main() -> int:
         if arguments.fill_only:
             return 0
         questions = [asked.text for asked in corpus.questions(count)]
-        found = measured(storage, arguments.chunks, questions, arguments.at_once) | {"loading_seconds": loading}
+        found = measured(storage, arguments.chunks, questions, arguments.at_once, arguments.writer or WRITERS) | {
+            "loading_seconds": loading
+        }
     finally:
         if arguments.storage is None:
             shutil.rmtree(storage)
@@ -162,12 +166,12 @@ def serve(writer: str, embedder: KnownQuestions) -> int:
     return program(["serve"])
 
 
-def measured(storage: Path, chunks: int, questions: list[str], at_once: int) -> dict[str, Any]:
+def measured(storage: Path, chunks: int, questions: list[str], at_once: int, writers: Sequence[str]) -> dict[str, Any]:
     """All figures of one size."""
     options = ["--chunks", str(chunks), "--questions", str(len(questions) - _WARMING)]
     warming, asked = questions[-_WARMING:], questions[:-_WARMING]
     rows: list[dict[str, Any]] = []
-    for writer in ("instant", "extractive"):
+    for writer in writers:
         with Program(storage, command=("-m", "benchmarks.answers", "--serve", writer, *options)) as running:
             for reader in READERS[:3]:
                 asyncio.run(ask(running.port, reader, warming, 1))
@@ -181,8 +185,8 @@ def measured(storage: Path, chunks: int, questions: list[str], at_once: int) -> 
                     "p95_ms_at_once": percentile(many, 95),
                     "questions_per_second": round(len(asked) / seconds, 1),
                 })  # fmt: skip
-    overhead = max(row["p95_ms"] for row in rows if row["writer"] == "instant")
-    rate = min(row["questions_per_second"] for row in rows if row["writer"] == "extractive")
+    overhead = max((row["p95_ms"] for row in rows if row["writer"] == "instant"), default=None)
+    rate = min((row["questions_per_second"] for row in rows if row["writer"] == "extractive"), default=None)
     return {
         "chunks": chunks,
         "at_once": at_once,

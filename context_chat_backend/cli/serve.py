@@ -121,9 +121,17 @@ def _signalled() -> asyncio.Future[None]:
 async def _start(backend: Backend, loops: Loops, after_start: Callable[[Backend], Awaitable[None]] | None) -> None:
     await backend.start(indexing=backend.config.app.role in _INDEXING_ROLES)
     loops.start()
+    _spare_garbage_collection()
     _log.info("ready", port=backend.config.app.port)
     if after_start is not None:
         await after_start(backend)
+
+
+def _spare_garbage_collection() -> None:
+    """What was made so far lives as long as the program: looking through it again took a sixth of a question's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _listen(app: AppSettings) -> socket.socket:
