@@ -52,7 +52,7 @@ _DOCUMENT = {
 
 def _completion(model: str, source: Mapping[str, Any], text: str) -> dict[str, Any]:
     message = {"role": "assistant", "content": "On Friday [1]."}
-    cited = {**source, "start": 10, "end": 13, "text": text}
+    cited = {**source, "start": 10, "end": 13, "text": text, "matched": False}
     return {
         "id": _CHAT_ID,
         "object": "chat.completion",

@@ -2,8 +2,9 @@
 """Answers without a language model: the best sentences of the passages, each with its citation.
 
 A sentence is good when it holds rare words of the question (weighted by how few of the passages' sentences hold them,
-as in BM25) and stands in a passage that was found early. Words are compared by their beginnings, which serves
-inflected languages without knowing them; in scripts without spaces by pairs of characters.
+as in BM25), when its passage holds the others, since "it" and "she" were named before, and when that was found early.
+Words are compared by their beginnings, which serves inflected languages without knowing them; in scripts without spaces
+by pairs of characters. docs/quality.md shows what was tried.
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from context_chat_backend import sentences
 from context_chat_backend.domain import Ended, Finish, Passage, Prompt
-from context_chat_backend.terms import terms
+from context_chat_backend.terms import content_terms, terms
 
 _SENTENCES = 3
 _PASSAGES = 12
 _MAX_CHARACTERS = 400
 _RELATIVE_FLOOR = 0.65
 """A further sentence must be at least this good, compared with the best."""
-_RANK_WEIGHT = 0.06
+_BY_RANK = 0.8
+"""A sentence counts so much less with each passage that was found before its own."""
+_BESIDE = 0.4
+"""So much counts a word of the question that stands in the passage, but not in the sentence."""
 _WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 _MARKUP = re.compile(r"^(?:#{1,6}\s+|[-*+]\s+|\|)|\*\*|__|`")
 
@@ -66,11 +70,15 @@ class ExtractiveModel:
 
 def _best(question: str, passages: Sequence[Passage]) -> list[_Sentence]:
     """At most three sentences, in the order of their passages and of the text."""
-    wanted = terms(question)
+    wanted = content_terms(question) or terms(question)
     said = [s for n, passage in enumerate(passages[:_PASSAGES], start=1) for s in _sentences(n, passage)]
     holding = Counter(term for sentence in said for term in sentence.terms & wanted)
+    rarity = {term: math.log(1 + len(said) / count) for term, count in holding.items()}
+    beside: dict[int, set[str]] = {}
+    for sentence in said:
+        beside.setdefault(sentence.passage, set()).update(sentence.terms & wanted)
     scored = sorted(
-        ((_score(sentence, wanted, holding, len(said)), sentence) for sentence in said),
+        ((_score(sentence, rarity, beside[sentence.passage]), sentence) for sentence in said),
         key=lambda pair: (-pair[0], pair[1].passage, pair[1].position),
     )
     if not scored or scored[0][0] <= 0:
@@ -83,11 +91,14 @@ def _best(question: str, passages: Sequence[Passage]) -> list[_Sentence]:
     return list(chosen.values())
 
 
-def _score(sentence: _Sentence, wanted: frozenset[str], holding: Counter[str], count: int) -> float:
-    common = sentence.terms & wanted
-    rarity = sum(math.log(1 + count / holding[term]) for term in common)
-    length = 1 + 0.02 * max(0, len(sentence.terms) - 25)
-    return rarity / length * (1 - _RANK_WEIGHT * min(sentence.passage - 1, 10))
+def _score(sentence: _Sentence, rarity: Mapping[str, float], in_passage: Collection[str]) -> float:
+    """`rarity` has the words of the question that are said anywhere, `in_passage` those in the sentence's passage."""
+    held = sentence.terms & rarity.keys()
+    if not held:
+        return 0.0
+    said = sum(rarity[term] for term in held) + _BESIDE * sum(rarity[term] for term in in_passage if term not in held)
+    length = 1 + 0.01 * max(0, len(sentence.terms) - 25)
+    return float(said / length * _BY_RANK ** (sentence.passage - 1))
 
 
 def _sentences(number: int, passage: Passage) -> Iterator[_Sentence]:
