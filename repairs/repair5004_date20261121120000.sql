@@ -28,19 +28,8 @@ CREATE INDEX source_due ON source (access_set_id, precedence DESC, id) WHERE sta
 ALTER TABLE chunk ADD content uuid;
 CREATE INDEX chunk_by_content ON chunk (content);
 
--- The same numbers, reckoned twice as fast.
-CREATE OR REPLACE FUNCTION word_impacts(language regconfig, written text, names text[]) RETURNS sparsevec
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT coalesce('{' || string_agg(term || ':' || round(
-            2200 * frequency / (frequency + 0.3 + 0.9 * length / 80)) / 1000, ',') || '}/1000000000',
-        '{}/1000000000')::sparsevec
-    FROM (SELECT term, sum(frequency)::float8 AS frequency, count(*) OVER () AS length
-          FROM (SELECT term_id(lexeme) AS term, cardinality(positions) AS frequency
-                FROM unnest(to_tsvector(language, written))
-                UNION ALL
-                SELECT term_id(name), 1 FROM unnest(names) AS name) AS found
-          GROUP BY term LIMIT 16000) AS counted
-$$;
+-- Reckoned by the program: store/impacts.py.
+DROP FUNCTION word_impacts(regconfig, text, text[]);
 
 -- Spaces: one answers, at most one is being filled. Others received new chunks only; they may be behind.
 ALTER TABLE embedding_space

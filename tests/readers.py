@@ -17,6 +17,7 @@ from pathlib import Path
 from context_chat_backend.domain import Document, Part, Reason
 from context_chat_backend.errors import SourceRejected
 from context_chat_backend.parsing import parse as parsing
+from context_chat_backend.parsing.formats import recognition
 
 
 def parse(file: Path, media_type: str) -> Document:
@@ -36,6 +37,18 @@ def say_something(_content: bytes, _media_type: str) -> Document:
     os.write(1, b"a secret of the file")
     os.write(2, b"a secret of the file")
     return Document((Part("read"),))
+
+
+def recognise(content: bytes, _media_type: str) -> Document:
+    """A picture that takes a while, or kills its parser; says when it was read."""
+    recognition.await_turn()
+    began = time.monotonic()
+    time.sleep(0.25)
+    if content == b"segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    recognition.await_turn()  # there are several in it
+    time.sleep(0.25)
+    return Document((Part(f"{began} {time.monotonic()}"),))
 
 
 def read_as_told(content: bytes, media_type: str) -> Document:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import numpy as np
 
-from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, SpaceGone
+from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, SpaceGone, TextRefused
 from context_chat_backend.metrics import CHUNKS
 from context_chat_backend.ports import Embedder, Vectors
 from context_chat_backend.spaces import SpacesInUse
@@ -42,22 +42,25 @@ class Embedding:
         self._queues: dict[int, _Queue] = {}
 
     async def vectors(self, texts: Sequence[str], contents: Sequence[UUID]) -> dict[StoredSpace, Vectors]:
-        """Vectors of `texts` in the live spaces; those are left out whose model is down, for they are filled later.
+        """Vectors of `texts` in the live spaces; those are left out whose model is down or refuses a text that another
+        takes, for they are filled later.
 
-        `contents` says which texts are the same. Raises ModelUnavailable or SpaceGone when nothing
-        answers, DatabaseUnavailable.
+        `contents` says which texts are the same. Raises ModelUnavailable or SpaceGone when nothing answers, TextRefused
+        when all that answer refuse, DatabaseUnavailable.
         """
         found: dict[StoredSpace, Vectors] = {}
-        down: ModelUnavailable | SpaceGone | None = None
+        missing: ModelUnavailable | SpaceGone | TextRefused | None = None
         for space in self._spaces.live:
             if space.embedder is None:
                 continue
             try:
                 found[space.stored] = await self._queue(space.stored, space.embedder).vectors(texts, contents)
+            except TextRefused as error:
+                missing = missing or error
             except (ModelUnavailable, SpaceGone) as error:
-                down = error
+                missing = error  # it may take what the others refuse
         if not found:
-            raise down or ModelUnavailable("the embedding model that answers cannot be used here")
+            raise missing or ModelUnavailable("the embedding model that answers cannot be used here")
         return found
 
     async def close(self) -> None:

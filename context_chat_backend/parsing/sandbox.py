@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class Sandbox:
         self._total_memory_bytes = max(total_memory_bytes, processes * _ORDINARY_BYTES)
         self._arguments = (f"{reader.__module__}:{reader.__qualname__}", *languages)
         self._free = asyncio.Semaphore(processes)
+        self._recognising = asyncio.Lock()
         self._idle: list[_Process] = []
         self._all: set[_Process] = set()
         self._watch: asyncio.Task[None] | None = None
@@ -117,10 +118,20 @@ class Sandbox:
     async def _parse(self, file: int, media_type: str) -> Document:
         process = await self._take()
         self._busy.set()
-        is_fit = False
+        is_fit = recognises = False
+
+        async def await_turn() -> None:
+            """Pictures are read one file at a time; waiting for others takes none of a file's time."""
+            nonlocal recognises
+            if not recognises:
+                limit.reschedule(None)
+                await self._recognising.acquire()
+                recognises = True
+                limit.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
+
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                document = await process.parse(file, media_type)
+            async with asyncio.timeout(self._timeout_seconds) as limit:
+                document = await process.parse(file, media_type, await_turn)
             is_fit = True
             return document
         except TimeoutError:
@@ -129,6 +140,8 @@ class Sandbox:
             is_fit = not isinstance(rejection, ParserKilled)
             raise
         finally:
+            if recognises:
+                self._recognising.release()
             if is_fit and process.files < _FILES_PER_PROCESS and process.resident_bytes() < _KEPT_BYTES:
                 self._idle.append(process)
             else:
@@ -201,12 +214,15 @@ class _Process:
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, KeyError, ValueError) as error:
             raise OSError("a parser process does not start") from error
 
-    async def parse(self, file: int, media_type: str) -> Document:
-        """The document in an open file. Raises SourceRejected; OSError for a fault of the machine."""
+    async def parse(self, file: int, media_type: str, await_turn: Callable[[], Awaitable[None]]) -> Document:
+        """The document in an open file; `await_turn` comes before pictures in it are read.
+
+        Raises SourceRejected; OSError for a fault of the machine.
+        """
         self.files += 1
         try:
             socket.send_fds(self._link, [media_type[:1000].encode() or b" "], [file])
-            return await self._document()
+            return await self._document(await_turn)
         except (asyncio.IncompleteReadError, ConnectionError):
             reason = Reason.PARSER_MEMORY if self.is_stopped else Reason.PARSER_DIED
             raise ParserKilled(reason) from None
@@ -245,7 +261,7 @@ class _Process:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
 
-    async def _document(self) -> Document:
+    async def _document(self, await_turn: Callable[[], Awaitable[None]]) -> Document:
         parts: list[Part] = []
         characters = 0
         while True:
@@ -255,6 +271,9 @@ class _Process:
                 characters += sum(len(part.text) for part in parts[len(parts) - len(reply["parts"]) :])
                 if characters > limits.MAX_CHARACTERS or len(parts) > limits.MAX_PARTS:
                     raise ValueError("more than a reader may send")
+            elif "waits" in reply:
+                await await_turn()
+                self._writer.write(b".")
             elif "rejected" in reply:
                 raise SourceRejected(Reason(reply["rejected"]))
             elif "fault" in reply:

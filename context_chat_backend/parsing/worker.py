@@ -49,6 +49,7 @@ def serve(connection: int, parent: int, memory_bytes: int, reader: str, language
     walls = confine(memory_bytes, parent, [Path(__file__).resolve().parents[1]])
     gc.freeze()
     with socket.socket(fileno=connection) as link:
+        recognition.take_turns(lambda: _await_turn(link))
         _send(link, {"walls": sorted(walls)})
         while (request := _receive(link)) is not None:
             media_type, file = request
@@ -62,6 +63,13 @@ def _receive(link: socket.socket) -> tuple[str, int] | None:
     if not message:
         return None
     return message.decode(), descriptors[0]
+
+
+def _await_turn(link: socket.socket) -> None:
+    """Ask to read pictures, and wait until no other process does."""
+    _send(link, {"waits": True})
+    if not link.recv(1):
+        raise SystemExit
 
 
 def _send(link: socket.socket, message: dict[str, Any]) -> None:

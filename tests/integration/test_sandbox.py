@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from context_chat_backend.errors import SourceRejected
+from context_chat_backend.domain import Document
+from context_chat_backend.errors import ParserKilled, SourceRejected
 from context_chat_backend.parsing.formats import recognition
 from context_chat_backend.parsing.sandbox import Sandbox
-from tests.readers import imported_modules, read_as_told, say_something
+from tests.readers import imported_modules, read_as_told, recognise, say_something
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,6 +116,22 @@ async def test_text_in_pictures_is_read_by_a_confined_parser_in_the_languages_it
 
     assert [part.location.page for part in document.parts] == [1, 2]
     assert "roof costs 84500" in document.parts[0].text
+
+
+async def test_pictures_are_read_one_file_at_a_time_and_waiting_costs_none_of_its_time(tmp_path: Path) -> None:
+    made = Sandbox(3, tmp_path, reader=recognise, timeout_seconds=2)
+    await made.start()
+    files = [tmp_path / str(number) for number in range(5)]
+    for file in files:
+        file.write_bytes(b"segfault" if file.name == "2" else b"picture")
+    found = await asyncio.gather(*(made.parse(file, "image/png", "") for file in files), return_exceptions=True)
+    await made.close()
+
+    assert isinstance(found.pop(2), ParserKilled)
+    documents = [one for one in found if isinstance(one, Document)]
+    times = sorted(tuple(map(float, document.parts[0].text.split())) for document in documents)
+    assert len(times) == 4
+    assert all(one[1] <= following[0] for one, following in pairwise(times))
 
 
 def test_parsers_die_with_the_program(tmp_path: Path) -> None:

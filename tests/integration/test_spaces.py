@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -487,6 +488,24 @@ async def test_a_text_the_new_model_refuses_does_not_keep_it_from_answering(data
     assert len(await new.by_meaning("word1")) == 5
     by_words = await new.retriever.passages(Question("word3", ALICE), Weights(meaning=0.0))
     assert by_words[0].text == "word3 stands here"
+
+
+@pytest.mark.parametrize(("old", "new", "left"), [(HashingEmbedder, Picky, 256), (Picky, HashingEmbedder, 128)])
+async def test_a_text_one_of_two_models_refuses_is_indexed_with_the_other(
+    database: Database, old: type[HashingEmbedder], new: type[HashingEmbedder], left: int
+) -> None:
+    await spaces_of(database, old(256))
+    embedding = Embedding(await spaces_of(database, new(128), old(256)), Chunks(database))
+    found = await embedding.vectors(["word3 stands here"], [uuid4()])
+
+    assert [space.space.dimension for space in found] == [left]
+
+
+async def test_a_text_that_all_models_refuse_is_refused(database: Database) -> None:
+    await spaces_of(database, Picky(256))
+    embedding = Embedding(await spaces_of(database, Picky(128), Picky(256)), Chunks(database))
+    with pytest.raises(TextRefused):
+        await embedding.vectors(["word3 stands here"], [uuid4()])
 
 
 class Late(Watched):

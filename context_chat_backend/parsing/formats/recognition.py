@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from context_chat_backend.domain import Document, Location, Part, Reason
@@ -22,12 +22,25 @@ _SECONDS = 60.0
 """How long the pages of one file may take: less than a parser is given, so that what was read is not lost."""
 
 _wanted: tuple[str, ...] = ()
+_ask: Callable[[], None] | None = None
 
 
 def want(languages: Sequence[str]) -> None:
     """Read these languages (names of Tesseract, such as `deu`), most likely first; none: those that are installed."""
     global _wanted
     _wanted = tuple(languages)
+
+
+def take_turns(ask: Callable[[], None]) -> None:
+    """`ask` returns when no other process reads pictures: one file alone may take half of what all parsers have."""
+    global _ask
+    _ask = ask
+
+
+def await_turn() -> None:
+    """Wait until it is this process's turn to read pictures; it lasts until the end of the file."""
+    if _ask is not None:
+        _ask()
 
 
 def installed() -> list[str]:
@@ -48,7 +61,9 @@ def languages() -> list[str]:
 
 def read(content: bytes, kind: str) -> Document:
     """The document in a picture, page by page where it has several. Raises SourceRejected."""
-    result = extract(content, kind, recognised=Recognised(languages()))
+    chosen = languages()
+    await_turn()
+    result = extract(content, kind, recognised=Recognised(chosen))
     pages = result.pages or []
     if len(pages) > 1:
         return Document(tuple(Part(page["content"], Location(page=page["page_number"])) for page in pages))
@@ -59,6 +74,7 @@ def read_pages(content: bytes, numbers: Iterable[int]) -> Iterator[Part]:
     """The text of these pages of a PDF file, as far as the time allows. Raises SourceRejected."""
     wanted = list(numbers)
     chosen = languages()
+    await_turn()
     until = time.monotonic() + _SECONDS
     for start in range(0, len(wanted), _PAGES_AT_ONCE):
         some = wanted[start : start + _PAGES_AT_ONCE]

@@ -122,7 +122,7 @@ CREATE TABLE words (
     chunk_id bigint PRIMARY KEY REFERENCES chunk ON DELETE CASCADE,
     source_id bigint NOT NULL,
     language regconfig NOT NULL,
-    -- what each term of the chunk adds to a score, before its rarity: see word_impacts
+    -- what each term of the chunk adds to a score, before its rarity: store/impacts.py
     impacts sparsevec(1000000000) NOT NULL
 );
 CREATE INDEX words_by_source ON words (source_id);
@@ -130,22 +130,6 @@ CREATE INDEX words_by_source ON words (source_id);
 -- The number of a stem: 29 bits of a hash that PostgreSQL keeps stable, since partitions depend on it.
 CREATE FUNCTION term_id(lexeme text) RETURNS integer LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT (hashtextextended(lexeme, 0) & 536870911)::integer + 1
-$$;
-
--- BM25 (Robertson, Zaragoza 2009) without the rarity: k1 = 1.2, b = 0.75. The mean length is a constant, 80 different
--- terms: chunks are made of one size, and a mean that moves would make every stored number wrong. A question's terms
--- weighted by their rarity, times this, is the score. `names` are words that are not to be stemmed.
-CREATE FUNCTION word_impacts(language regconfig, written text, names text[]) RETURNS sparsevec
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT coalesce('{' || string_agg(term || ':' || round(
-            2200 * frequency / (frequency + 0.3 + 0.9 * length / 80)) / 1000, ',') || '}/1000000000',
-        '{}/1000000000')::sparsevec
-    FROM (SELECT term, sum(frequency)::float8 AS frequency, count(*) OVER () AS length
-          FROM (SELECT term_id(lexeme) AS term, cardinality(positions) AS frequency
-                FROM unnest(to_tsvector(language, written))
-                UNION ALL
-                SELECT term_id(name), 1 FROM unnest(names) AS name) AS found
-          GROUP BY term LIMIT 16000) AS counted
 $$;
 
 -- The keys of the index: each term, and once more with a higher bit where the chunk says much about it, so that a
@@ -228,8 +212,20 @@ CREATE TABLE leased_row (
     PRIMARY KEY (queue, row_id)
 );
 
--- The highest id of an action that was applied to a source, a provider or a user ('' for all): a lower one comes late.
+-- What actions did to a source, to a provider, or ('') to a user who was deleted, for three days: one whose lease was
+-- lost comes a day late, and takes the place among these that it should have had.
 CREATE TABLE applied_action (
+    target text NOT NULL,
+    action_id bigint NOT NULL,
+    kind text NOT NULL,
+    readers text[] NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (target, action_id)
+);
+CREATE INDEX applied_action_by_time ON applied_action USING brin (at);
+
+-- The highest id of an action that had been applied when a source's readers were listed last; for '' the highest of all.
+CREATE TABLE listed_after (
     target text PRIMARY KEY,
     action_id bigint NOT NULL,
     at timestamptz NOT NULL DEFAULT now()
@@ -304,7 +300,7 @@ CREATE TABLE access.api_keys (
     digest bytea NOT NULL UNIQUE,
     display text NOT NULL,
     client_name text NOT NULL,
-    -- the local user it speaks for; NULL: for its one collection
+    -- the local user it speaks for; NULL: for its collections
     user_name text,
     -- what it is kept to; empty: all its user may read
     collections text[] NOT NULL,
@@ -317,7 +313,40 @@ CREATE TABLE access.api_keys (
     -- how often it was used in the minute that began then
     minute timestamptz,
     used integer NOT NULL DEFAULT 0,
-    CHECK (user_name IS NOT NULL OR cardinality(collections) = 1)
+    daily_limit integer CHECK (daily_limit > 0),
+    daily_token_limit bigint CHECK (daily_token_limit > 0),
+    -- how often, and with how many tokens, it was used on that day (UTC)
+    day date,
+    used_today integer NOT NULL DEFAULT 0,
+    tokens_today bigint NOT NULL DEFAULT 0,
+    CHECK (user_name IS NOT NULL OR cardinality(collections) > 0)
+);
+
+-- One row for each answer to a program; nothing of what was asked.
+CREATE TABLE access.usage (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT now(),
+    key_id uuid,
+    principal text NOT NULL,
+    surface text NOT NULL,
+    model text NOT NULL,
+    prompt_tokens integer NOT NULL,
+    completion_tokens integer NOT NULL,
+    first_byte_ms integer,
+    total_ms integer NOT NULL,
+    status integer NOT NULL,
+    cancelled boolean NOT NULL
+);
+CREATE INDEX usage_by_key ON access.usage (key_id, at);
+CREATE INDEX usage_by_time ON access.usage (at);
+
+-- How often somebody asked in the minute that began then.
+CREATE UNLOGGED TABLE access.askers (
+    realm text NOT NULL,
+    name text NOT NULL,
+    minute timestamptz NOT NULL,
+    used integer NOT NULL,
+    PRIMARY KEY (realm, name)
 );
 
 -- What users asked and were answered, where a caller names a conversation.
