@@ -30,7 +30,7 @@ from tests.conftest import open_folder
 
 _TIMES = 20_000
 _FILL = """
-WITH one AS (INSERT INTO access_set (digest) VALUES (0) RETURNING id)
+WITH one AS (INSERT INTO access_set (digest) VALUES (1) RETURNING id)
 INSERT INTO source (realm, ref, provider, title, media_type, size, modified_at, access_set_id, state, chunk_count)
 SELECT 'nextcloud', 'files__default: ' || n, 'files__default', 'files/' || n, 'text/plain', 10000, now(), one.id,
     (CASE WHEN n %% 10 = 0 THEN 'waiting' ELSE 'indexed' END)::source_state, 16

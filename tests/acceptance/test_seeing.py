@@ -6,7 +6,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import pty
 import re
+import select
+import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +24,7 @@ import pytest
 from tests.hostile import deep_json, word
 from tests.installation import installed, register
 from tests.nextcloud_double.process import CHAT, SEARCH, Nextcloud
-from tests.program import SECRET, Program, headers, part
+from tests.program import ROOT, SECRET, Program, headers, part
 
 TOKEN = "token-of-administrators-4711"
 MODEL_KEY = "key-of-the-model-server-0815"
@@ -206,3 +212,21 @@ def test_the_log_is_lines_of_json_with_ids(lived: Program) -> None:
         line["event"] for line in told
     }
     assert all("source_id" in line for line in told if line["event"] == "source_indexed")
+
+
+def test_status_is_watched_on_a_terminal_until_it_is_interrupted(lived: Program) -> None:
+    ours, theirs = pty.openpty()
+    environment = lived.environment | {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    command = [sys.executable, "main.py", "status", "--watch"]
+    shown, is_interrupted = b"", False
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        while process.poll() is None:  # what is written has to be read, or the program waits for its terminal
+            if select.select([ours], [], [], 0.1)[0]:
+                shown += os.read(ours, 4096)
+            if b"Ctrl-C ends" in shown and not is_interrupted:
+                process.send_signal(signal.SIGINT)
+                is_interrupted = True
+
+    assert process.returncode == 0, shown
+    for told in (b"indexed", b"rejected", b"chunks, database"):
+        assert told in shown
