@@ -188,13 +188,16 @@ def test_pods_are_probed_by_routes_without_a_signature_and_may_nothing() -> None
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert set(container["resources"]) == {"requests", "limits"}
         places = {mount["mountPath"] for mount in container["volumeMounts"]}
-        assert places == {"/app/persistent_storage", "/tmp"}
+        assert places == {"/app/persistent_storage", "/app/persistent_storage/config.yaml", "/tmp"}
+        assert not [volume for volume in pod["volumes"] if "persistentVolumeClaim" in volume]  # sockets are not shared
 
 
-def test_what_all_pods_are_told_is_known_to_the_program_and_names_a_database_of_its_own() -> None:
+def test_what_all_pods_are_told_is_known_to_the_program_and_names_a_database_of_its_own(tmp_path: Path) -> None:
     told: dict[str, str] = {}
     for _, one in manifests():
         told |= one.get("data", {}) | one.get("stringData", {})
+    (tmp_path / "config.yaml").write_text(told.pop("config.yaml"))
+    assert load({"APP_PERSISTENT_STORAGE": str(tmp_path)}, cores=2).warnings == ()
     assert set(told) <= set(VARIABLES)
     assert told["CCB_DB_URL"].startswith("postgresql://")
     assert told["APP_PERSISTENT_STORAGE"] == "/app/persistent_storage"
