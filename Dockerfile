@@ -53,6 +53,7 @@ COPY . .
 # A new volume takes its owner from the folder it is mounted on: the one by hand, and AppAPI's. HaRP's certificates come
 # into /certs.
 RUN useradd --create-home --uid 1000 ccb && \
+    ln -s /app/dockerfile_scripts/context-chat.sh /usr/local/bin/context-chat && \
     install --directory --owner ccb --group ccb persistent_storage /nc_app_context_chat_backend_data /certs
 ENV APP_PERSISTENT_STORAGE=/app/persistent_storage \
     RUN_AS=ccb \

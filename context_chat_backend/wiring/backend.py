@@ -46,6 +46,7 @@ from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.indexing.sweeping import keep_forgetting, keep_sampled, keep_swept
 from context_chat_backend.indexing.tails import keep_indexed
 from context_chat_backend.indexing.urgency import wait_for_scope
+from context_chat_backend.inference.language.separate import SeparateLanguageModel
 from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.nextcloud.server import Nextcloud
@@ -235,6 +236,16 @@ class Backend:
     async def probe_language_models(self) -> list[tuple[str, str | None]]:
         """The name of each language model in its order, and why it does not answer, for `doctor`."""
         return await probe([writer.model for writer in self._writers])
+
+    def language_devices(self) -> list[tuple[str, str]]:
+        """Each kind of language model that runs here, and what it computes on; known once it was asked."""
+        choices = (self.config.llm, *self.config.llm_fallback)
+        models = zip(choices, (writer.model for writer in self._writers), strict=True)
+        return [
+            (choice.name, model.device)
+            for choice, model in models
+            if isinstance(model, SeparateLanguageModel) and model.device is not None
+        ]
 
     async def check_language_models(self) -> list[ModelFailure | None]:
         """Why each language model, in its order, could not write now; None where it could."""

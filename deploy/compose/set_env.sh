@@ -11,7 +11,7 @@ else
 fi
 
 export MODELS_DIR="${MODELS_DIR:-$ccb_folder/models}"
-export LLAMA_CTX_SIZE="${LLAMA_CTX_SIZE:-8192}"
+export LLAMA_CTX_SIZE="${LLAMA_CTX_SIZE:-4096}"
 export HOST_PORT="${HOST_PORT:-8888}"
 export GPU_LAYERS="${GPU_LAYERS:-99}"
 export NEXTCLOUD_URL="${NEXTCLOUD_URL:-}"

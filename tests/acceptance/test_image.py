@@ -155,7 +155,7 @@ def test_a_volume_of_somebody_else_is_named_and_handed_over_once_by_root(image: 
 def test_text_in_pictures_is_read_in_the_languages_asked_for(image: Tree, dockerfile: Dockerfile) -> None:
     wanted = set(shlex.split(dockerfile.stages["system"].instructions[2].assignments({})["OCR_LANGUAGES"]))
 
-    found = image.run([".venv/bin/python", "main.py", "doctor"])
+    found = image.run(["context-chat", "doctor"])
 
     (said,) = re.findall(r"text in pictures.*?read in ([\w, ]+)", " ".join(found.stdout.split()))
     assert wanted <= set(re.findall(r"\w+", said))

@@ -122,15 +122,19 @@ def test_a_gpu_that_is_not_used_is_named_with_the_reason(tmp_path: Path) -> None
     about.write_text("Model: \t\t NVIDIA H200\nIRQ: 1\n", encoding="utf-8")
     (tmp_path / "proc/cpuinfo").write_text("processor : 0\nflags : fpu avx2 avx512_vnni\n", encoding="utf-8")
 
-    hardware, gpu = hardware_findings("onnx", "cpu", tmp_path)
+    hardware, gpu = hardware_findings("onnx", "cpu", root=tmp_path)
     assert "avx2 avx512_vnni" in hardware.said
     assert "NVIDIA H200" in hardware.said
     assert "embedding.sentence_transformers uses GPUs" in gpu.said
-    assert "computes on it" in hardware_findings("sentence_transformers", "cuda", tmp_path)[1].said
+    assert "computes on it" in hardware_findings("sentence_transformers", "cuda", root=tmp_path)[1].said
+    writing = [("llama", "gpu"), ("hugging_face", "cpu")]
+    *_, used, unused = hardware_findings("sentence_transformers", "cuda", writing, root=tmp_path)
+    assert used.said == "llm.llama computes on it"
+    assert "llm.hugging_face does not use it: torch was built without it" in unused.said
 
 
 def test_without_a_gpu_nothing_is_said_of_one(tmp_path: Path) -> None:
-    assert [finding.what for finding in hardware_findings("onnx", "cpu", tmp_path)] == ["hardware"]
+    assert [finding.what for finding in hardware_findings("onnx", "cpu", [("llama", "cpu")], tmp_path)] == ["hardware"]
 
 
 def test_the_commands_about_models_are_there() -> None:

@@ -143,6 +143,18 @@ def test_the_tunnels_client_is_installed_when_its_archive_has_the_checksum_it_mu
     assert (folder / "frpc").read_text() == "the client"
 
 
+def test_the_command_of_a_machine_finds_its_program_from_anywhere(image: Path, tmp_path: Path) -> None:
+    script = image / "dockerfile_scripts" / "context-chat.sh"
+    script.write_bytes((ROOT / "dockerfile_scripts" / "context-chat.sh").read_bytes())
+    script.chmod(0o755)
+    linked = tmp_path / "path" / "context-chat"
+    linked.symlink_to(script)
+
+    told = subprocess.run([linked, "ask", "two words"], cwd="/", capture_output=True, text=True, timeout=30)
+
+    assert told.stdout == "python main.py ask two words\n"
+
+
 def test_half_a_harp_is_refused_by_name(image: Path) -> None:
     refused = start(image, **(HARP | {"HP_FRP_PORT": ""}))
 

@@ -14,9 +14,11 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
 from context_chat_backend import __version__
 from context_chat_backend.config import ROLES, VARIABLES, load
+from context_chat_backend.metrics import REGISTRY, SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "deploy" / "compose"
@@ -129,12 +131,12 @@ def test_the_settings_of_the_language_model_keep_what_is_set_and_name_a_missing_
 
     bare = source()
     assert bare.returncode == 0
-    assert bare.stdout.strip() == f"8888 {COMPOSE}/models 8192"
+    assert bare.stdout.strip() == f"8888 {COMPOSE}/models 4096"
     assert "MODEL_FILE is not set" in bare.stderr
 
     (tmp_path / "small.gguf").write_bytes(b"GGUF")
     kept = source(MODELS_DIR=str(tmp_path), MODEL_FILE="small.gguf", HOST_PORT="9000")
-    assert kept.stdout.strip() == f"9000 {tmp_path} 8192"
+    assert kept.stdout.strip() == f"9000 {tmp_path} 4096"
     assert kept.stderr == ""
     assert "there is no" in source(MODELS_DIR=str(tmp_path), MODEL_FILE="other.gguf").stderr
 
@@ -188,13 +190,16 @@ def test_pods_are_probed_by_routes_without_a_signature_and_may_nothing() -> None
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert set(container["resources"]) == {"requests", "limits"}
         places = {mount["mountPath"] for mount in container["volumeMounts"]}
-        assert places == {"/app/persistent_storage", "/tmp"}
+        assert places == {"/app/persistent_storage", "/app/persistent_storage/config.yaml", "/tmp"}
+        assert not [volume for volume in pod["volumes"] if "persistentVolumeClaim" in volume]  # sockets are not shared
 
 
-def test_what_all_pods_are_told_is_known_to_the_program_and_names_a_database_of_its_own() -> None:
+def test_what_all_pods_are_told_is_known_to_the_program_and_names_a_database_of_its_own(tmp_path: Path) -> None:
     told: dict[str, str] = {}
     for _, one in manifests():
         told |= one.get("data", {}) | one.get("stringData", {})
+    (tmp_path / "config.yaml").write_text(told.pop("config.yaml"))
+    assert load({"APP_PERSISTENT_STORAGE": str(tmp_path)}, cores=2).warnings == ()
     assert set(told) <= set(VARIABLES)
     assert told["CCB_DB_URL"].startswith("postgresql://")
     assert told["APP_PERSISTENT_STORAGE"] == "/app/persistent_storage"
@@ -206,6 +211,11 @@ def test_what_is_scaled_by_what_waits_is_the_role_that_works_it_off() -> None:
     assert scaler["scaleTargetRef"]["name"] in names
     assert scaler["scaleTargetRef"]["name"].endswith("-indexing")
     assert [metric["external"]["metric"]["name"] for metric in scaler["metrics"]] == ["context_chat_waiting_sources"]
+    comment = (KUBERNETES / "indexing-autoscaling.yaml").read_text(encoding="utf-8")
+    asked = set(re.findall(r"(context_chat_\w+)\{state=\"(\w+)\"", comment))
+    assert asked == {("context_chat_sources", "waiting")}
+    SOURCES.labels(state="waiting").set(3)
+    assert 'context_chat_sources{state="waiting"} 3.0' in generate_latest(REGISTRY).decode()
 
 
 def unit_settings() -> dict[str, list[str]]:

@@ -90,19 +90,19 @@ def test_scripts_it_runs_exist_and_are_executable() -> None:
             assert (ROOT / script).stat().st_mode & 0o111, script
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_locks_of_a_device_pin_what_that_of_the_program_does(device: str) -> None:
-    """A pin that changed in one of them only would give images another program than the tests had."""
-    if device == "cpu":
-        return
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
 
-    def pins(name: str) -> set[str]:
-        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-        return {line.partition(";")[0].strip() for line in lines if not line.startswith("#")}
 
-    own, more = pins("requirements.txt"), pins(f"requirements.{device}.txt")
-    assert own - more == set(), "make lock"
-    assert {name.partition("==")[0] for name in more - own} >= {"llama-cpp-python"}
+def test_what_gpus_need_is_added_to_the_pins_of_the_program_and_changes_none() -> None:
+    own, rocm, cuda = (pins(f"requirements{device}.txt") for device in ("", ".rocm", ".cuda"))
+
+    assert not own.keys() & {*rocm, *cuda}, "make lock"
+    assert "llama-cpp-python" in rocm
+    assert not {"torch", "sentence-transformers"} & rocm.keys()
+    assert cuda.keys() > rocm.keys() | {"torch", "sentence-transformers", "transformers"}
+    assert all(cuda[name] == rocm[name] for name in rocm)
 
 
 def test_nothing_secret_and_nothing_old_gets_into_an_image(tmp_path: Path) -> None:

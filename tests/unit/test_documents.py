@@ -131,14 +131,17 @@ def test_arguments_of_builds_are_those_of_the_dockerfile() -> None:
                 assert argument != "DEVICE" or chosen in FILE.stages
 
 
+def docker_exec(words: list[str]) -> bool:
+    return words[:2] == ["docker", "exec"]
+
+
 def test_commands_of_the_program_exist() -> None:
     names = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     called = set()
     for words in commands():
-        for program in ("main.py", "./main.py", ".venv/bin/python", "context-chat"):
-            if program in words and words[0] != "kubectl":
-                rest = [word for word in words[words.index(program) + 1 :] if word != "main.py"]
-                called.update(rest[:1])
+        typed = words[words.index("--") + 1 :] if "--" in words else words[3:] if docker_exec(words) else words
+        if typed[0] in ("./main.py", ".venv/bin/python", "context-chat"):
+            called.update([word for word in typed[1:] if word != "main.py"][:1])
     called |= {arguments[0] for _, _, arguments in our_containers() if arguments}
     assert called >= {"doctor", "register", "repair"}
     assert called <= names

@@ -56,7 +56,7 @@ class TestLlama(LanguageModelContract):
 
 @pytest.fixture
 async def running(models: Path) -> AsyncIterator[SeparateLanguageModel]:
-    model = llama(models)
+    model = llama(models, n_gpu_layers=0)
     yield model
     await model.close()
 
@@ -69,6 +69,7 @@ def process_of(model: SeparateLanguageModel) -> int:
 @needs_llama
 async def test_tokens_are_those_of_the_file(running: SeparateLanguageModel) -> None:
     assert await running.context_tokens() == 2048
+    assert running.device == "cpu"
     assert await running.count_tokens(["roof", "年度", "欢"]) == [5, 7, 4]  # bytes, after a blank
 
 

@@ -29,6 +29,8 @@ class Engine(Protocol):
 
     context_tokens: int
     """How many tokens prompt and answer may have together."""
+    device: str
+    """What it computes on: 'cpu', or 'gpu', 'cuda', … as the library calls it."""
 
     def count(self, text: str) -> int:
         """The tokens of `text`."""

@@ -49,6 +49,7 @@ class HuggingFaceEngine:
             device = options.get("device", default)
             self._model.to("cpu" if device < 0 else f"cuda:{device}")
         self._model.eval()
+        self.device = str(self._model.device.type)
         told = getattr(self._model.config, "max_position_embeddings", None) or self._tokenizer.model_max_length
         self.context_tokens = int(options.get("n_ctx", told if told < _UNKNOWN_LENGTH else CONTEXT_TOKENS))
         self._answer_tokens = options.get("max_tokens", ANSWER_TOKENS)

@@ -35,6 +35,8 @@ class LlamaEngine:
         if not file.is_file():
             raise ConfigurationError(f"llm.llama.model_path: {file} is not there; name a GGUF file")
         self._library = llama_cpp
+        layers = options.get("n_gpu_layers", -1)
+        self.device = "gpu" if layers and llama_cpp.llama_supports_gpu_offload() else "cpu"
         self._model = llama_cpp.Llama(
             model_path=str(file),
             n_ctx=options.get("n_ctx", CONTEXT_TOKENS),

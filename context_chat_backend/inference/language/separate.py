@@ -41,6 +41,11 @@ class SeparateLanguageModel:
         """Load the model. Raises ModelUnavailable."""
         await self._process()
 
+    @property
+    def device(self) -> str | None:
+        """What the process computes on; None while it does not run."""
+        return None if self._running is None else self._running.device
+
     async def context_tokens(self) -> int:
         """See ports.LanguageModel."""
         return (await self._process()).context_tokens
@@ -109,12 +114,13 @@ class SeparateLanguageModel:
 class _Process:
     """The running process, as this program talks to it."""
 
-    def __init__(self, shared: SharedProcess, connection: Connection, context_tokens: int) -> None:
+    def __init__(self, shared: SharedProcess, connection: Connection, introduction: Mapping[str, Any]) -> None:
         self._shared = shared
         self._connection = connection
         self._answers: dict[int, asyncio.Queue[dict[str, Any]]] = {}
         self._heard = 0.0
-        self.context_tokens = context_tokens
+        self.context_tokens = int(introduction["context_tokens"])
+        self.device = str(introduction["device"])
         self.dead = False
         self._listening = asyncio.create_task(self._listen())
 
@@ -122,7 +128,7 @@ class _Process:
     async def start(cls, shared: SharedProcess) -> _Process:
         """Find or start it, and wait until the model is loaded. Raises ModelUnavailable, ConfigurationError."""
         connection, introduction = await shared.connect()
-        return cls(shared, connection, int(introduction["context_tokens"]))
+        return cls(shared, connection, introduction)
 
     @property
     def pid(self) -> int:

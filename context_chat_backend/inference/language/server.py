@@ -28,7 +28,7 @@ async def load(told: dict[str, Any]) -> Loaded:
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _Conversation(engine, writing, writer).follow(reader)
 
-    return Loaded({"context_tokens": engine.context_tokens}, converse)
+    return Loaded({"context_tokens": engine.context_tokens, "device": engine.device}, converse)
 
 
 @dataclass(frozen=True)
