@@ -97,7 +97,7 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
             "slowest": [],
         }
     ),
-    ("GET", "/metrics"): Example("# TYPE ccb_sources gauge\n…", answered_as="text/plain"),
+    ("GET", "/metrics"): Example("# TYPE context_chat_sources gauge\n…", answered_as="text/plain"),
     ("PUT", "/loadSources"): Example(
         {"loaded_sources": [_SOURCE], "sources_to_retry": []},
         {"sources": "(a part for each source; its file name is the source id)"},
