@@ -59,6 +59,15 @@ CREATE TABLE leased_row (
     PRIMARY KEY (queue, row_id)
 );
 CREATE TABLE applied_action (
+    target text NOT NULL,
+    action_id bigint NOT NULL,
+    kind text NOT NULL,
+    readers text[] NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (target, action_id)
+);
+CREATE INDEX applied_action_by_time ON applied_action USING brin (at);
+CREATE TABLE listed_after (
     target text PRIMARY KEY,
     action_id bigint NOT NULL,
     at timestamptz NOT NULL DEFAULT now()
@@ -105,7 +114,35 @@ CREATE TABLE access.api_keys (
     rate_limit_per_minute integer CHECK (rate_limit_per_minute > 0),
     minute timestamptz,
     used integer NOT NULL DEFAULT 0,
-    CHECK (user_name IS NOT NULL OR cardinality(collections) = 1)
+    daily_limit integer CHECK (daily_limit > 0),
+    daily_token_limit bigint CHECK (daily_token_limit > 0),
+    day date,
+    used_today integer NOT NULL DEFAULT 0,
+    tokens_today bigint NOT NULL DEFAULT 0,
+    CHECK (user_name IS NOT NULL OR cardinality(collections) > 0)
+);
+CREATE TABLE access.usage (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT now(),
+    key_id uuid,
+    principal text NOT NULL,
+    surface text NOT NULL,
+    model text NOT NULL,
+    prompt_tokens integer NOT NULL,
+    completion_tokens integer NOT NULL,
+    first_byte_ms integer,
+    total_ms integer NOT NULL,
+    status integer NOT NULL,
+    cancelled boolean NOT NULL
+);
+CREATE INDEX usage_by_key ON access.usage (key_id, at);
+CREATE INDEX usage_by_time ON access.usage (at);
+CREATE UNLOGGED TABLE access.askers (
+    realm text NOT NULL,
+    name text NOT NULL,
+    minute timestamptz NOT NULL,
+    used integer NOT NULL,
+    PRIMARY KEY (realm, name)
 );
 
 -- What users asked and were answered, where a caller names a conversation.
