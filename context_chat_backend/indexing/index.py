@@ -210,6 +210,7 @@ class Indexer:
 
     async def _index(self, source: ClaimedSource) -> None:
         async with self._preparing:
+            await self._ledger.begin(source)
             prepared = await self._preparation.prepare(source)
             await self._chunks_under_way.enter(len(prepared.chunks))
         try:

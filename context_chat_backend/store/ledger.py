@@ -139,6 +139,13 @@ class Ledger:
         ]
         return claimed, max((row[-1] for row in rows), default=0)
 
+    async def begin(self, source: ClaimedSource) -> None:
+        """Count this attempt before it begins; a first one is counted when it is claimed."""
+        if source.attempts > 1:
+            async with self._database.transaction() as connection:
+                counted = _version(source) | {"attempts": source.attempts}
+                await connection.execute(statement("ledger", "begin"), counted)
+
     async def prolong(self, sources: Collection[ClaimedSource], lease: timedelta) -> None:
         """Keep leases for another while: the work is long, the worker alive."""
         versions = {"ids": [one.id for one in sources], "versions": [one.version for one in sources]}
@@ -147,9 +154,13 @@ class Ledger:
 
     async def give_back(self, sources: Collection[ClaimedSource]) -> None:
         """Make claimed sources due at once, as if they had not been claimed: whoever had them stops."""
-        versions = {"ids": [one.id for one in sources], "versions": [one.version for one in sources]}
+        claimed = {
+            "ids": [one.id for one in sources],
+            "versions": [one.version for one in sources],
+            "attempts": [one.attempts for one in sources],
+        }
         async with self._database.transaction() as connection:
-            await connection.execute(statement("ledger", "give_back"), versions)
+            await connection.execute(statement("ledger", "give_back"), claimed)
 
     async def read(self, source: ClaimedSource) -> AsyncIterator[bytes]:
         """The spooled bytes of a claimed version, in pieces; nothing when the version was replaced meanwhile."""

@@ -283,6 +283,27 @@ async def test_embedding_that_is_down_loses_nothing(bench: Bench) -> None:
     assert await bench.states() == {"indexed": 1}
 
 
+async def test_what_only_waited_while_processes_died_is_not_blamed_for_it(bench: Bench) -> None:
+    await bench.admit()
+    for _ in range(MAX_ATTEMPTS + 2):
+        (claimed,) = await bench.ledger.claim(1, timedelta(seconds=-1))
+    assert claimed.attempts == 2
+
+    await bench.settle_all()
+    assert await bench.states() == {"indexed": 1}
+
+
+async def test_what_was_begun_whenever_a_process_died_is_given_up(bench: Bench) -> None:
+    await bench.admit()
+    for _ in range(MAX_ATTEMPTS):
+        (claimed,) = await bench.ledger.claim(1, timedelta(seconds=-1))
+        await bench.ledger.begin(claimed)
+    assert claimed.attempts == MAX_ATTEMPTS
+
+    await bench.settle_all()
+    assert await bench.states() == {"rejected": 1}
+
+
 async def test_a_fault_of_ours_is_retried_and_ends_in_a_verdict(bench: Bench) -> None:
     await bench.admit("fault")
     for _ in range(MAX_ATTEMPTS + 1):

@@ -81,7 +81,8 @@ SELECT bytes FROM spool WHERE source_id = %(id)s AND version = %(version)s AND p
 -- name: claim
 -- Lease what is due; with the lease it becomes due again. First what somebody waits for. Then each access set in turn,
 -- beginning behind `after`, so that nobody's million files keep others waiting; of each set the newest and smallest.
--- The bytes of small ones come along.
+-- The bytes of small ones come along. Only the first attempt is counted here, the others when they begin: whoever dies
+-- with many sources in hand may die of each that was begun, not of those that waited.
 WITH RECURSIVE urgent AS (
     SELECT id FROM source
     WHERE state = 'waiting' AND priority > 0 AND next_attempt_at <= now()
@@ -110,14 +111,19 @@ WITH RECURSIVE urgent AS (
           UNION ALL SELECT id, place FROM in_turn WHERE id NOT IN (SELECT id FROM urgent)) AS chosen
     ORDER BY place LIMIT %(limit)s
 )
-UPDATE source SET attempts = attempts + 1, started_at = now(),
+UPDATE source SET attempts = greatest(attempts, 1), started_at = now(),
     leased_until = now() + %(lease)s, next_attempt_at = now() + %(lease)s
 FROM due WHERE source.id = due.id
-RETURNING source.id, realm, ref, version, title, media_type, modified_at, attempts, remote, size,
+RETURNING source.id, realm, ref, version, title, media_type, modified_at,
+    1 + (SELECT attempts FROM source AS before WHERE before.id = source.id), remote, size,
     CASE WHEN size <= %(small)s AND NOT remote
         THEN (SELECT bytes FROM spool WHERE source_id = source.id AND spool.version = source.version AND piece = 0)
     END,
     place, access_set_id
+
+-- name: begin
+-- An attempt that is not the first.
+UPDATE source SET attempts = %(attempts)s WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
 
 -- name: prolong
 -- A worker that is alive keeps its leases.
@@ -127,9 +133,9 @@ WHERE (id, version) IN (SELECT * FROM unnest(%(ids)s::bigint[], %(versions)s::in
 
 -- name: give_back
 -- A worker that stops has done nothing to these.
-UPDATE source SET leased_until = NULL, next_attempt_at = now(), attempts = greatest(attempts - 1, 0)
-WHERE (id, version) IN (SELECT * FROM unnest(%(ids)s::bigint[], %(versions)s::integer[]))
-  AND state = 'waiting' AND leased_until IS NOT NULL
+UPDATE source SET leased_until = NULL, next_attempt_at = now(), attempts = least(source.attempts, claimed.attempts - 1)
+FROM unnest(%(ids)s::bigint[], %(versions)s::integer[], %(attempts)s::integer[]) AS claimed (id, version, attempts)
+WHERE source.id = claimed.id AND source.version = claimed.version AND state = 'waiting' AND leased_until IS NOT NULL
 
 -- name: settle
 -- Which versions are still the ones that are wanted? Nobody changes these until this transaction ends.
