@@ -44,3 +44,182 @@ CREATE UNIQUE INDEX embedding_space_one_of_each ON embedding_space (state) WHERE
 
 ALTER TABLE action_log ADD known boolean NOT NULL DEFAULT false;
 
+-- What is new as a whole, as schema.sql makes it (written by python -m tests.schemas).
+
+-- Rows of Nextcloud's queues as they were leased, until they are admitted: Nextcloud gives them to nobody for a day.
+CREATE TABLE leased_row (
+    queue text NOT NULL,
+    row_id bigint NOT NULL,
+    payload text NOT NULL,
+    -- when its readers were read at the earliest
+    readers_since timestamptz NOT NULL,
+    PRIMARY KEY (queue, row_id)
+);
+
+-- What actions did to a source, to a provider, or ('') to a user who was deleted, for three days: one whose lease was
+-- lost comes a day late, and takes the place among these that it should have had.
+CREATE TABLE applied_action (
+    target text NOT NULL,
+    action_id bigint NOT NULL,
+    kind text NOT NULL,
+    readers text[] NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (target, action_id)
+);
+CREATE INDEX applied_action_by_time ON applied_action USING brin (at);
+
+-- The highest id of an action that had been applied when a source's readers were listed last; for '' the highest of all.
+CREATE TABLE listed_after (
+    target text PRIMARY KEY,
+    action_id bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Tasks Nextcloud handed to a process, until it has their results: it gives them to nobody else.
+CREATE TABLE task (
+    id bigint PRIMARY KEY,
+    -- the process that has it in work, until then
+    holder text NOT NULL,
+    until timestamptz NOT NULL,
+    -- what Nextcloud is to be told; NULL while it is in work
+    result jsonb,
+    taken_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- The steps of repairs/ this database has had, or never needed: store/history.py.
+CREATE TABLE repair (
+    name text PRIMARY KEY,
+    -- the version of the program that made it
+    version text NOT NULL,
+    done_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Batches of sources of an old index that were taken over, in the order of their ids: what was deleted since does not come
+-- back when a run that was cut off goes on.
+CREATE TABLE reference_batch (
+    first text NOT NULL,
+    last text NOT NULL
+);
+
+-- Documents without Nextcloud lie in collections. Those of the collection town have the provider collection__town, and
+-- beside their other readers the principal town of the realm collection, as which a key of that collection asks.
+CREATE SCHEMA knowledge;
+CREATE TABLE knowledge.collections (
+    name text PRIMARY KEY,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Who reads all of a collection, also what is put into it later.
+CREATE TABLE knowledge.collection_readers (
+    collection text NOT NULL REFERENCES knowledge.collections ON DELETE CASCADE,
+    realm text NOT NULL,
+    name text NOT NULL,
+    PRIMARY KEY (collection, realm, name)
+);
+
+-- Keys of programs. The key itself is nowhere: only its SHA-256, and how it begins.
+CREATE SCHEMA access;
+CREATE TABLE access.api_keys (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    digest bytea NOT NULL UNIQUE,
+    display text NOT NULL,
+    client_name text NOT NULL,
+    -- the local user it speaks for; NULL: for its collections
+    user_name text,
+    -- what it is kept to; empty: all its user may read
+    collections text[] NOT NULL,
+    scopes text[] NOT NULL,
+    active boolean NOT NULL DEFAULT true,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    last_used_at timestamptz,
+    expires_at timestamptz,
+    rate_limit_per_minute integer CHECK (rate_limit_per_minute > 0),
+    -- how often it was used in the minute that began then
+    minute timestamptz,
+    used integer NOT NULL DEFAULT 0,
+    daily_limit integer CHECK (daily_limit > 0),
+    daily_token_limit bigint CHECK (daily_token_limit > 0),
+    -- how often, and with how many tokens, it was used on that day (UTC)
+    day date,
+    used_today integer NOT NULL DEFAULT 0,
+    tokens_today bigint NOT NULL DEFAULT 0,
+    CHECK (user_name IS NOT NULL OR cardinality(collections) > 0)
+);
+
+-- One row for each answer to a program; nothing of what was asked.
+CREATE TABLE access.usage (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT now(),
+    key_id uuid,
+    principal text NOT NULL,
+    surface text NOT NULL,
+    model text NOT NULL,
+    prompt_tokens integer NOT NULL,
+    completion_tokens integer NOT NULL,
+    first_byte_ms integer,
+    total_ms integer NOT NULL,
+    status integer NOT NULL,
+    cancelled boolean NOT NULL
+);
+CREATE INDEX usage_by_key ON access.usage (key_id, at);
+CREATE INDEX usage_by_time ON access.usage (at);
+
+-- What users asked and were answered, where a caller names a conversation.
+CREATE SCHEMA chat;
+CREATE TABLE chat.conversations (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    -- whose it is, and by whose rights its messages are read; a name, not an id: a user may have no sources (any more)
+    realm text NOT NULL,
+    name text NOT NULL,
+    -- a key that is kept to some collections has conversations of its own; '': of no such key
+    key_id text NOT NULL,
+    title text NOT NULL DEFAULT '',
+    message_count integer NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    -- the messages up to this one in few words, and the sources of these words
+    summary text NOT NULL DEFAULT '',
+    summary_until integer NOT NULL DEFAULT 0,
+    summary_sources bigint[] NOT NULL DEFAULT '{}'
+);
+CREATE INDEX conversation_by_owner ON chat.conversations (realm, name, updated_at DESC);
+CREATE INDEX conversation_by_age ON chat.conversations (updated_at);
+
+-- Each question is followed by its answer; both have the same sources.
+CREATE TABLE chat.messages (
+    conversation_id uuid NOT NULL REFERENCES chat.conversations ON DELETE CASCADE,
+    -- from 1
+    seq integer NOT NULL,
+    role text NOT NULL CHECK (role IN ('user', 'assistant')),
+    content text NOT NULL,
+    -- ids of all sources whose text may stand in it; it is shown while its owner may read each of them, and erased when
+    -- one of them is deleted
+    sources bigint[] NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (conversation_id, seq)
+);
+CREATE INDEX message_by_source ON chat.messages USING gin (sources);
+
+-- Whether a user may read all of these sources now; of none he may.
+CREATE FUNCTION reads_all(asker_realm text, asker_name text, ids bigint[]) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT NOT EXISTS (
+        SELECT FROM unnest(ids) AS wanted (id)
+        WHERE NOT EXISTS (
+            SELECT FROM source
+            JOIN access_member USING (access_set_id)
+            JOIN principal ON principal.id = access_member.principal_id
+            WHERE source.id = wanted.id AND principal.realm = asker_realm AND principal.name = asker_name))
+$$;
+
+-- Conversations are read in their owner's name: context_chat.realm and context_chat.name are set with the principals.
+ALTER TABLE chat.conversations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chat.conversations FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON chat.conversations USING (
+    0 = ANY (reading_principals())
+    OR (realm = current_setting('context_chat.realm', true) AND name = current_setting('context_chat.name', true)));
+
+ALTER TABLE chat.messages ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chat.messages FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON chat.messages
+    USING (EXISTS (SELECT FROM chat.conversations WHERE conversations.id = messages.conversation_id));

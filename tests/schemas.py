@@ -20,7 +20,7 @@ FOLDER = Path(__file__).resolve().parent / "data" / "schemas"
 SCHEMA = Path(__file__).resolve().parents[1] / "context_chat_backend" / "store" / "schema.sql"
 
 _NEW = "-- What is new as a whole, as schema.sql makes it (written by python -m tests.schemas)."
-_MADE = r"^(?:CREATE|ALTER) (?:TABLE|FUNCTION|TYPE|SCHEMA) ([\w.]+)"
+_MADE = r"^(?:CREATE|ALTER) (?:UNLOGGED )?(?:TABLE|FUNCTION|TYPE|SCHEMA) ([\w.]+)"
 _CATALOGUE = """
 WITH ours AS (
     SELECT oid FROM pg_namespace
@@ -30,7 +30,7 @@ WITH ours AS (
 )
 SELECT 'schema ' || nspname FROM pg_namespace WHERE oid IN (SELECT oid FROM ours)
 UNION ALL
-SELECT format('%s %s%s%s options %s', CASE relkind WHEN 'S' THEN 'sequence' WHEN 'i' THEN 'index' ELSE 'table' END,
+SELECT format('%s%s %s%s%s options %s', CASE WHEN relpersistence = 'u' THEN 'unlogged ' END, CASE relkind WHEN 'S' THEN 'sequence' WHEN 'i' THEN 'index' ELSE 'table' END,
     oid::regclass, CASE WHEN relrowsecurity THEN ' row security' END, CASE WHEN relforcerowsecurity THEN ' forced' END,
     reloptions)
 FROM pg_class WHERE relnamespace IN (SELECT oid FROM ours)
