@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Schemas of earlier versions, kept in tests/data/schemas, and what a database consists of, for comparison.
 
-`python -m tests.schemas 5.5.0` writes into the newest step what schema.sql holds as a whole and the version before had
-not (tables, functions; changes of what was there are written by hand), and keeps today's schema as that of version 5.5.0: before its release, and again when the
-schema changes before then.
+`python -m tests.schemas 5.5.0` keeps today's schema as that of version 5.5.0, and writes the last part of the newest
+step: what schema.sql holds as a whole (tables, functions) and the version before had not. Changes of what was there are written
+by hand. It is run before a release, and whenever the schema changes before then.
 """
 
 from __future__ import annotations
