@@ -2,8 +2,8 @@
 """Schemas of earlier versions, kept in tests/data/schemas, and what a database consists of, for comparison.
 
 `python -m tests.schemas 5.5.0` keeps today's schema as that of version 5.5.0, and writes the last part of the newest
-step: what schema.sql holds as a whole (tables, functions) and the version before had not. Changes of what was there are written
-by hand. It is run before a release, and whenever the schema changes before then.
+step: what schema.sql holds as a whole (tables, functions) and the version before had not. Changes of what was there
+are written by hand. It is run before a release, and whenever the schema changes before then.
 """
 
 from __future__ import annotations
