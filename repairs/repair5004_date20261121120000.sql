@@ -164,6 +164,15 @@ CREATE TABLE access.usage (
 CREATE INDEX usage_by_key ON access.usage (key_id, at);
 CREATE INDEX usage_by_time ON access.usage (at);
 
+-- How often somebody asked in the minute that began then.
+CREATE UNLOGGED TABLE access.askers (
+    realm text NOT NULL,
+    name text NOT NULL,
+    minute timestamptz NOT NULL,
+    used integer NOT NULL,
+    PRIMARY KEY (realm, name)
+);
+
 -- What users asked and were answered, where a caller names a conversation.
 CREATE SCHEMA chat;
 CREATE TABLE chat.conversations (
