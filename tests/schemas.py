@@ -30,7 +30,8 @@ WITH ours AS (
 )
 SELECT 'schema ' || nspname FROM pg_namespace WHERE oid IN (SELECT oid FROM ours)
 UNION ALL
-SELECT format('%s%s %s%s%s options %s', CASE WHEN relpersistence = 'u' THEN 'unlogged ' END, CASE relkind WHEN 'S' THEN 'sequence' WHEN 'i' THEN 'index' ELSE 'table' END,
+SELECT format('%s%s %s%s%s options %s', CASE WHEN relpersistence = 'u' THEN 'unlogged ' END,
+    CASE relkind WHEN 'S' THEN 'sequence' WHEN 'i' THEN 'index' ELSE 'table' END,
     oid::regclass, CASE WHEN relrowsecurity THEN ' row security' END, CASE WHEN relforcerowsecurity THEN ' forced' END,
     reloptions)
 FROM pg_class WHERE relnamespace IN (SELECT oid FROM ours)
