@@ -1,12 +1,6 @@
 -- SPDX-License-Identifier: AGPL-3.0-or-later
 -- 5.4: from the first schema with ranked words to that of 5.4.0. Databases of that time noted no steps.
 
-CREATE TABLE repair (
-    name text PRIMARY KEY,
-    version text NOT NULL,
-    done_at timestamptz NOT NULL DEFAULT now()
-);
-
 -- Sources: quarantine, turns of readers, files that are fetched, and what became of the latest attempt.
 ALTER TYPE source_state ADD VALUE 'quarantined' BEFORE 'gone';
 ALTER TABLE source
@@ -50,14 +44,20 @@ CREATE UNIQUE INDEX embedding_space_one_of_each ON embedding_space (state) WHERE
 
 ALTER TABLE action_log ADD known boolean NOT NULL DEFAULT false;
 
--- The queues and tasks of Nextcloud.
+-- What is new as a whole, as schema.sql makes it (written by python -m tests.schemas).
+
+-- Rows of Nextcloud's queues as they were leased, until they are admitted: Nextcloud gives them to nobody for a day.
 CREATE TABLE leased_row (
     queue text NOT NULL,
     row_id bigint NOT NULL,
     payload text NOT NULL,
+    -- when its readers were read at the earliest
     readers_since timestamptz NOT NULL,
     PRIMARY KEY (queue, row_id)
 );
+
+-- What actions did to a source, to a provider, or ('') to a user who was deleted, for three days: one whose lease was
+-- lost comes a day late, and takes the place among these that it should have had.
 CREATE TABLE applied_action (
     target text NOT NULL,
     action_id bigint NOT NULL,
@@ -67,44 +67,66 @@ CREATE TABLE applied_action (
     PRIMARY KEY (target, action_id)
 );
 CREATE INDEX applied_action_by_time ON applied_action USING brin (at);
+
+-- The highest id of an action that had been applied when a source's readers were listed last; for '' the highest of all.
 CREATE TABLE listed_after (
     target text PRIMARY KEY,
     action_id bigint NOT NULL,
     at timestamptz NOT NULL DEFAULT now()
 );
+
+-- Tasks Nextcloud handed to a process, until it has their results: it gives them to nobody else.
 CREATE TABLE task (
     id bigint PRIMARY KEY,
+    -- the process that has it in work, until then
     holder text NOT NULL,
     until timestamptz NOT NULL,
+    -- what Nextcloud is to be told; NULL while it is in work
     result jsonb,
     taken_at timestamptz NOT NULL DEFAULT now()
 );
 
--- Batches of sources of an old index that were taken over.
+-- The steps of repairs/ this database has had, or never needed: store/history.py.
+CREATE TABLE repair (
+    name text PRIMARY KEY,
+    -- the version of the program that made it
+    version text NOT NULL,
+    done_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Batches of sources of an old index that were taken over, in the order of their ids: what was deleted since does not come
+-- back when a run that was cut off goes on.
 CREATE TABLE reference_batch (
     first text NOT NULL,
     last text NOT NULL
 );
 
--- Documents without Nextcloud, and the keys of programs.
+-- Documents without Nextcloud lie in collections. Those of the collection town have the provider collection__town, and
+-- beside their other readers the principal town of the realm collection, as which a key of that collection asks.
 CREATE SCHEMA knowledge;
 CREATE TABLE knowledge.collections (
     name text PRIMARY KEY,
     created_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- Who reads all of a collection, also what is put into it later.
 CREATE TABLE knowledge.collection_readers (
     collection text NOT NULL REFERENCES knowledge.collections ON DELETE CASCADE,
     realm text NOT NULL,
     name text NOT NULL,
     PRIMARY KEY (collection, realm, name)
 );
+
+-- Keys of programs. The key itself is nowhere: only its SHA-256, and how it begins.
 CREATE SCHEMA access;
 CREATE TABLE access.api_keys (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     digest bytea NOT NULL UNIQUE,
     display text NOT NULL,
     client_name text NOT NULL,
+    -- the local user it speaks for; NULL: for its collections
     user_name text,
+    -- what it is kept to; empty: all its user may read
     collections text[] NOT NULL,
     scopes text[] NOT NULL,
     active boolean NOT NULL DEFAULT true,
@@ -112,15 +134,19 @@ CREATE TABLE access.api_keys (
     last_used_at timestamptz,
     expires_at timestamptz,
     rate_limit_per_minute integer CHECK (rate_limit_per_minute > 0),
+    -- how often it was used in the minute that began then
     minute timestamptz,
     used integer NOT NULL DEFAULT 0,
     daily_limit integer CHECK (daily_limit > 0),
     daily_token_limit bigint CHECK (daily_token_limit > 0),
+    -- how often, and with how many tokens, it was used on that day (UTC)
     day date,
     used_today integer NOT NULL DEFAULT 0,
     tokens_today bigint NOT NULL DEFAULT 0,
     CHECK (user_name IS NOT NULL OR cardinality(collections) > 0)
 );
+
+-- One row for each answer to a program; nothing of what was asked.
 CREATE TABLE access.usage (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT now(),
@@ -137,6 +163,8 @@ CREATE TABLE access.usage (
 );
 CREATE INDEX usage_by_key ON access.usage (key_id, at);
 CREATE INDEX usage_by_time ON access.usage (at);
+
+-- How often somebody asked in the minute that began then.
 CREATE UNLOGGED TABLE access.askers (
     realm text NOT NULL,
     name text NOT NULL,

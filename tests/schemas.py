@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Schemas of earlier versions, kept in tests/data/schemas, and what a database consists of, for comparison.
 
-`python -m tests.schemas 5.5.0` keeps today's schema as that of version 5.5.0: before its release, and again when the
-schema changes before then.
+`python -m tests.schemas 5.5.0` keeps today's schema as that of version 5.5.0, and writes the last part of the newest
+step: what schema.sql holds as a whole (tables, functions) and the version before had not. Changes of what was there
+are written by hand. It is run before a release, and whenever the schema changes before then.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from context_chat_backend.store.history import steps
 FOLDER = Path(__file__).resolve().parent / "data" / "schemas"
 SCHEMA = Path(__file__).resolve().parents[1] / "context_chat_backend" / "store" / "schema.sql"
 
+_NEW = "-- What is new as a whole, as schema.sql makes it (written by python -m tests.schemas)."
+_MADE = r"^(?:CREATE|ALTER) (?:UNLOGGED )?(?:TABLE|FUNCTION|TYPE|SCHEMA) ([\w.]+)"
 _CATALOGUE = """
 WITH ours AS (
     SELECT oid FROM pg_namespace
@@ -26,7 +30,8 @@ WITH ours AS (
 )
 SELECT 'schema ' || nspname FROM pg_namespace WHERE oid IN (SELECT oid FROM ours)
 UNION ALL
-SELECT format('%s %s%s%s options %s', CASE relkind WHEN 'S' THEN 'sequence' WHEN 'i' THEN 'index' ELSE 'table' END,
+SELECT format('%s%s %s%s%s options %s', CASE WHEN relpersistence = 'u' THEN 'unlogged ' END,
+    CASE relkind WHEN 'S' THEN 'sequence' WHEN 'i' THEN 'index' ELSE 'table' END,
     oid::regclass, CASE WHEN relrowsecurity THEN ' row security' END, CASE WHEN relforcerowsecurity THEN ' forced' END,
     reloptions)
 FROM pg_class WHERE relnamespace IN (SELECT oid FROM ours)
@@ -66,7 +71,8 @@ def catalogue(url: str) -> set[str]:
 
 def fixtures() -> dict[str, Path]:
     """Earlier schemas by the version that had them."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.sql"))}
+    paths = sorted(FOLDER.glob("*.sql"), key=lambda path: (path.stem != "first", path.stem))
+    return {path.stem: path for path in paths}
 
 
 def keep(version: str) -> Path:
@@ -77,5 +83,17 @@ def keep(version: str) -> Path:
     return path
 
 
+def complete(step: Path, before: Path) -> None:
+    """Write the last part of a step: the blocks of schema.sql about tables and functions that `before` has not."""
+    known = set(re.findall(_MADE, before.read_text(encoding="utf-8"), re.MULTILINE))
+    blocks = SCHEMA.read_text(encoding="utf-8").split("\n\n")
+    named = [(block, set(re.findall(_MADE, block, re.MULTILINE))) for block in blocks]
+    new = [block.strip() for block, names in named if names and not names & known]
+    head, _, _ = step.read_text(encoding="utf-8").partition(_NEW)
+    step.write_text(f"{head}{_NEW}\n\n" + "\n\n".join(new) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
+    released = [path for name, path in fixtures().items() if name != sys.argv[1]]
+    complete(steps()[-1], released[-1])
     print(keep(sys.argv[1]))

@@ -82,7 +82,9 @@ async def _remove_present(connection: Connection, manifest: Manifest, *, replace
     for (table,) in await (await connection.execute(statement("backup", "space_tables"))).fetchall():
         await connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(table)))
     for schema in (SCHEMA.read_text(encoding="utf-8"), manifest.schema):
-        for kind, name in re.findall(r"^CREATE (TABLE|FUNCTION|TYPE|SCHEMA) ([\w.]+)", schema, re.MULTILINE):
+        for kind, name in re.findall(
+            r"^CREATE (?:UNLOGGED )?(TABLE|FUNCTION|TYPE|SCHEMA) ([\w.]+)", schema, re.MULTILINE
+        ):
             await connection.execute(
                 sql.SQL("DROP {} IF EXISTS {} CASCADE").format(sql.SQL(kind), sql.Identifier(*name.split(".")))
             )
