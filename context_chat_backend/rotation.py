@@ -21,9 +21,13 @@ class SharedFile(RotatingFileHandler):
         super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES - 1, encoding="utf-8", delay=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
-        if not self._is_current():
-            self._reopen()
+        """Write a line. What cannot be written is said on standard error, and work goes on."""
+        try:
+            if not self._is_current():
+                self._reopen()
+        except OSError:
+            self.handleError(record)
+            return
         super().emit(record)
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: ARG002, N802
@@ -47,6 +51,7 @@ class SharedFile(RotatingFileHandler):
     def _reopen(self) -> None:
         if self.stream is not None:
             self.stream.close()
+            self.stream = None
         self.stream = self._open()
 
     def _is_current(self) -> bool:
