@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -47,6 +48,12 @@ class SharedFile(RotatingFileHandler):
                 self._reopen()
         finally:
             os.close(folder)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
+        """In one line without the record: logging itself would print it, with what is masked in the file."""
+        error = sys.exc_info()[0]
+        why = "" if error is None else f" ({error.__name__})"
+        sys.stderr.write(f"{self.baseFilename} cannot be written{why}: make room, or make its folder writable\n")
 
     def _reopen(self) -> None:
         if self.stream is not None:
