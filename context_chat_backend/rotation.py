@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -21,9 +22,13 @@ class SharedFile(RotatingFileHandler):
         super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES - 1, encoding="utf-8", delay=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line."""
-        if not self._is_current():
-            self._reopen()
+        """Write a line. What cannot be written is said on standard error, and work goes on."""
+        try:
+            if not self._is_current():
+                self._reopen()
+        except OSError:
+            self.handleError(record)
+            return
         super().emit(record)
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: ARG002, N802
@@ -44,9 +49,16 @@ class SharedFile(RotatingFileHandler):
         finally:
             os.close(folder)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
+        """In one line without the record: logging itself would print it, with what is masked in the file."""
+        error = sys.exc_info()[0]
+        why = "" if error is None else f" ({error.__name__})"
+        sys.stderr.write(f"{self.baseFilename} cannot be written{why}: make room, or make its folder writable\n")
+
     def _reopen(self) -> None:
         if self.stream is not None:
             self.stream.close()
+            self.stream = None
         self.stream = self._open()
 
     def _is_current(self) -> bool:

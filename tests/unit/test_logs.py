@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -149,3 +150,18 @@ def test_warnings_and_errors_are_counted(tmp_path: Path) -> None:
     logs.get_logger("room").error("told")
 
     assert (count("warning"), count("error")) == (before[0], before[1] + 1)
+
+
+def test_a_folder_that_is_gone_stops_nothing_and_is_written_again_when_it_is_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "logs"
+    logs.configure("info", folder)
+    logs.get_logger("room").info("before")
+    shutil.rmtree(folder)
+    logs.get_logger("room").warning("lost")
+    assert "ccb.log cannot be written (FileNotFoundError)" in capsys.readouterr().err
+    folder.mkdir()
+    logs.get_logger("room").info("after")
+
+    assert [line["event"] for line in written(folder)] == ["after"]
