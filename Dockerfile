@@ -26,6 +26,7 @@ RUN dockerfile_scripts/make_venv.sh requirements.txt && dockerfile_scripts/pgsql
 # llama.cpp, compiled for NVIDIA: the compiler is in no other layer.
 FROM nvidia/cuda:13.0.2-devel-ubuntu22.04 AS llama-cuda
 WORKDIR /wheels
+# hadolint ignore=DL3008  # of a package there is one version at a time
 RUN apt-get update && apt-get install -y --no-install-recommends cmake g++ python3-dev python3-pip && rm -rf /var/lib/apt/lists/*
 COPY requirements.cuda.txt ./
 ENV CMAKE_ARGS="-DGGML_CUDA=on -DGGML_NATIVE=off -DGGML_AVX2=on -DGGML_FMA=on -DGGML_F16C=on" \

@@ -131,6 +131,33 @@ def test_arguments_of_builds_are_those_of_the_dockerfile() -> None:
                 assert argument != "DEVICE" or chosen in FILE.stages
 
 
+OF_OCC = {
+    "app_api:daemon:register": {
+        "--net", "--haproxy_password", "--compute_device", "--set-default", "--harp", "--harp_frp_address",
+        "--harp_shared_key", "--harp_docker_socket_port", "--harp_exapp_direct",
+    },
+    "app_api:app:register": {"--wait-finish", "--json-info", "--env"},
+    "app_api:app:update": {"--wait-finish"},
+    "app_api:app:list": set(),
+    "app_api:daemon:list": set(),
+    "app:enable": set(),
+    "app:install": set(),
+}  # fmt: skip
+
+
+def test_commands_of_nextcloud_have_the_options_they_know_and_variables_that_are_declared() -> None:
+    declared = (ROOT / "appinfo" / "info.xml").read_text(encoding="utf-8")
+    called = [words[1:] for words in commands() if words[0] == "occ"]
+    assert {command for command, *_ in called} <= set(OF_OCC)
+    for command, *words in called:
+        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= OF_OCC[command], words
+        if command == "app_api:daemon:register":
+            assert [word for word in words if word in ("docker-install", "manual-install")], words
+            assert "--net" in words
+        if "--env" in words:
+            assert f"<name>{words[words.index('--env') + 1].partition('=')[0]}</name>" in declared
+
+
 def docker_exec(words: list[str]) -> bool:
     return words[:2] == ["docker", "exec"]
 
