@@ -4,7 +4,7 @@
 #   docker build --tag context_chat_backend:cuda --build-arg DEVICE=cuda .        and on GPUs of NVIDIA: torch, llama.cpp
 #   docker build --tag context_chat_backend:rocm --build-arg DEVICE=rocm .        and on GPUs of AMD and Intel: llama.cpp, by Vulkan
 # Further arguments: OCR_LANGUAGES="eng deu fra" (Tesseract's names), FRP_VERSION, FRP_SHA256 (the checksum its archive must
-# have; without it the one that lies beside the archive).
+# have; without it the one that lies beside the archive), REFERENCE_POSTGRES=17 (to read volumes of the reference).
 # All work is done by dockerfile_scripts/, which run outside of Docker, too (docs/install.md).
 ARG DEVICE=cpu
 
@@ -50,6 +50,9 @@ ADD https://github.com/fatedier/frp/releases/download/v${FRP_VERSION}/frp_${FRP_
 ADD https://github.com/fatedier/frp/releases/download/v${FRP_VERSION}/frp_sha256_checksums.txt /tmp/frp.checksums
 COPY dockerfile_scripts/ dockerfile_scripts/
 RUN dockerfile_scripts/frpc.sh install /tmp/frp.tar.gz /tmp/frp.checksums
+# The programs that read the database on a volume of the reference: REFERENCE_POSTGRES=17; none where it is empty.
+ARG REFERENCE_POSTGRES=""
+RUN if [ -n "$REFERENCE_POSTGRES" ]; then dockerfile_scripts/pgsql/install.sh "$REFERENCE_POSTGRES"; fi
 COPY . .
 # A new volume takes its owner from the folder it is mounted on: the one by hand, and AppAPI's. HaRP's certificates come
 # into /certs.
