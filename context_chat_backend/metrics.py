@@ -77,7 +77,7 @@ DISK_BYTES = _gauge("storage_bytes", "The disk of the persistent storage", "stat
 
 for _of, _values in (
     (CHUNKS, ("model", "known")),
-    (ANSWERS, ("answered", "nothing_found", "refused", "failed", "cancelled")),
+    (ANSWERS, ("answered", "nothing_found", "blocked", "refused", "failed", "cancelled")),
     (PASSAGES, ("read", "left out")),
     (TOKENS, ("prompt", "answer")),
     (RIGHTS_CHECKS, ("answered", "unanswered")),

@@ -42,7 +42,7 @@ async def observed(
                             metrics.FIRST_WORD_SECONDS.observe(time.perf_counter() - started)
                         case Done(whole):
                             answer = whole
-                            outcome = "answered" if answer.model else "nothing_found"
+                            outcome = _outcome(answer)
                             _count(answer)
                     yield event
         except (asyncio.CancelledError, GeneratorExit):
@@ -83,6 +83,12 @@ async def observed_search(found: Awaitable[list[_Found]], question: Question, au
         finally:
             sources = (one.ref if isinstance(one, FoundSource) else one.source for one in given)
             audit.note("search", question.asker, outcome, sources=sources)
+
+
+def _outcome(answer: Answer) -> str:
+    if answer.blocked:
+        return "blocked"
+    return "answered" if answer.model else "nothing_found"
 
 
 def _count(answer: Answer) -> None:

@@ -202,6 +202,7 @@ async def test_an_answer_is_counted_with_its_tokens_and_noted_with_ids_alone(tmp
     ("end", "outcome"),
     [
         (Done(Answer("nothing")), "nothing_found"),
+        (Done(Answer("no", model="m", blocked=True)), "blocked"),
         (ModelUnavailable("down"), "failed"),
         (InvalidRequest("no"), "refused"),
     ],
