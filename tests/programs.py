@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 
-from tests.model_double.client import ModelDouble
+from tests.model_double.client import ModelDouble, running_double
 from tests.program import Program
 
 
@@ -61,3 +63,35 @@ class Service:
         """All that was printed and logged so far."""
         files = [path for path in (self.program.storage / "logs").rglob("*") if path.is_file()]
         return self.program.output() + "".join(path.read_text(errors="replace") for path in files)
+
+
+@contextmanager
+def serving(
+    storage: Path,
+    database_url: str,
+    told: Mapping[str, tuple[str, str]],
+    *,
+    options: str = "",
+    more: str = "",
+    **double_is: Any,
+) -> Iterator[Service]:
+    """The program with collections, each of a reader and one text, and the double as its language model.
+
+    `options` are lines below `llm.openai`, `more` further lines of the configuration.
+    """
+    port = free_port()
+    with running_double() as double:
+        double.be(**double_is)
+        (storage / "config.yaml").write_text(
+            f"embedding:\n  hashing:\nllm:\n  openai:\n    base_url: {double.url}\n    model: double\n{options}"
+            f"{more}listeners:\n  - port: {port}\n    surfaces: [openai]\n",
+            encoding="utf-8",
+        )
+        with Program(storage, {"CCB_DB_URL": database_url}) as program:
+            service = Service(program, port, double)
+            for collection, (reader, text) in told.items():
+                file = storage / f"{collection}.txt"
+                file.write_text(text, encoding="utf-8")
+                service.run("index", str(file), "--collection", collection, "--reader", reader)
+            yield service
+            service.http.close()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.model_double.client import running_double
 from tests.program import Program
-from tests.programs import Service, free_port
+from tests.programs import Service, free_port, serving
 
 FIRST = "What was the budget of the roof repair in 2022?"
 
@@ -20,20 +20,9 @@ FIRST = "What was the budget of the roof repair in 2022?"
 @pytest.fixture(scope="module")
 def service(module_storage: Path, module_database_url: str) -> Iterator[Service]:
     """alice reads the collection town; the model is a double."""
-    port = free_port()
-    with running_double() as double:
-        (module_storage / "config.yaml").write_text(
-            "embedding:\n  hashing:\n"
-            f"llm:\n  openai:\n    base_url: {double.url}\n    model: double\n"
-            f"listeners:\n  - port: {port}\n    surfaces: [openai]\n",
-            encoding="utf-8",
-        )
-        (module_storage / "town.txt").write_text("The budget of the roof repair was 4,000 euros.", encoding="utf-8")
-        with Program(module_storage, {"CCB_DB_URL": module_database_url}) as program:
-            service = Service(program, port, double)
-            service.run("index", str(module_storage / "town.txt"), "--collection", "town", "--reader", "alice")
-            yield service
-            service.http.close()
+    told = {"town": ("alice", "The budget of the roof repair was 4,000 euros.")}
+    with serving(module_storage, module_database_url, told) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,8 @@ from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import SecretStr
 
-from tests.model_double.client import running_double
 from tests.program import Program
-from tests.programs import Service, free_port
+from tests.programs import Service, serving
 
 QUESTION = "What is the budget for the roof repair?"
 
@@ -28,27 +27,15 @@ QUESTION = "What is the budget for the roof repair?"
 @pytest.fixture(scope="module")
 def service(module_storage: Path, module_database_url: str) -> Iterator[Service]:
     """alice reads the collection town, bob works; the first model is a double, the second quotes."""
-    port = free_port()
-    with running_double() as double:
-        double.be(n_ctx=8192, counts=False)
-        (module_storage / "config.yaml").write_text(
-            "embedding:\n  hashing:\n"
-            f"llm:\n  openai:\n    base_url: {double.url}\n    model: double\n    max_tokens: 500\n"
-            "llm_fallback:\n  extractive:\n"
-            f"listeners:\n  - port: {port}\n    surfaces: [openai]\n",
-            encoding="utf-8",
-        )
-        for name, text in (
-            ("town", "The budget for the roof repair of the town hall is 4,000 euros."),
-            ("works", "The budget for the roof repair of the works is 9,000 euros."),
-        ):
-            (module_storage / f"{name}.txt").write_text(text, encoding="utf-8")
-        with Program(module_storage, {"CCB_DB_URL": module_database_url}) as program:
-            service = Service(program, port, double)
-            for name, reader in (("town", "alice"), ("works", "bob")):
-                service.run("index", str(module_storage / f"{name}.txt"), "--collection", name, "--reader", reader)
-            yield service
-            service.http.close()
+    told = {
+        "town": ("alice", "The budget for the roof repair of the town hall is 4,000 euros."),
+        "works": ("bob", "The budget for the roof repair of the works is 9,000 euros."),
+    }
+    options, more = "    max_tokens: 500\n", "llm_fallback:\n  extractive:\n"
+    with serving(
+        module_storage, module_database_url, told, options=options, more=more, n_ctx=8192, counts=False
+    ) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -11,29 +11,16 @@ from typing import Any
 import pytest
 
 from tests.integration.test_openai_api import QUESTION
-from tests.model_double.client import running_double
-from tests.program import Program
-from tests.programs import Service, free_port
+from tests.programs import Service, serving
 
 
 @pytest.fixture(scope="module")
 def service(module_storage: Path, module_database_url: str) -> Iterator[Service]:
     """One model, and no other that could take its place."""
-    port = free_port()
-    with running_double() as double:
-        (module_storage / "config.yaml").write_text(
-            "embedding:\n  hashing:\n"
-            f"llm:\n  openai:\n    base_url: {double.url}\n    model: double\n    max_tokens: 50\n"
-            "    first_timeout: 1\n"
-            f"listeners:\n  - port: {port}\n    surfaces: [openai]\n",
-            encoding="utf-8",
-        )
-        (module_storage / "roof.txt").write_text("The budget for the roof repair is 4,000 euros.", encoding="utf-8")
-        with Program(module_storage, {"CCB_DB_URL": module_database_url}) as program:
-            service = Service(program, port, double)
-            service.run("index", str(module_storage / "roof.txt"), "--collection", "town", "--reader", "alice")
-            yield service
-            service.http.close()
+    told = {"town": ("alice", "The budget for the roof repair is 4,000 euros.")}
+    options = "    max_tokens: 50\n    first_timeout: 1\n"
+    with serving(module_storage, module_database_url, told, options=options) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
