@@ -113,6 +113,11 @@ def test_the_configuration_beside_the_language_model_is_one_the_program_reads(tm
     assert config.warnings == ()
     (published,) = written("llama")["services"]["context-chat"]["ports"]
     assert [str(one.port) for one in config.listeners] == [published.rpartition(":")[2]]
+    assert [one.surfaces for one in config.listeners] == [("chatqna", "openai")]
+    assert config.programs.environment == "production"  # nobody asks without a key
+    assert all(volume.endswith(":ro") for volume in server["volumes"])
+    waits = written("llama")["services"]["context-chat"]["depends_on"]
+    assert waits == {"llama-server": {"condition": "service_healthy"}}
     assert server["expose"] == [port]
     assert "ports" not in server
 
