@@ -27,7 +27,6 @@ from context_chat_backend.domain import (
     Ended,
     Finish,
     Passage,
-    Principal,
     Prompt,
     Question,
     Reasoning,
@@ -97,25 +96,6 @@ class Answering:
         async with aclosing(self._written(question, passages, turns)) as events:
             async for event in events:
                 yield event
-
-    async def answer(self, question: Question) -> Answer:
-        """The answer of `stream` at once. Raises as it does."""
-        async with aclosing(self.stream(question)) as events:
-            async for event in events:
-                if isinstance(event, Done):
-                    return event.answer
-        raise AssertionError("an answer ends with Done")
-
-    async def chat(self, text: str, asker: Principal) -> str:
-        """What the first model that is there says to `asker` without any document.
-
-        Raises InvalidRequest, ModelUnavailable.
-        """
-        async with aclosing(self.converse(Question(text, asker))) as events:
-            async for event in events:
-                if isinstance(event, Done):
-                    return event.answer.text.strip()
-        raise AssertionError("an answer ends with Done")
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from context_chat_backend.answering.answer import Answering
+from context_chat_backend.answering.observing import whole
 from context_chat_backend.answering.writing import Writer
 from context_chat_backend.domain import (
     Chunk,
@@ -269,7 +270,7 @@ async def test_a_small_context_gets_the_best_passages_and_never_a_joined_one_tha
 ) -> None:
     await library.add("1", *(f"The ferry {'goes on ' * 40}in part {n}." for n in range(6)))
     model = SmallModel()
-    answer = await Answering(library.retriever(), [Writer(model)]).answer(Question("ferry", ALICE))
+    answer = await whole(Answering(library.retriever(), [Writer(model)]).stream(Question("ferry", ALICE)))
     (asked,) = model.asked
 
     assert sum("ferry" in line for passage in asked.passages for line in passage.text.splitlines()) == 2

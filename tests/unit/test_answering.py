@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from context_chat_backend.answering.answer import Answering
+from context_chat_backend.answering.observing import whole
 from context_chat_backend.answering.writing import Templates, Writer
 from context_chat_backend.domain import (
     Answer,
@@ -37,6 +38,7 @@ from tests.model_double.client import ModelDouble, running_double
 PASSAGES = [passage("The roof costs 4,000 euros.", 1), passage("The cellar is dry.", 2)]
 ALICE = Principal("local", "alice")
 ASKED = Question("What does the roof cost?", ALICE)
+HELLO = Question("Hello?", ALICE)
 
 
 class Found(Retriever):
@@ -116,7 +118,7 @@ async def test_the_answer_says_who_wrote_it_why_it_ended_and_what_it_took(
     double: ModelDouble, served: OpenAIModel
 ) -> None:
     double.script({"says": "It costs 4,000 euros [1]."})
-    answer = await answering(served).answer(ASKED)
+    answer = await whole(answering(served).stream(ASKED))
 
     assert answer.text == "It costs 4,000 euros [1]."
     assert [citation.passage for citation in answer.citations] == PASSAGES[:1]
@@ -127,7 +129,7 @@ async def test_the_answer_says_who_wrote_it_why_it_ended_and_what_it_took(
 async def test_models_that_are_down_give_way_in_order_and_the_answer_tells() -> None:
     first, second = Scripted(ModelUnavailable("down")), Scripted("", ModelUnavailable("down"))
     second.name = "second"
-    answer = await answering(first, second, ExtractiveModel()).answer(ASKED)
+    answer = await whole(answering(first, second, ExtractiveModel()).stream(ASKED))
 
     assert answer.text == "The roof costs 4,000 euros. [1]"
     assert (answer.model, answer.unavailable) == ("extractive", ("scripted", "second"))
@@ -146,7 +148,7 @@ async def test_a_server_in_trouble_gives_way_to_quotes(
     double: ModelDouble, served: OpenAIModel, trouble: dict[str, Any]
 ) -> None:
     double.script(trouble)
-    answer = await answering(served, ExtractiveModel()).answer(ASKED)
+    answer = await whole(answering(served, ExtractiveModel()).stream(ASKED))
 
     assert (answer.text, answer.unavailable) == ("The roof costs 4,000 euros. [1]", ("served",))
 
@@ -162,9 +164,11 @@ async def test_what_is_out_is_not_taken_back_by_another_model() -> None:
 
 async def test_when_all_are_down_the_last_error_is_told() -> None:
     with pytest.raises(ModelUnavailable, match="second"):
-        await answering(Scripted(ModelUnavailable("first")), Scripted(ModelUnavailable("second"))).answer(ASKED)
+        await whole(answering(Scripted(ModelUnavailable("first")), Scripted(ModelUnavailable("second"))).stream(ASKED))
     with pytest.raises(ModelUnavailable, match="second"):
-        await answering(Scripted(ModelUnavailable("first")), Scripted(ModelUnavailable("second"))).chat("Hello?", ALICE)
+        await whole(
+            answering(Scripted(ModelUnavailable("first")), Scripted(ModelUnavailable("second"))).converse(HELLO)
+        )
 
 
 async def test_another_model_that_reads_less_is_said_to() -> None:
@@ -184,7 +188,7 @@ async def test_a_prompt_that_is_too_long_for_the_server_is_made_shorter_once(
     double.be(counts=False)
     double.script({"n_ctx": 512, "says": "So [1]."})
     many = [passage(f"Roof {n}: " + "A roof is a roof, as it is. " * 10, n) for n in range(1, 40)]
-    answer = await answering(served, passages=many).answer(ASKED)
+    answer = await whole(answering(served, passages=many).stream(ASKED))
 
     first, second = (len(asked["body"]["messages"][1]["content"]) for asked in double.requests)
     assert answer.text == "So [1]."
@@ -195,14 +199,14 @@ async def test_a_prompt_that_is_too_long_for_the_server_is_made_shorter_once(
 async def test_a_second_refusal_is_the_users_to_cure(double: ModelDouble, served: OpenAIModel) -> None:
     double.script({"fault": "overflow", "n_ctx": 4096})
     with pytest.raises(InvalidRequest, match="the question is too long for the language model: shorten it"):
-        await answering(served, ExtractiveModel()).answer(ASKED)
+        await whole(answering(served, ExtractiveModel()).stream(ASKED))
 
     assert len(double.requests) == 2
 
 
 async def test_ten_megabytes_are_cut_and_the_server_is_told(double: ModelDouble, served: OpenAIModel) -> None:
     double.script({"fault": "huge"})
-    answer = await answering(served).answer(ASKED)
+    answer = await whole(answering(served).stream(ASKED))
 
     assert len(answer.text) <= served.answer_tokens * 16 + 2
     assert answer.text.endswith("blah …")
@@ -211,10 +215,10 @@ async def test_ten_megabytes_are_cut_and_the_server_is_told(double: ModelDouble,
 
 
 async def test_an_answer_that_ran_out_of_room_ends_with_dots() -> None:
-    answer = await answering(Scripted("The roof costs [1] 4,", Ended(Finish.LENGTH))).answer(ASKED)
+    answer = await whole(answering(Scripted("The roof costs [1] 4,", Ended(Finish.LENGTH))).stream(ASKED))
 
     assert answer.text == "The roof costs [1] 4, …"
-    assert (await answering(Scripted("So", Ended(Finish.LENGTH))).chat("Hello?", ALICE)) == "So …"
+    assert (await whole(answering(Scripted("So", Ended(Finish.LENGTH))).converse(HELLO))).text == "So …"
 
 
 SEEN: dict[str, tuple[dict[str, Any], str]] = {
@@ -232,7 +236,7 @@ async def test_what_a_user_sees_of_a_model_that_writes_what_it_should_not(
     step, seen = SEEN[case]
     double.script(step)
 
-    assert (await answering(served).answer(ASKED)).text == seen
+    assert (await whole(answering(served).stream(ASKED))).text == seen
 
 
 async def test_a_model_is_offered_no_tool_and_one_it_calls_is_not_there(
@@ -240,7 +244,7 @@ async def test_a_model_is_offered_no_tool_and_one_it_calls_is_not_there(
 ) -> None:
     call = {"index": 0, "id": "1", "type": "function", "function": {"name": "fetch", "arguments": "{}"}}
     double.script({"calls": [call], "says": "So [1]."})
-    answer = await answering(served).answer(ASKED)
+    answer = await whole(answering(served).stream(ASKED))
 
     (asked,) = double.requests
     assert answer.text == "So [1]."
@@ -268,6 +272,6 @@ async def test_without_passages_no_model_is_asked() -> None:
     "pieces", [["So [1].<|im_end|>user"], ["So [1].<|", "im_", "end|", "> Next"], ["So [1].<|im_"]]
 )
 async def test_an_answer_ends_where_its_separator_begins(pieces: list[str]) -> None:
-    answer = await answering(Scripted(*pieces), stop=("<|im_end|>", "###")).answer(ASKED)
+    answer = await whole(answering(Scripted(*pieces), stop=("<|im_end|>", "###")).stream(ASKED))
 
     assert answer.text == ("So [1].<|im_" if len(pieces) == 1 and "end" not in pieces[0] else "So [1].")

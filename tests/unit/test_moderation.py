@@ -13,6 +13,7 @@ import pytest
 
 from context_chat_backend.answering.answer import Answering
 from context_chat_backend.answering.moderation import Moderation
+from context_chat_backend.answering.observing import whole
 from context_chat_backend.answering.verdicts import ModelJudge, WordList, is_safe
 from context_chat_backend.answering.writing import Writer
 from context_chat_backend.config import load
@@ -121,7 +122,7 @@ async def test_answers_are_judged_as_a_whole_where_that_is_wanted() -> None:
 async def test_conversations_without_documents_are_judged_too() -> None:
     answering = Answering(Found([]), [Writer(Scripted("So."))], Moderation(Judge(False)))
 
-    assert await answering.chat("Hello", ASKED.asker) == "I cannot answer that."
+    assert (await whole(answering.converse(Question("Hello", ASKED.asker)))).text == "I cannot answer that."
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from context_chat_backend.answering.answer import Answering
 from context_chat_backend.answering.nothing import nothing_found
+from context_chat_backend.answering.observing import whole
 from context_chat_backend.answering.relevance import FLOOR
 from context_chat_backend.answering.writing import Writer
 from context_chat_backend.domain import Answer, Delta, Done, Principal, Question, Retrieved, Scope, SourceRef
@@ -89,5 +90,5 @@ async def test_what_is_near_or_says_a_word_of_it_or_was_chosen_is_answered_from(
     model = Scripted("So [1].")
     found = [replace(FAR, similarity=similarity)]
 
-    assert (await Answering(Found(found), [Writer(model)]).answer(question)).passages == tuple(found)
+    assert (await whole(Answering(Found(found), [Writer(model)]).stream(question))).passages == tuple(found)
     assert len(model.asked) == 1
