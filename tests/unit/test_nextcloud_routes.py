@@ -216,13 +216,12 @@ async def test_of_a_source_delivered_twice_the_last_delivery_counts(client: http
     assert both.json() == {"loaded_sources": [], "sources_to_retry": []}
 
 
-async def test_what_has_no_room_is_to_be_sent_again_and_what_is_unchanged_is_not(
-    client: httpx.AsyncClient, backend: FakeBackend
-) -> None:
+async def test_what_has_no_room_is_to_be_sent_again_and_what_is_unchanged_is_not(backend: FakeBackend) -> None:
     backend.admission.room = 1
     backend.admission.unchanged = {SourceRef.parse("files__default: 3")}
 
-    answer = await load(client, *(part(f"files__default: {n}", b"x") for n in (1, 2, 3, 4)))
+    async with connect(backend, hold_seconds=1) as client:
+        answer = await load(client, *(part(f"files__default: {n}", b"x") for n in (1, 2, 3, 4)))
 
     assert answer.status_code == 200
     assert answer.json() == {
