@@ -26,6 +26,7 @@ from context_chat_backend.evaluation.datasets import DataSet, Document
 from context_chat_backend.evaluation.measures import DEPTH
 from context_chat_backend.settings import ModelChoice
 from context_chat_backend.store.search import Weights
+from context_chat_backend.store.words import forget_words
 from context_chat_backend.wiring import Backend
 
 READER = Principal(Realm.LOCAL, "evaluation")
@@ -265,13 +266,15 @@ def _digest(data: DataSet, index: Index, config: Config) -> str:
 def _compounds_left_whole() -> Iterator[None]:
     """No word is taken apart, at indexing and at asking: the one lever the program takes as no parameter anywhere."""
     namespace = vars(words)
-    usual = {name: namespace[name] for name in ("parts", "_remembered")}
+    usual = namespace["parts"]
     # Nothing is remembered meanwhile, nor taken from what was remembered before.
-    namespace.update(parts=lambda _word, _language: (), _remembered=namespace["_parted"])
+    forget_words()
+    namespace["parts"] = lambda _word, _language: ()
     try:
         yield
     finally:
-        namespace.update(usual)
+        namespace["parts"] = usual
+        forget_words()
 
 
 def _remove(folder: Path) -> None:

@@ -48,6 +48,10 @@ class TermMemory:
         """The terms of pairs of characters, each the one of the pair itself."""
         return {pair: (term,) for pair, term in (await _wholes(connection, list(pairs))).items()}
 
+    def clear(self) -> None:
+        """Know nothing."""
+        self._known.clear()
+
     def _remember(self, language: str, new: Terms) -> None:
         if sum(map(len, self._known.values())) + len(new) > _REMEMBERED:
             self._known.clear()

@@ -52,6 +52,11 @@ _memory = TermMemory()
 """One for the process: what a word's term is depends on the database's stemmers alone."""
 
 
+def forget_words() -> None:
+    """Look words up anew: they are taken apart in another way from now on."""
+    _memory.clear()
+
+
 async def find_words(connection: Connection, chunks: Sequence[WrittenChunk]) -> list[ChunkWords]:
     """The words of title, heading and text of these chunks."""
     names, pairs = await asyncio.to_thread(_names, chunks)

@@ -177,7 +177,7 @@ def test_the_command_line_makes_lists_and_revokes_keys(storage: Path, database_u
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("keys", "add", "site"), "exactly one collection"),
+        (("keys", "add", "site"), "a --user, or else for collections"),
         (("keys", "add", "site", "--collection", "nowhere"), "no collection nowhere"),
         (("keys", "add", "site", "--user", "alice", "--scope", "all"), "there is no 'all'"),
         (("keys", "revoke", "api_nothing"), "no such key"),

@@ -13,7 +13,7 @@ FROM source WHERE state = 'indexed' AND settled_at > now() - %(window)s
 -- name: slowest
 -- What took longest lately.
 SELECT ref, title, parse_ms, embed_ms FROM source
-WHERE settled_at > now() - %(window)s AND parse_ms IS NOT NULL
+WHERE settled_at > now() - %(window)s AND parse_ms IS NOT NULL AND ref IS NOT NULL
 ORDER BY coalesce(parse_ms, 0) + coalesce(embed_ms, 0) DESC LIMIT %(limit)s
 
 -- name: find
