@@ -170,7 +170,7 @@ def _styles_of_paragraphs(styles: bytes) -> bytes:
         return styles
     prefix = root[1] or b""
     opening, closing = b"<%bstyle" % prefix, b"</%bstyle>" % prefix
-    kept = []
+    kept: list[bytes] = []
     for style in re.split(rb"%b(?=\s)" % opening, styles[root.end() :])[1:]:
         head, _, body = style.partition(b">")
         if b"paragraph" in head and closing in body:
