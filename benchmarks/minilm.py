@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The packaged MiniLM in ONNX Runtime and in llama.cpp: `python -m benchmarks.minilm [--texts 64]`.
 
-The same texts, pieces of 200 tokens of this project's documents, are embedded by the product's `onnx` (int8) and `llama`
-(q8_0) on one thread each, in turns; CPU time is counted, which other work on the machine changes little. Both are
+The same texts, pieces of 200 tokens of our documents, are embedded by the product's `onnx` (int8) and `llama` (q8_0) on
+one thread each, in turns; CPU time is counted, which other work on the machine changes little. Both are
 compared with the model in 32 bits. Needs the extra `llama`.
 """
 
