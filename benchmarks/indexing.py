@@ -8,6 +8,10 @@ client that pushes shares the machine and is listed too.
 
 `--chunks 100000` fills the index before (benchmarks/corpus.py; with `instant` only); `--filled FOLDER` keeps the filled
 storage there for the next run. `--copies 3` pushes each text three times, under other names in other folders.
+
+With `onnx` and `llama` (which needs the extra of that name) the same model process is then given the chunks of some of
+the texts while the program is idle: `pipeline_to_model` is what the pipeline reaches of that rate. The memory of the
+program, its processes included and PostgreSQL left out (PSS), is read at each tenth of the time.
 """
 
 from __future__ import annotations
@@ -19,26 +23,39 @@ import os
 import random
 import shutil
 import sys
+import threading
 import time
 from collections import defaultdict
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import psycopg
 
 from benchmarks.corpus import CHUNKS_PER_SOURCE, SPACE, Corpus
+from benchmarks.minilm import write_minilm_q8
 from benchmarks.search import load
+from context_chat_backend.config import load as load_configuration
+from context_chat_backend.domain import Document, Part
+from context_chat_backend.hardware import usable_cores
+from context_chat_backend.indexing.chunking import split
+from context_chat_backend.indexing.embedding import BATCH
+from context_chat_backend.indexing.preparing import embedded_text
+from context_chat_backend.inference.embedding import build_embedder
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.history import install_schema
 from context_chat_backend.store.spaces import Spaces
 from tests.conftest import open_folder
+from tests.memory import descendants, used_bytes
 from tests.program import Program, part
 
 _REFERENCE_SOURCES_PER_SECOND = 33.0
 _BYTES = 10_000
 _CONFIGURATION = {"instant": "hashing", "onnx": "onnx", "llama": "llama"}
+_GGUF = "minilm-q8_0.gguf"
+_TEXTS_FOR_MODEL_ALONE = 40
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -58,12 +75,23 @@ def main() -> None:
     storage = folder / "storage"
     try:
         prepare(storage, arguments.chunks, arguments.filled)
-        (storage / "config.yaml").write_text(f"embedding:\n  {_CONFIGURATION[arguments.embedder]}:\n", encoding="utf-8")
+        configure(storage, arguments.embedder)
         bodies = [text() for _ in range(arguments.sources // arguments.copies)] * arguments.copies
         result = run(storage, bodies, arguments.embedder, arguments.chunks)
     finally:
         shutil.rmtree(folder)
     print(json.dumps(result) if arguments.json else table(result))
+
+
+def configure(storage: Path, embedder: str) -> None:
+    """Write the configuration, and the model that llama.cpp runs."""
+    options = {"model": _GGUF} if embedder == "llama" else {}
+    if options:
+        (storage / "model_files").mkdir(exist_ok=True)
+        write_minilm_q8(storage / "model_files" / _GGUF)
+    (storage / "config.yaml").write_text(
+        json.dumps({"embedding": {_CONFIGURATION[embedder]: options}}), encoding="utf-8"
+    )
 
 
 def prepare(storage: Path, chunks: int, filled: Path | None) -> None:
@@ -106,12 +134,19 @@ def run(storage: Path, bodies: list[bytes], embedder: str, chunks: int) -> dict[
     """Start the program, push, wait, search, stop; all figures."""
     steps = storage / "steps.json"
     command = ["-m", "benchmarks.service", *(["--instant"] if embedder == "instant" else []), str(steps)]
+    load_before = os.getloadavg()[0]
     with Program(storage, command=command) as program:
         program.load([part("files__warm: 0", b"warm the parsers and the model")])
         program.wait_for_indexed(1 + chunks // CHUNKS_PER_SOURCE)
+        assert program.process is not None
         before = cpu_seconds(program)
-        result = measured(program, bodies, already=1 + chunks // CHUNKS_PER_SOURCE)
+        with Memory(program.process.pid) as memory:
+            result = measured(program, bodies, already=1 + chunks // CHUNKS_PER_SOURCE)
         after = cpu_seconds(program)
+        if embedder != "instant":
+            alone = asyncio.run(chunks_per_second_of_model(program, bodies[:_TEXTS_FOR_MODEL_ALONE]))
+            result["chunks_per_second_of_model_alone"] = round(alone, 1)
+            result["pipeline_to_model"] = round(result["chunks_per_second"] / alone, 3)
     per_source = {name: after[name] - before[name] for name in after}
     known = {f"service: {name}": seconds for name, seconds in json.loads(steps.read_text(encoding="utf-8")).items()}
     per_source["service: HTTP, spooling, the rest"] = per_source.pop("service") - sum(known.values())
@@ -120,7 +155,9 @@ def run(storage: Path, bodies: list[bytes], embedder: str, chunks: int) -> dict[
         "embedder": embedder,
         "chunks_before": chunks,
         "sources": len(bodies),
+        "load_before": round(load_before, 1),
         **result,
+        "memory_megabytes_at_tenths": memory.at_tenths(),
         "cpu_milliseconds_per_source": milliseconds | {"all": round(sum(milliseconds.values()), 2)},
     }
 
@@ -150,6 +187,69 @@ def measured(program: Program, bodies: list[bytes], already: int) -> dict[str, A
     }
 
 
+class Memory:
+    """Reads the memory of the program every second while this is entered."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._read: list[int] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def at_tenths(self) -> list[int]:
+        """Megabytes, from the first reading to the last."""
+        return [self._read[tenth * (len(self._read) - 1) // 10] // 10**6 for tenth in range(11)]
+
+    def _look(self) -> None:
+        while not self._read or not self._ended.wait(1):
+            self._read.append(used_bytes(descendants(self._pid)))
+
+
+async def chunks_per_second_of_model(program: Program, bodies: list[bytes]) -> float:
+    """The rate of the program's own model process, given chunks as the program gives them."""
+    config = load_configuration(program.environment, cores=usable_cores())
+    embedder = build_embedder(
+        config.embedding.name,
+        config.embedding.options,
+        models=program.storage / "model_files",
+        threads=config.indexing.embedding_threads,
+    )
+    await embedder.open()
+    texts = [
+        embedded_text(f"files/{n}/{n}.txt", chunk)
+        for n, body in enumerate(bodies)
+        for chunk in split(
+            Document((Part(body.decode()),)),
+            f"files/{n}/{n}.txt",
+            embedder.token_starts,
+            max_tokens=min(config.indexing.chunk_tokens, embedder.max_tokens),
+            overlap_tokens=config.indexing.chunk_overlap_tokens,
+        )
+    ]
+    batches = iter([texts[start : start + BATCH] for start in range(0, len(texts), BATCH)])
+
+    async def embed_batches() -> None:
+        for batch in batches:
+            await embedder.embed_passages(batch)
+
+    await embedder.embed_passages(texts[:2])
+    started = time.perf_counter()
+    await asyncio.gather(embed_batches(), embed_batches())
+    seconds = time.perf_counter() - started
+    await embedder.close()
+    return len(texts) / seconds
+
+
 async def count_chunks(program: Program) -> int:
     """How many chunks were made of what was pushed."""
     server = EmbeddedPostgres(program.storage)
@@ -173,11 +273,11 @@ def cpu_seconds(program: Program) -> dict[str, float]:
         parent, own, buried, title = stat
         if pid == service:
             seconds["service"] += own
-            seconds["parsers"] += buried  # those that were replaced
+            seconds["parsers and model"] += buried  # those that were replaced
         elif pid == database:
             seconds["database, background"] += own + buried
         elif parent == service:
-            seconds["parsers"] += own + buried
+            seconds["parsers and model"] += own + buried
         elif parent == database:
             seconds["database, sessions" if "context_chat" in title else "database, background"] += own
     return seconds

@@ -29,6 +29,7 @@ import psycopg
 
 from context_chat_backend.errors import StartError
 from context_chat_backend.hardware import usable_memory
+from context_chat_backend.logs import get_logger
 from context_chat_backend.rotation import FILE_BYTES
 from context_chat_backend.store.embedded_place import MAJOR, Owner, Place, find_place, older_cluster
 
@@ -36,11 +37,13 @@ ROLE = "ccb"
 DATABASE = "context_chat"
 _FREE_BYTES = 300 * 1024 * 1024
 _PATIENCE_SECONDS = 60.0
+_LOOK_SECONDS = 5.0
 _SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_LIMIT = 107
 """Bytes a unix socket's path may have."""
 _NO_PROCESS = 2**22 + 1
 """A process id above the largest Linux gives."""
+_log = get_logger(__name__)
 
 
 class EmbeddedPostgres:
@@ -106,6 +109,25 @@ class EmbeddedPostgres:
                 pass  # others still use it
             finally:
                 self._leave()
+
+    async def keep_running(self) -> None:
+        """Start the server again whenever it has ended, until cancelled.
+
+        It ends by itself when the disk has no room for its log; then it comes back once there is some.
+        """
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                if not await asyncio.to_thread(self._processes):
+                    await self._start_again()
+            except (StartError, OSError) as error:
+                _log.warning("database_does_not_start", error=str(error))
+
+    async def _start_again(self) -> None:
+        async with self._starting_alone():
+            if not self._processes():  # no other program was faster
+                await self._launch()
+                _log.warning("database_started_again")
 
     def _leave(self) -> None:
         if self._user_lock is not None:

@@ -236,6 +236,8 @@ class Parts:
 
     def _start_work(self, indexing: bool) -> None:
         run, database = Background(self._stack, self.health).run, self.database
+        if self.our_database.server is not None:
+            run(self.our_database.server.keep_running, "watching the database")
         run(self.spaces.keep_current, "watching embedding spaces")
         if not indexing:
             return

@@ -244,6 +244,34 @@ def test_signs_that_xml_escapes_are_kept_in_word_documents(tmp_path: Path) -> No
     assert "R&D <Petersen> & Söhne" in text_of(read(tmp_path, content, DOCX))
 
 
+_STYLES = (
+    '<w:styles xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
+    '<w:style w:type="paragraph" w:styleId="Heading1"><w:name w:val="heading 1"/></w:style></w:styles>'
+)
+_OTHER_STYLE = '<w:style w:type="table" w:styleId="T"><w:name w:val="t"/><w:tblPr/></w:style>'
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<w:style w:type", f'{_OTHER_STYLE}<w:style w:customStyle="0" w:type'),
+        ("</w:styles>", f"{_OTHER_STYLE}</w:styles>"),
+        ("<w:style w:type", "<w:style\nw:type"),
+        ("</w:styles>", '<!-- <w:style w:type="paragraph" --><!-- </w:style> --></w:styles>'),
+        (_STYLES, _STYLES.replace("w:", "a:").replace("xmlns:w", "xmlns:a")),
+        ('<?xml version="1.0"?>', "<?xml version='1.0' encoding='UTF-8'?><!-- of no use -->"),
+    ],
+    ids=["other styles before", "other styles after", "line ends", "comments", "another prefix", "another head"],
+)
+def test_headings_of_word_documents_are_found_however_their_styles_are_written(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    name = "alice/treasurer-report.docx"
+    content = with_member(name, "word/styles.xml", old, new)
+
+    assert read(tmp_path, content, DOCX) == read(tmp_path, (SAMPLES / name).read_bytes(), DOCX)
+
+
 def test_signs_of_markup_in_a_book_are_text(tmp_path: Path) -> None:
     content = with_member(
         "shared/garden-book.epub", "c3.xhtml", "400 litres", "5*3 snake_case <b>400</b> litres &amp; more"
