@@ -7,8 +7,8 @@ such sources/s with an embedding that answered at once. CPU time per source is p
 client that pushes shares the machine and is listed too.
 
 `--chunks 100000` fills the index before (benchmarks/corpus.py; with `instant` only); `--filled FOLDER` keeps the filled
-storage there for the next run. `--copies 3` pushes each text three times, under other names in other folders; `--bytes` is
-how long a text is.
+storage there for the next run. `--copies 3` pushes each text three times, under other names in other folders;
+`--bytes` is how long a text is.
 
 With `onnx` and `llama` (which needs the extra of that name) the same model process is then given the chunks of some of
 the texts while the program is idle: `pipeline_to_model` is what the pipeline reaches of that rate. The memory of the
