@@ -7,7 +7,8 @@ such sources/s with an embedding that answered at once. CPU time per source is p
 client that pushes shares the machine and is listed too.
 
 `--chunks 100000` fills the index before (benchmarks/corpus.py; with `instant` only); `--filled FOLDER` keeps the filled
-storage there for the next run. `--copies 3` pushes each text three times, under other names in other folders.
+storage there for the next run. `--copies 3` pushes each text three times, under other names in other folders;
+`--bytes` is how long a text is.
 
 With `onnx` and `llama` (which needs the extra of that name) the same model process is then given the chunks of some of
 the texts while the program is idle: `pipeline_to_model` is what the pipeline reaches of that rate. The memory of the
@@ -52,7 +53,6 @@ from tests.memory import descendants, used_bytes
 from tests.program import Program, part
 
 _REFERENCE_SOURCES_PER_SECOND = 33.0
-_BYTES = 10_000
 _CONFIGURATION = {"instant": "hashing", "onnx": "onnx", "llama": "llama"}
 _GGUF = "minilm-q8_0.gguf"
 _TEXTS_FOR_MODEL_ALONE = 40
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=2000)
     parser.add_argument("--chunks", type=int, default=0)
     parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--bytes", type=int, default=10_000)
     parser.add_argument("--filled", type=Path)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -76,7 +77,7 @@ def main() -> None:
     try:
         prepare(storage, arguments.chunks, arguments.filled)
         configure(storage, arguments.embedder)
-        bodies = [text() for _ in range(arguments.sources // arguments.copies)] * arguments.copies
+        bodies = [text(arguments.bytes) for _ in range(arguments.sources // arguments.copies)] * arguments.copies
         result = run(storage, bodies, arguments.embedder, arguments.chunks)
     finally:
         shutil.rmtree(folder)
@@ -309,13 +310,13 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def text() -> bytes:
-    """About 10 kB of sentences of made-up words, each text another."""
+def text(size: int) -> bytes:
+    """About `size` bytes of sentences of made-up words, each text another."""
     words = ["".join(random.choices("aeioubdfglmnrst", k=random.randint(2, 9))) for _ in range(400)]
     sentences: list[str] = []
-    while len(sentences) < _BYTES // 70:
+    while len(sentences) < size // 70:
         sentences.append(" ".join(random.choices(words, k=12)).capitalize() + ".")
-    return "\n".join(sentences)[:_BYTES].encode()
+    return "\n".join(sentences)[:size].encode()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import timedelta
 
 from context_chat_backend.domain import ClaimedSource, Reason
@@ -53,6 +55,8 @@ _IDLE_SECONDS = 2.0
 _SECONDS_WITHOUT_DATABASE = 2.0
 _STOP_SECONDS = 2.0
 _CANCEL_SECONDS = 0.5
+_END_SECONDS = 10.0
+"""At most, though what is to end hangs."""
 _WHILE_DOWN = 3
 """While the model, Nextcloud or room on the disk is missing each source waits as after so many attempts."""
 _log = get_logger(__name__)
@@ -89,8 +93,7 @@ class Indexer:
         try:
             await self._claim()
         finally:
-            await _stop({keeper, *self._work_under_way})
-            await self._give_back()
+            await _to_its_end(self._end(keeper))
 
     async def wait_for_verdict(self, timeout_seconds: float) -> None:
         """Return when some source was settled by this process, or after `timeout_seconds`."""
@@ -198,15 +201,19 @@ class Indexer:
             except DatabaseUnavailable:
                 continue  # whoever takes them over meanwhile does the same work
 
+    async def _end(self, keeper: asyncio.Task[None]) -> None:
+        """What was under way is due at once, without this attempt: the process stops, the source is not at fault.
+
+        What cannot be given back is due when its lease ends.
+        """
+        await _stop({keeper, *self._work_under_way})
+        for ending in (self._embedding.close, self._settling.close, self._give_back):
+            with suppress(DatabaseUnavailable, TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await ending()
+
     async def _give_back(self) -> None:
-        """What was under way is due at once, without this attempt: the process stops, the source is not at fault."""
-        await self._embedding.close()
-        await self._settling.close()
-        try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                await self._ledger.give_back(list(self._under_way))
-        except (DatabaseUnavailable, TimeoutError):
-            return  # it is due when its lease ends
+        await self._ledger.give_back(list(self._under_way))
 
     async def _index(self, source: ClaimedSource) -> None:
         async with self._preparing:
@@ -254,6 +261,16 @@ async def _stop(tasks: set[asyncio.Task[None]]) -> None:
         for task in tasks:
             task.cancel()
         _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
+
+
+async def _to_its_end(work: Coroutine[None, None, None]) -> None:
+    """Await what has to be done at the end: whoever stops us cancels again and again, and must not cut it off."""
+    task = asyncio.create_task(work)
+    deadline = time.monotonic() + _END_SECONDS
+    while not task.done() and (left := deadline - time.monotonic()) > 0:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task], timeout=left)
+    task.cancel()
 
 
 def _back_off(attempts: int) -> timedelta:

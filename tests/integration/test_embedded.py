@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -128,6 +129,22 @@ async def test_a_killed_server_comes_back_with_all_that_was_committed(storage: P
         url = await again.start()
         assert answer(url, "SELECT n FROM kept") == 7
         await again.stop()
+
+
+async def test_a_server_that_has_ended_is_started_again_while_it_is_watched(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("context_chat_backend.store.embedded._LOOK_SECONDS", 0.1)
+    async with running(storage) as (server, url), asyncio.timeout(60):
+        answer(url, "CREATE TABLE kept AS SELECT 7 AS n")
+        ended = postmaster(url)
+        watching = asyncio.create_task(server.keep_running())
+        os.kill(ended, signal.SIGKILL)
+        while not is_up(url) or postmaster(url) == ended:
+            await asyncio.sleep(0.1)
+        assert answer(url, "SELECT n FROM kept") == 7
+        watching.cancel()
+        await asyncio.wait([watching])
 
 
 async def test_an_initialisation_that_was_cut_off_is_done_anew(storage: Path) -> None:

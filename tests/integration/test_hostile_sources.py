@@ -11,12 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from context_chat_backend.parsing.formats import recognition
 from tests import hostile
 from tests.memory import Watch
 from tests.program import ROOT, Program, part
 
 GOOD = 100
 MOST_BYTES = 1536 * 1024**2
+_GREEDY = [hostile.REJECTED["zip bomb"], hostile.REJECTED["zip bomb that lies"]]
 
 
 def command(storage: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -67,3 +71,34 @@ def test_each_is_rejected_alone_within_the_memory_of_the_service(storage: Path) 
         assert "let out" in command(storage, "status").stdout
         assert "9 are tried again" in command(storage, "retry").stdout  # all that were rejected, not this one
         assert "1 are tried again" in command(storage, "retry", quarantined).stdout
+
+
+@pytest.mark.skipif(not recognition.installed(), reason="no language of tesseract is installed")
+def test_pictures_are_read_within_the_memory_of_the_service(storage: Path) -> None:
+    storage.joinpath("config.yaml").write_text("embedding:\n  hashing: {}\nparser_processes: 2\n")
+    files = [
+        file
+        for kind in ("png", "jpg", "tiff", "scan")
+        for file in sorted((ROOT / "tests" / "data" / kind).iterdir())
+        if file.stem not in ("empty", "broken")
+    ]
+    kinds = {".png": "image/png", ".jpg": "image/jpeg", ".tiff": "image/tiff", ".pdf": "application/pdf"}
+    pictures = [
+        part(
+            f"files__default: {number}", file.read_bytes(), type=kinds[file.suffix], title=f"files/{number}/{file.name}"
+        )
+        for number, file in enumerate(files * 2)
+    ]
+    bombs = [part(f"files__default: {n}", make(), type=kind) for n, (make, kind, _) in enumerate(_GREEDY, 1001)]
+
+    with Program(storage) as program:
+        assert program.process is not None
+        with Watch(program.process.pid) as watch:
+            assert program.load([*pictures, *bombs]).status_code == 200
+            deadline = time.monotonic() + 120
+            while (found := status(storage))["states"].get("waiting") and time.monotonic() < deadline:
+                time.sleep(0.5)
+
+    assert found["states"] == {"indexed": len(pictures), "rejected": len(bombs)}
+    print(f"at most {watch.most >> 20} MiB")
+    assert watch.most < MOST_BYTES

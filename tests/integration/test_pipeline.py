@@ -359,11 +359,25 @@ async def test_a_stopped_indexer_gives_back_what_it_had(works: Works) -> None:
     works.parser.gate.clear()
     for item in range(5):
         await works.admit(str(item), f"words number {item}")
-    async with works.running():
+    async with works.running(), asyncio.timeout(PATIENCE):
         await works.parser.entered.wait()
 
     again = await works.ledger.claim(10, LEASE)
     assert [source.attempts for source in again] == [1] * 5
+
+
+async def test_an_indexer_that_is_stopped_again_and_again_gives_back_what_it_had(works: Works) -> None:
+    works.parser.gate.clear()
+    for item in range(5):
+        await works.admit(str(item), f"words number {item}")
+    work = asyncio.create_task(works.indexer().run())
+    async with asyncio.timeout(PATIENCE):
+        await works.parser.entered.wait()
+        while not work.done():
+            work.cancel()
+            await asyncio.sleep(0)
+
+    assert len(await works.ledger.claim(10, LEASE)) == 5
 
 
 async def test_a_clock_set_back_changes_neither_order_nor_outcome(works: Works) -> None:
