@@ -59,7 +59,7 @@ def fill(program: Program, sources: int) -> list[str]:
     numbers = iter(range(1, sources + 1))
     questions: list[str] = []
     while batch := list(islice(numbers, 25)):
-        texts = [text() for _ in batch]
+        texts = [text(10_000) for _ in batch]
         questions += [" ".join(random.sample(body.decode().split(), 6)) for body in texts]
         parts = [
             part(f"files__default: {n}", body, users="all,few" if n % 100 == 0 else "all")
