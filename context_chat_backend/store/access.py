@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Who may read what: access sets, and every action that changes them.
 
-A set of users is stored once and found by its digest, the sum of its members' hashes, so that adding or removing a
-user is arithmetic on the digest. An action works on the *distinct sets* of the sources it concerns: a set nobody else
-uses is changed in place, otherwise its sources are pointed to another (found or copied). Actions exclude each other
-and admissions for the length of a transaction (one advisory lock bound to it), which is what makes changing a set in
-place safe; searches are never held up. Actions on sources that are not known yet are remembered (ruling 5).
+An action works on the *distinct sets* of the sources it concerns (access_sets.py): a set nobody else uses is changed in
+place, otherwise its sources are pointed to another (found or copied). Actions exclude each other and admissions for the
+length of a transaction, which is what makes changing a set in place safe; searches are never held up. Actions on
+sources that are not known yet are remembered (ruling 5).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from context_chat_backend.domain import FILES, Delivery, Principal, Reason, SourceRef
+from context_chat_backend.store.access_sets import (
+    exclude_others,
+    find_or_create_set,
+    known,
+    known_ids,
+    principal_ids,
+)
 from context_chat_backend.store.changes import Change, change_each, remember_each
 from context_chat_backend.store.database import Connection, Database, statement
 
 Targets = Sequence[SourceRef] | str
 """What an action concerns: some sources, or all of the provider of that key."""
 
-_LOCK = 5_004_000_002
 _NOBODY = Principal("nobody", "nobody")
 """Of no realm that anybody asks in: the one reader of sources that are kept though all others were taken away."""
 _SWEEP_BATCH = 500
@@ -47,7 +51,7 @@ class Access:
     async def allow(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
         """Let `readers` read the targets too. Raises DatabaseUnavailable."""
         async with self._database.transaction() as connection:
-            await _exclude_others(connection)
+            await exclude_others(connection)
             await _remember(connection, "allow", realm, targets, readers)
             ids = await principal_ids(connection, readers)
             await _change(connection, realm, targets, add=ids, remove=[])
@@ -61,16 +65,16 @@ class Access:
         Raises DatabaseUnavailable.
         """
         async with self._database.transaction() as connection:
-            await _exclude_others(connection)
+            await exclude_others(connection)
             await _remember(connection, "deny", realm, targets, readers)
             kept = await _nobodys_set(connection) if keep_emptied else None
-            remove = await _known_ids(connection, readers)
+            remove = await known_ids(connection, readers)
             await _change(connection, realm, targets, add=[], remove=remove, emptied_to=kept)
 
     async def replace(self, realm: str, targets: Targets, readers: Collection[Principal]) -> None:
         """Let exactly `readers` read the targets; with no readers the sources go. Raises DatabaseUnavailable."""
         async with self._database.transaction() as connection:
-            await _exclude_others(connection)
+            await exclude_others(connection)
             await _remember(connection, "replace", realm, targets, readers)
             selection = _selection(realm, targets)
             if not readers:
@@ -86,12 +90,12 @@ class Access:
         Raises DatabaseUnavailable.
         """
         async with self._database.transaction() as connection:
-            await _exclude_others(connection)
+            await exclude_others(connection)
             await remember_each(connection, realm, changes)
             await principal_ids(connection, [reader for change in changes.values() for reader in change.add])
             named = {reader for change in changes.values() for reader in change.add | change.remove}
             kept = await _nobodys_set(connection) if keep_emptied else None
-            await change_each(connection, realm, changes, await _known(connection, named), emptied_to=kept)
+            await change_each(connection, realm, changes, await known(connection, named), emptied_to=kept)
             await _seek_again(connection, realm, [ref for ref, change in changes.items() if change.add])
 
     async def delete_sources(self, realm: str, refs: Sequence[SourceRef]) -> None:
@@ -108,11 +112,11 @@ class Access:
         Raises DatabaseUnavailable.
         """
         async with self._database.transaction() as connection:
-            await _exclude_others(connection)
+            await exclude_others(connection)
             await connection.execute(
                 statement("access", "remember_user"), {"realm": user.realm, "readers": [user.name]}
             )
-            ids = await _known_ids(connection, [user])
+            ids = await known_ids(connection, [user])
             await _change(connection, user.realm, None, add=[], remove=ids)
             await connection.execute(statement("access", "drop_sets_of"), {"ids": ids})
             await connection.execute(statement("access", "forget_principals"), {"ids": ids})
@@ -123,10 +127,10 @@ class Access:
     async def let_emptied_go(self, realm: str) -> None:
         """Delete sources that were kept though nobody may read them. Raises DatabaseUnavailable."""
         async with self._database.transaction() as connection:
-            nobody = await _known_ids(connection, [_NOBODY])
+            nobody = await known_ids(connection, [_NOBODY])
             rows = await connection.execute(statement("access", "kept"), {"realm": realm, "nobody": nobody})
             if refs := [SourceRef.parse(row[0]) for row in await rows.fetchall()]:
-                await _exclude_others(connection)
+                await exclude_others(connection)
                 await _change(connection, realm, refs, add=[], remove=nobody)
 
     async def sweep_sources(self) -> int:
@@ -145,59 +149,15 @@ class Access:
         Raises DatabaseUnavailable.
         """
         async with self._database.transaction() as connection:
-            await _exclude_others(connection)
+            await exclude_others(connection)
             for name in ("sweep_sets", "sweep_principals", "forget_actions"):
                 await connection.execute(statement("access", name))
 
     async def _delete(self, realm: str, targets: Targets) -> None:
         async with self._database.transaction() as connection:
-            await _exclude_others(connection)
+            await exclude_others(connection)
             await _remember(connection, "delete", realm, targets, [])
             await connection.execute(statement("access", "bury_targets"), _selection(realm, targets))
-
-
-async def admitting(connection: Connection) -> None:
-    """Keep actions out until the end of this transaction; other admissions may go on."""
-    await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_LOCK,))
-
-
-async def principal_ids(connection: Connection, readers: Iterable[Principal]) -> list[int]:
-    """Ids of the principals, which are made known where they are not."""
-    unique = sorted(set(readers))
-    await connection.execute(
-        statement("access", "ensure_principals"),
-        {
-            "realms": [reader.realm for reader in unique],
-            "names": [reader.name for reader in unique],
-            "hashes": [_hash(reader) for reader in unique],
-        },
-    )
-    return await _known_ids(connection, unique)
-
-
-async def find_or_create_set(connection: Connection, ids: Collection[int]) -> int:
-    """The id of the access set with exactly these members (at least one)."""
-    parameters = {"ids": sorted(ids)}
-    # Two statements: the second sees a set that another transaction has just committed.
-    await connection.execute(statement("access", "create_set"), parameters)
-    row = await (await connection.execute(statement("access", "find_set"), parameters)).fetchone()
-    if row is None:
-        raise ValueError("an access set needs at least one member")
-    return int(row[0])
-
-
-async def find_or_create_sets(
-    connection: Connection, groups: Collection[frozenset[Principal]]
-) -> dict[frozenset[Principal], int]:
-    """The ids of the access sets with exactly these members.
-
-    Names first, then sets, both in one order for all, so that two transactions do not wait for each other.
-    """
-    await principal_ids(connection, frozenset[Principal]().union(*groups))
-    return {
-        group: await find_or_create_set(connection, await _known_ids(connection, group))
-        for group in sorted(groups, key=sorted)
-    }
 
 
 async def remembered_readers(connection: Connection, delivery: Delivery) -> set[Principal]:
@@ -333,10 +293,6 @@ async def _seek_again(connection: Connection, realm: str, targets: Targets) -> N
     )
 
 
-async def _exclude_others(connection: Connection) -> None:
-    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-
-
 async def _remember(
     connection: Connection, kind: str, realm: str, targets: Targets, readers: Collection[Principal]
 ) -> None:
@@ -353,28 +309,9 @@ async def _remember(
     await connection.execute(statement("access", "remember_sources"), parameters | {"composed": composed})
 
 
-async def _known_ids(connection: Connection, readers: Iterable[Principal]) -> list[int]:
-    return list((await _known(connection, readers)).values())
-
-
-async def _known(connection: Connection, readers: Iterable[Principal]) -> dict[Principal, int]:
-    unique = sorted(set(readers))
-    rows = await connection.execute(
-        statement("access", "known_principals"),
-        {"realms": [reader.realm for reader in unique], "names": [reader.name for reader in unique]},
-    )
-    return {Principal(realm, name): id_ for id_, realm, name in await rows.fetchall()}
-
-
 def _selection(realm: str, targets: Targets | None) -> dict[str, object]:
     return {
         "realm": realm,
         "provider": targets if isinstance(targets, str) else None,
         "refs": None if targets is None or isinstance(targets, str) else [str(ref) for ref in targets],
     }
-
-
-def _hash(principal: Principal) -> Decimal:
-    """A number of 256 bits; sums of these do not collide by accident nor, in practice, on purpose."""
-    material = f"{principal.realm}\x00{principal.name}".encode()
-    return Decimal(int.from_bytes(hashlib.sha256(material).digest(), "big") | 1)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from context_chat_backend.domain import Admission, Delivery, Principal, State
-from context_chat_backend.store import access
+from context_chat_backend.store import access, access_sets
 from context_chat_backend.store.database import Connection, statement
 from context_chat_backend.store.words import retitle_words
 
@@ -71,7 +71,7 @@ async def enter(
     connection: Connection, delivery: Delivery, size: int, row: tuple[str, int] | None = None
 ) -> tuple[Admission, Entry | None]:
     """Bring the row of a delivery up to date; an entry is returned when this version is to be indexed."""
-    await access.admitting(connection)
+    await access_sets.admitting(connection)
     columns = _columns(delivery, size) | {"file_row": row[1] if row is not None and delivery.remote else None}
     known = await find(connection, delivery)
     if known is None:
@@ -96,7 +96,9 @@ async def _enter_unknown(
     readers = await access.remembered_readers(connection, delivery)
     if not readers:
         return Admission.UNCHANGED, None  # everybody who was to read it has lost it on the way
-    access_set_id = await access.find_or_create_set(connection, await access.principal_ids(connection, readers))
+    access_set_id = await access_sets.find_or_create_set(
+        connection, await access_sets.principal_ids(connection, readers)
+    )
     rows = await connection.execute(statement("ledger", "insert"), columns | {"access_set_id": access_set_id})
     row = await rows.fetchone()
     if row is None:
@@ -106,11 +108,11 @@ async def _enter_unknown(
 
 async def _refresh(connection: Connection, known: Known, delivery: Delivery) -> None:
     """Readers and title follow every delivery, indexed anew or not (ruling 5)."""
-    ids = set(await access.principal_ids(connection, delivery.readers))
+    ids = set(await access_sets.principal_ids(connection, delivery.readers))
     if delivery.adds_readers and known.modified_at >= delivery.modified_at:
         rows = await connection.execute(statement("ledger", "members"), {"access_set_id": known.access_set_id})
         ids |= {row[0] for row in await rows.fetchall()}
-    access_set_id = await access.find_or_create_set(connection, ids)
+    access_set_id = await access_sets.find_or_create_set(connection, ids)
     await connection.execute(
         statement("ledger", "refresh"),
         {"id": known.id, "access_set_id": access_set_id, "title": delivery.title},

@@ -22,7 +22,7 @@ from context_chat_backend.domain import (
     Reason,
     SourceRef,
 )
-from context_chat_backend.store import access
+from context_chat_backend.store import access_sets
 from context_chat_backend.store.database import Connection, Database, statement
 from context_chat_backend.store.entering import PIECE_BYTES, enter, find, spool, spooled
 from context_chat_backend.store.quarantine import record_killed
@@ -82,7 +82,7 @@ class Ledger:
         one by one. All are of one realm, none is there twice, none is remote. Raises DatabaseUnavailable.
         """
         async with self._database.transaction() as connection:
-            await access.admitting(connection)
+            await access_sets.admitting(connection)
             realm = {"realm": deliveries[0][0].realm}
             named = {
                 "refs": [str(delivery.ref) for delivery, _ in deliveries],
@@ -91,14 +91,14 @@ class Ledger:
             rows = await connection.execute(statement("ledger", "unheard_of"), realm | named)
             unheard_of = {row[0] for row in await rows.fetchall()}
             new = [one for one in deliveries if str(one[0].ref) in unheard_of]
-            sets = await access.find_or_create_sets(connection, {delivery.readers for delivery, _ in new})
+            sets = await access_sets.find_or_create_sets(connection, {delivery.readers for delivery, _ in new})
             rows = await connection.execute(statement("ledger", "insert_spooled"), realm | spooled(new, sets))
             return {row[0] for row in await rows.fetchall()}
 
     async def admit_known(self, delivery: Delivery, size: int) -> Admission | None:
         """Admit a delivery that needs no room in the waiting list; None, and no change, for one that does."""
         async with self._database.transaction() as connection:
-            await access.admitting(connection)  # before the row is locked, as everywhere: no deadlock with an action
+            await access_sets.admitting(connection)  # before the row is locked: no deadlock with an action
             known = await find(connection, delivery)
             if known is None or known.is_older_than(delivery, size):
                 return None
@@ -187,7 +187,7 @@ class Ledger:
     async def reject_unseen(self, source: ClaimedSource, users: Collection[str]) -> bool:
         """Settle a file that none of `users` sees; False, and no change, when others may read it by now."""
         async with self._database.transaction() as connection:
-            await access.admitting(connection)  # who is let in afterwards has it sought again
+            await access_sets.admitting(connection)  # who is let in afterwards has it sought again
             rows = await connection.execute(
                 statement("ledger", "has_other_readers"), {"id": source.id, "names": list(users)}
             )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
 from context_chat_backend.domain import Chunk, ClaimedSource, Delivery, Principal
-from context_chat_backend.store import access
+from context_chat_backend.store import access, access_sets
 from context_chat_backend.store.chunks import IndexedSource, replace_chunks, words_of
 from context_chat_backend.store.database import Connection, Database, statement
 from context_chat_backend.store.spaces import StoredSpace, storing_vectors
@@ -95,7 +95,7 @@ class Takeover:
         """
         realm = sources[0].delivery.realm
         async with self._database.transaction(lasting=False) as connection:
-            await access.admitting(connection)
+            await access_sets.admitting(connection)
             live = await storing_vectors(connection)
             readers = await _readers(connection, realm, sources)
             left = [one for one in sources if readers[str(one.delivery.ref)]]
@@ -159,7 +159,7 @@ async def _enter(
     readers: Mapping[str, frozenset[Principal]],
 ) -> dict[str, int]:
     """The rows of the sources that are not here yet; returns their ids by ref."""
-    sets = await access.find_or_create_sets(connection, {readers[str(one.delivery.ref)] for one in sources})
+    sets = await access_sets.find_or_create_sets(connection, {readers[str(one.delivery.ref)] for one in sources})
     modified: list[datetime] = [one.delivery.modified_at for one in sources]
     rows = await connection.execute(
         statement("reference", "enter"),
