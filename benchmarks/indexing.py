@@ -53,6 +53,7 @@ from tests.memory import descendants, used_bytes
 from tests.program import Program, part
 
 _REFERENCE_SOURCES_PER_SECOND = 33.0
+_BYTES = 10_000
 _CONFIGURATION = {"instant": "hashing", "onnx": "onnx", "llama": "llama"}
 _GGUF = "minilm-q8_0.gguf"
 _TEXTS_FOR_MODEL_ALONE = 40
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--sources", type=int, default=2000)
     parser.add_argument("--chunks", type=int, default=0)
     parser.add_argument("--copies", type=int, default=1)
-    parser.add_argument("--bytes", type=int, default=10_000)
+    parser.add_argument("--bytes", type=int, default=_BYTES)
     parser.add_argument("--filled", type=Path)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -310,7 +311,7 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def text(size: int) -> bytes:
+def text(size: int = _BYTES) -> bytes:
     """About `size` bytes of sentences of made-up words, each text another."""
     words = ["".join(random.choices("aeioubdfglmnrst", k=random.randint(2, 9))) for _ in range(400)]
     sentences: list[str] = []
