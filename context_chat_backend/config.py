@@ -148,6 +148,8 @@ def secrets_of(config: Config) -> frozenset[str]:
     found |= {issuer.secret for issuer in config.programs.issuers if issuer.secret is not None}
     for chosen in (config.embedding, config.llm, *config.llm_fallback, config.reranker):
         found |= chosen.secrets
+    if config.safety.api_key is not None:
+        found.add(config.safety.api_key)
     return frozenset(found)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 CONTRACT = Path(__file__).resolve().parents[2] / "shared" / "contract"
 WHERE = "the contract is not beside the project"
-OF_THE_DOUBLE = ("exapp->nextcloud", "exapp_to_nc")
 
 
 @dataclass(frozen=True)

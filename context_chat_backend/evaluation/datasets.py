@@ -19,7 +19,6 @@ from context_chat_backend.errors import InvalidRequest
 LANGUAGES = ("en", "de", "es", "ro", "zh", "ru")
 """Those of XQuAD that are read."""
 QUESTION_FILE = "questions.jsonl"
-_MEDIA_TYPE = "text/plain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,6 @@ _FIELDS = frozenset(
     {"from", "to", "subject", "date", "received", "message-id", "mime-version", "return-path", "delivered-to", "cc"}
 )
 _JSON = re.compile(r"(?:\{\s*(?:\"|\}|\Z)|\[\s*(?:[\[{\"\]]|-?[\d.]+\s*(?:,|\]\s*\Z)|true|false|null|\Z))")
-_NOTEBOOK = re.compile(r"\A\{(?s:.)*\"(?:nbformat\"\s*:\s*\d|cell_type\"\s*:\s*\"(?:code|markdown|raw)\")")
 _ORG = re.compile(r"\A#\+[a-z_]+:|^[ \t]*:PROPERTIES:[ \t]*$|^[ \t]*#\+begin_\w+", re.IGNORECASE | re.MULTILINE)
 _RST = re.compile(r"^\.\. (?:[\w-]+::|_[^:\n]+:)", re.MULTILINE)
 _SCRIPT = re.compile(r"#![ \t]*/\S")
@@ -134,9 +133,7 @@ def _is_mail(beginning: str) -> bool:
                 return False
         elif field[1]:
             fields.add(field[1].lower())
-    return len(fields & _FIELDS) >= 2 and bool(
-        fields & {"from", "received", "mime-version", "message-id", "return-path"}
-    )
+    return len(fields & _FIELDS) >= 2 and bool(fields & _TELLING)
 
 
 def _is_table(beginning: str) -> bool:

@@ -17,8 +17,6 @@ from context_chat_backend.web.chat_wire import Dialogue, Retrieval, Text
 
 MAX_PASSAGES = 50
 MAX_PASSAGE_CHARACTERS = 4000
-MAX_META = 20
-MAX_META_CHARACTERS = 200
 MAX_TEMPLATE_CHARACTERS = 20_000
 CUT = " […]"
 """What follows a passage that was cut."""

@@ -44,7 +44,7 @@ def development(module_storage: Path, module_database_url: str) -> Iterator[Serv
     """Anybody may ask; nothing is indexed. A model that is silent for two seconds has taken too long."""
     with running_double() as double:
         double.be(n_ctx=8192, counts=False)
-        lines = f"environment: development\nchatqna:\n  requests_per_minute: 100000\n{_model(double.url, timeout=2)}"
+        lines = f"environment: development\nchatqna:\n  requests_per_minute: 100000\n{_model(double.url, timeout=4)}"
         with _served(module_storage, module_database_url, double, lines) as service:
             yield service
 
@@ -425,7 +425,7 @@ def test_fifty_streams_at_once_do_not_mix(development: Service) -> None:
 def test_the_first_event_comes_before_the_model_has_said_anything(development: Service) -> None:
     development.double.script({"fault": "silence"})
     body = {"messages": "What?", "context": ["heron"], "stream": True}
-    with development.http.stream("POST", "/v1/chatqna", json=body, timeout=1.5) as answer:
+    with development.http.stream("POST", "/v1/chatqna", json=body, timeout=3.5) as answer:
         first = next(line for line in answer.iter_lines() if line)
 
     assert json.loads(first.removeprefix("data: "))["choices"][0]["delta"] == {"role": "assistant", "content": ""}

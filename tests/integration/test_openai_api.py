@@ -240,7 +240,7 @@ def test_a_model_that_breaks_off_ends_the_stream_with_an_error(service: Service,
 def test_a_caller_that_leaves_stops_the_model(service: Service, alice: str, stream: bool) -> None:
     service.double.script({"fault": "endless"})
     request: dict[str, Any] = {"json": asked(stream=stream), "headers": {"Authorization": f"Bearer {alice}"}}
-    patience = httpx.Timeout(10, read=10 if stream else 0.5)
+    patience = httpx.Timeout(10, read=10 if stream else 3)
     with (
         suppress(httpx.ReadTimeout),
         service.http.stream("POST", "/v1/chat/completions", timeout=patience, **request) as answer,

@@ -44,7 +44,6 @@ BY_WORDS = Weights(meaning=0.0)
 ALICE = Principal(Realm.NEXTCLOUD, "alice")
 MALLORY = Principal(Realm.NEXTCLOUD, "mallory")
 EAST = np.array([1.0, 0.0], np.float32)
-NORTH = np.array([0.0, 1.0], np.float32)
 
 
 @dataclass

@@ -392,6 +392,20 @@ def test_the_secret_of_the_examples_warns(tmp_path: Path) -> None:
     assert any("APP_SECRET" in warning for warning in read(tmp_path, APP_SECRET="12345").warnings)
 
 
+def test_every_secret_is_known_to_whoever_masks_them(tmp_path: Path) -> None:
+    text = (
+        "embedding:\n  openai:\n    base_url: http://x/v1\n    model_name: m\n    api_key: of the embedder\n"
+        "llm:\n  openai:\n    base_url: http://x/v1\n    model: m\n    api_key: of the writer\n"
+        "reranker:\n  remote:\n    base_url: http://x/v1\n    model: m\n    api_key: of the ranker\n"
+        "safety:\n  judge: remote\n  base_url: http://x/v1\n  api_key: of the judge\n"
+    )
+    loaded = read(tmp_path, text, APP_SECRET="of the app", CCB_DB_URL="postgresql://me:of%20the%20store@x/y")
+
+    assert {f"of the {whose}" for whose in ("embedder", "writer", "ranker", "judge", "app", "store")} <= (
+        config.secrets_of(loaded)
+    )
+
+
 def test_secrets_print_as_stars(tmp_path: Path) -> None:
     text = "llm:\n  openai:\n    api_key: hush\n"
     loaded = read(tmp_path, text, APP_SECRET="hush", CCB_DB_URL="postgresql://u:hush@h/d")

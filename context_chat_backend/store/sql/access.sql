@@ -162,10 +162,6 @@ WHERE access_set_id = ANY (%(emptied)s::bigint[])
 SELECT ref FROM source JOIN access_member USING (access_set_id)
 WHERE realm = %(realm)s AND state <> 'gone' AND principal_id = ANY (%(nobody)s::bigint[])
 
--- name: bury_one
--- Delete one source by its id.
-UPDATE source SET state = 'gone', ref = NULL, access_set_id = NULL, title = '', priority = 0 WHERE id = %(id)s
-
 -- name: sweep_sources
 -- Remove rows of deleted sources, and with them spool, chunks, words, vectors and what was answered from them.
 WITH swept AS MATERIALIZED (
