@@ -11,7 +11,7 @@ from context_chat_backend.answering import prompt
 from context_chat_backend.answering.citations import CitedText
 from context_chat_backend.answering.followups import stands_alone
 from context_chat_backend.answering.moderation import Moderation
-from context_chat_backend.answering.nothing import nothing_found
+from context_chat_backend.answering.nothing import nothing_found, withdrawn
 from context_chat_backend.answering.relevance import relevant
 from context_chat_backend.answering.rights import Sight, seen
 from context_chat_backend.answering.secrecy import Discreet
@@ -137,7 +137,7 @@ class Answering:
                     raise
         if growing.has_begun:
             answer = await growing.answer(turns.writer.model, asked, turns.unavailable)
-            yield Done(replace(answer, dropped=dropped))
+            yield Done(await self._as_readable_now(question, replace(answer, dropped=dropped)))
         else:
             for event in _sentence(
                 Answer(_NO_WRITER) if passages is None else nothing_found(question.text, question.scope)
@@ -153,6 +153,14 @@ class Answering:
         for passage in question.given:
             given.setdefault(passage.text.strip(), passage)
         return [*given.values(), *(passage for passage in found if passage.text.strip() not in given)]
+
+    async def _as_readable_now(self, question: Question, answer: Answer) -> Answer:
+        """The answer, unless its asker has lost one of its sources while it was written (ruling 7)."""
+        given = {passage.source for passage in question.given}
+        found = [passage for passage in answer.passages if passage.source not in given]
+        if not await self._retriever.lost(question.asker, found):
+            return answer
+        return replace(withdrawn(question.text), model=answer.model, unavailable=answer.unavailable, usage=answer.usage)
 
     async def _asked(
         self, question: Question, passages: Sequence[Passage] | None, writer: Writer

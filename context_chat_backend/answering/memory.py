@@ -53,7 +53,7 @@ class Memory:
         asked = replace(question, turns=_turns(history))
         async with aclosing(asking(asked)) as events:
             async for event in events:
-                if isinstance(event, Done):
+                if isinstance(event, Done) and not event.answer.blocked:  # nothing shall come back unjudged
                     await self._remember(place, question, event.answer, history)
                 yield event
 

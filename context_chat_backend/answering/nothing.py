@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What is said when nothing was found: so, in the language of the question, and where was looked."""
+"""What is said when nothing was found, or is left of it: so, in the language of the question, and where was looked."""
 
 from __future__ import annotations
 
@@ -30,56 +30,67 @@ class _Words:
     folder: str
     since: str
     until: str
+    withdrawn: str
 
 
 _ENGLISH = _Words(
     "I found nothing about this in the documents you can read.",
     "Searched", "files", "collection", "app", "chosen documents", "types", "folder", "changed since", "changed before",
+        "Your access to a source of this answer changed while it was written: please ask again.",
 )  # fmt: skip
 _LANGUAGES: Mapping[str, _Words] = {
     "german": _Words(
         "In den Dokumenten, die Sie lesen dürfen, habe ich dazu nichts gefunden.",
         "Durchsucht", "Dateien", "Sammlung", "App", "ausgewählte Dokumente", "Arten", "Ordner", "geändert seit",
         "geändert vor",
+        "Ihr Zugriff auf eine Quelle dieser Antwort hat sich inzwischen geändert: bitte fragen Sie noch einmal.",
     ),
     "french": _Words(
         "Je n'ai rien trouvé à ce sujet dans les documents que vous pouvez lire.",
         "Recherche dans", "fichiers", "collection", "application", "documents choisis", "types", "dossier",
         "modifiés depuis", "modifiés avant",
+        "Votre accès à une source de cette réponse a changé entre-temps : veuillez poser la question à nouveau.",
     ),
     "spanish": _Words(
         "No he encontrado nada sobre esto en los documentos que usted puede leer.",
         "Se ha buscado en", "archivos", "colección", "aplicación", "documentos elegidos", "tipos", "carpeta",
         "modificados desde", "modificados antes de",
+        "Su acceso a una fuente de esta respuesta cambió mientras se escribía: pregunte de nuevo, por favor.",
     ),
     "italian": _Words(
         "Non ho trovato nulla al riguardo nei documenti che può leggere.",
         "Cercato in", "file", "raccolta", "app", "documenti scelti", "tipi", "cartella", "modificati dal",
         "modificati prima del",
+        "Il suo accesso a una fonte di questa risposta è cambiato mentre veniva scritta: chieda di nuovo, per favore.",
     ),
     "dutch": _Words(
         "In de documenten die u mag lezen heb ik hierover niets gevonden.",
         "Gezocht in", "bestanden", "verzameling", "app", "gekozen documenten", "soorten", "map", "gewijzigd sinds",
         "gewijzigd vóór",
+        "Uw toegang tot een bron van dit antwoord veranderde terwijl het werd geschreven: stel de vraag opnieuw.",
     ),
     "portuguese": _Words(
         "Não encontrei nada sobre isto nos documentos que pode ler.",
         "Pesquisado em", "ficheiros", "coleção", "aplicação", "documentos escolhidos", "tipos", "pasta",
         "alterados desde", "alterados antes de",
+        "O seu acesso a uma fonte desta resposta mudou enquanto era escrita: pergunte de novo, por favor.",
     ),
     "romanian": _Words(
         "Nu am găsit nimic despre aceasta în documentele pe care le puteți citi.",
         "S-a căutat în", "fișiere", "colecție", "aplicație", "documente alese", "tipuri", "dosar", "modificate din",
         "modificate înainte de",
+        "Accesul dumneavoastră la o sursă a acestui răspuns s-a schimbat între timp: vă rugăm să întrebați din nou.",
     ),
     "russian": _Words(
         "В документах, которые вам доступны, я ничего об этом не нашёл.",
         "Поиск", "файлы", "коллекция", "приложение", "выбранные документы", "типы", "папка", "изменены с",
         "изменены до",
+        "Ваш доступ к одному из источников этого ответа изменился, пока он писался: пожалуйста, спросите ещё раз.",
     ),
     "chinese": _Words(
         "在您可以阅读的文件中，我没有找到相关内容。",
         "已搜索", "文件", "文集", "应用", "所选文件", "类型", "文件夹", "修改日期不早于", "修改日期早于",
+        "在撰写此回答期间，您对其中一个来源的访问权限发生了变化：请重新提问。",
     ),
 }  # fmt: skip
 
@@ -89,6 +100,11 @@ def nothing_found(question: str, scope: Scope = EVERYTHING) -> Answer:
     words = _LANGUAGES.get(_language(question), _ENGLISH)
     searched = "; ".join(_searched(scope, words))
     return Answer(f"{words.nothing} {words.searched}: {searched}." if searched else words.nothing)
+
+
+def withdrawn(question: str) -> Answer:
+    """What is said instead of an answer one of whose sources its asker may not read any more."""
+    return Answer(_LANGUAGES.get(_language(question), _ENGLISH).withdrawn, blocked=True)
 
 
 def _language(question: str) -> str:

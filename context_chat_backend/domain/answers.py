@@ -72,7 +72,7 @@ class Answer:
     finish: Finish = Finish.STOP
     usage: Usage | None = None
     blocked: bool = False
-    """Whether it is a refusal: the question, or what was answered, was not found safe."""
+    """Whether it is a refusal: the question or what was answered was not found safe, or a source was lost meanwhile."""
     dropped: int = 0
     """So many passages were found or given, and found no room in the prompt."""
 

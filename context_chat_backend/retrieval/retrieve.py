@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from context_chat_backend.domain import FoundSource, Neighbour, Passage, Principal, Question
+from context_chat_backend.domain import FoundSource, Neighbour, Passage, Principal, Question, SourceRef
 from context_chat_backend.errors import ModelUnavailable, SpaceGone
 from context_chat_backend.language import detect
 from context_chat_backend.logs import get_logger
@@ -107,6 +107,11 @@ class Retriever:
             return join(passages, [_itself(passage) for passage in passages])
         ids = [passage.chunk_id for passage in passages]
         return join(passages, await self._neighbours.around(asker, ids, before=around, after=around))
+
+    async def lost(self, asker: Principal, passages: Sequence[Passage]) -> set[SourceRef]:
+        """Sources of passages that were found before and may not be read any more. Raises DatabaseUnavailable."""
+        sources = {passage.source for passage in passages}
+        return sources - await self._search.readable(asker, sources) if sources else set()
 
     async def sources(self, question: Question, weights: Weights | None = None) -> list[FoundSource]:
         """At most `question.limit` sources, best first, each once; `weights` as above. Raises DatabaseUnavailable.

@@ -10,6 +10,7 @@ all words rank. docs/decisions/search.md and docs/quality.md tell what was measu
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 
-from context_chat_backend.domain import Location, Passage, Question, SourceRef
+from context_chat_backend.domain import Location, Passage, Principal, Question, SourceRef
 from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.language import detect
 from context_chat_backend.store.database import Database, statement
@@ -84,6 +85,18 @@ class Search:
             async with self._database.reading_as(question.asker) as connection:
                 rows = await (await connection.execute(query, parameters)).fetchall()
         return [_passage(*row) for row in rows]
+
+    async def readable(self, asker: Principal, refs: Collection[SourceRef]) -> set[SourceRef]:
+        """Which of these sources the asker may read now. Raises DatabaseUnavailable."""
+        parameters = {
+            "realm": asker.realm,
+            "name": asker.name,
+            "sources_realm": asker.sources_realm,
+            "refs": [str(ref) for ref in refs],
+        }
+        async with self._database.reading_as(asker) as connection:
+            rows = await (await connection.execute(statement("search", "still_readable"), parameters)).fetchall()
+        return {SourceRef.parse(row[0]) for row in rows}
 
 
 def _passage(

@@ -168,6 +168,15 @@ async def test_a_source_that_is_no_longer_shared_leaks_into_no_later_turn(
     assert await talk.texts() == [None, None, None, None, "Once more: what did the roof cost?", "I cannot say."]
 
 
+async def test_an_answer_that_was_refused_or_withdrawn_is_no_turn(database: Database, place: Place) -> None:
+    shelf = Shelf(ROOF)
+    shelf.taken = {ROOF.source}
+    talk = Talk(Conversations(database), place, Telling("The roof cost 4,000 euros [1]."), shelf)
+
+    assert (await talk.ask("What did the roof cost?")).blocked
+    assert await talk.texts() == []
+
+
 async def test_nor_does_a_summary_leak_it(database: Database, access: Access, place: Place) -> None:
     model = Telling("4,000 euros [1].", *("It is dry [1]. " * 100 for _ in range(6)), "Yes.", "I cannot say.")
     talk = Talk(Conversations(database), place, model, Shelf(ROOF))

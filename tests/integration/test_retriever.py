@@ -302,3 +302,16 @@ async def test_what_a_question_quotes_is_found_letter_by_letter(library: Library
     for question in ('When is the "annual general meeting"?', "Wann ist das „Annual General Meeting“?"):
         assert texts(await retriever.passages(Question(question, ALICE)))[0].startswith("We invite")
         assert (await retriever.sources(Question(question, ALICE)))[0].ref.item == "2"
+
+
+async def test_what_was_taken_away_after_it_was_found_is_known_to_be_lost(library: Library) -> None:
+    kept = await library.add("1", "the ferry leaves from the old harbour")
+    taken = await library.add("2", "the ferry does not leave on Mondays")
+    retriever = library.retriever()
+    found = await retriever.passages(Question("ferry", ALICE))
+    assert {passage.source for passage in found} == {kept, taken}
+    assert await retriever.lost(ALICE, found) == set()
+    await Access(library.database).deny(NC, [taken], frozenset({ALICE}))
+
+    assert await retriever.lost(ALICE, found) == {taken}
+    assert await retriever.lost(ALICE, []) == set()

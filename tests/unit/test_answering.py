@@ -23,6 +23,7 @@ from context_chat_backend.domain import (
     Prompt,
     Question,
     Retrieved,
+    SourceRef,
     Usage,
 )
 from context_chat_backend.errors import InvalidRequest, ModelUnavailable
@@ -46,12 +47,16 @@ class Found(Retriever):
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         self._found = list(passages)
+        self.taken: set[SourceRef] = set()
 
     async def passages(self, question: Question, weights: Weights | None = None) -> list[Passage]:
         return self._found
 
     async def joined(self, asker: Principal, passages: Sequence[Passage]) -> list[Passage]:
         return list(passages)
+
+    async def lost(self, asker: Principal, passages: Sequence[Passage]) -> set[SourceRef]:
+        return self.taken & {passage.source for passage in passages}
 
 
 class Scripted:
@@ -169,6 +174,16 @@ async def test_when_all_are_down_the_last_error_is_told() -> None:
         await whole(
             answering(Scripted(ModelUnavailable("first")), Scripted(ModelUnavailable("second"))).converse(HELLO)
         )
+
+
+async def test_an_answer_whose_source_was_taken_away_while_it_was_written_is_withdrawn() -> None:
+    found = Found(PASSAGES)
+    found.taken = {PASSAGES[-1].source}
+    answer = await whole(Answering(found, [Writer(Scripted("The roof costs 4,000 euros [1]."))]).stream(ASKED))
+
+    assert "please ask again" in answer.text
+    assert "4,000" not in answer.text
+    assert (answer.citations, answer.passages, answer.blocked) == ((), (), True)
 
 
 async def test_another_model_that_reads_less_is_said_to() -> None:

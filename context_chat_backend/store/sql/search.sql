@@ -31,6 +31,14 @@ SELECT * FROM {function}(
 -- Only then are its settings known.
 SELECT '[1]'::halfvec
 
+-- name: still_readable
+-- Which of these sources the asker may read now.
+SELECT ref FROM source
+WHERE realm = %(sources_realm)s AND ref = ANY (%(refs)s)
+  AND EXISTS (SELECT FROM principal JOIN access_member ON principal_id = principal.id
+              WHERE principal.realm = %(realm)s AND principal.name = %(name)s
+                AND access_member.access_set_id = source.access_set_id)
+
 -- name: drop_function
 -- The search of an earlier version of the program.
 DROP FUNCTION IF EXISTS {function}
