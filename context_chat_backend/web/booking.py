@@ -10,7 +10,17 @@ from contextlib import aclosing, suppress
 
 from fastapi import Request
 
-from context_chat_backend.domain import Answer, AnswerEvent, Done, Usage
+from context_chat_backend.domain import (
+    Answer,
+    AnswerEvent,
+    Delta,
+    Done,
+    Passage,
+    Question,
+    Reasoning,
+    Retrieved,
+    Usage,
+)
 from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.logs import get_logger
 from context_chat_backend.store.uses import Use
@@ -19,23 +29,34 @@ from context_chat_backend.web.envelope import api_error
 from context_chat_backend.wiring import Backend
 
 _CANCELLED = 499
+_BYTES_PER_TOKEN = 4
 _log = get_logger(__name__)
 
 
 async def booked(
-    events: AsyncGenerator[AnswerEvent, None], request: Request, caller: Caller, surface: str
+    events: AsyncGenerator[AnswerEvent, None], question: Question, request: Request, caller: Caller, surface: str
 ) -> AsyncGenerator[AnswerEvent, None]:
-    """`events` as they are, and at their end what they took. Raises what they raise as ApiError."""
+    """`events` of `question` as they are, and at their end what they took. Raises what they raise as ApiError.
+
+    Where the end does not come, as the caller leaves or the model breaks off, what they took is estimated.
+    """
     begun = time.monotonic()
     first: float | None = None
     status = _CANCELLED
     answer = Answer("")
+    passages: tuple[Passage, ...] = ()
+    written = 0
     try:
         async with aclosing(events):
             async for event in events:
                 first = first or time.monotonic()
-                if isinstance(event, Done):
-                    answer, status = event.answer, 200
+                match event:
+                    case Retrieved():
+                        passages = event.passages
+                    case Delta() | Reasoning():
+                        written += len(event.text.encode())
+                    case Done():
+                        answer, status = event.answer, 200
                 yield event
     except Exception as error:
         told = api_error(error)
@@ -43,6 +64,8 @@ async def booked(
         raise told from None
     finally:
         usage = answer.usage or Usage(0, 0)
+        if answer.usage is None and status != 200 and (first is not None or status == _CANCELLED):
+            usage = Usage(_tokens(_read(question, passages)), _tokens(written))
         book(
             request,
             Use(
@@ -84,6 +107,16 @@ def book(request: Request, use: Use) -> None:
 async def _written(backend: Backend, use: Use) -> None:
     with suppress(DatabaseUnavailable):  # the line in the log must do
         await backend.uses.book(use)
+
+
+def _read(question: Question, passages: tuple[Passage, ...]) -> int:
+    """About how many bytes a model was given."""
+    texts = [question.text, question.instructions, *(turn.text for turn in question.turns)]
+    return sum(len(text.encode()) for text in [*texts, *(passage.text for passage in passages)])
+
+
+def _tokens(size: int) -> int:
+    return -(-size // _BYTES_PER_TOKEN)
 
 
 def _milliseconds(seconds: float) -> int:

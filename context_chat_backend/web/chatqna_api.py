@@ -70,7 +70,7 @@ async def chatqna(request: Request, body: ChatQnaRequest, backend: Ready) -> Any
         names = body.retrieval.collections if isinstance(body.retrieval, Retrieval) else None
         question = replace(question, scope=await scope_of(backend, caller, names))
     completion = Completion(NAME, names=body.names)
-    events = booked(backend.stream_answer(question), request, caller, NAME)
+    events = booked(backend.stream_answer(question), question, request, caller, NAME)
     if not body.stream:
         return await completion.at_once(request, events)
     return await completion.streamed(request, events, wants_usage=body.wants_usage)

@@ -49,7 +49,7 @@ async def chat_completions(request: Request, body: ChatRequest, backend: Ready, 
     else:
         events = backend.stream_chat(question, place)
     completion = Completion(body.model or backend.language_models[0], body.conversation)
-    events = booked(events, request, caller, "openai")
+    events = booked(events, question, request, caller, "openai")
     if not body.stream:
         return await completion.at_once(request, events)
     return await completion.streamed(request, events, wants_usage=body.wants_usage)
