@@ -107,7 +107,7 @@ class Access:
         await self._delete(realm, provider)
 
     async def delete_user(self, user: Principal) -> None:
-        """Take the user from all sets and forget him and his conversations; sources left without readers go.
+        """Take the user from all sets and forget him, his conversations and uses; sources left without readers go.
 
         Raises DatabaseUnavailable.
         """
@@ -120,9 +120,8 @@ class Access:
             await _change(connection, user.realm, None, add=[], remove=ids)
             await connection.execute(statement("access", "drop_sets_of"), {"ids": ids})
             await connection.execute(statement("access", "forget_principals"), {"ids": ids})
-            await connection.execute(
-                statement("access", "forget_conversations"), {"realm": user.realm, "name": user.name}
-            )
+            for name in ("forget_conversations", "forget_uses", "forget_asker"):
+                await connection.execute(statement("access", name), {"realm": user.realm, "name": user.name})
 
     async def let_emptied_go(self, realm: str) -> None:
         """Delete sources that were kept though nobody may read them. Raises DatabaseUnavailable."""

@@ -89,7 +89,6 @@ def book(request: Request, use: Use) -> None:
         "answered",
         request_id=request.state.request_id,
         surface=use.surface,
-        principal=f"{use.asker.realm}:{use.asker.name}",
         key=use.key_id,
         model=use.model,
         status=use.status,

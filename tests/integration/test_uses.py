@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from context_chat_backend.domain import KeyScope, Principal
+from context_chat_backend.store.access import Access
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.keys import Keys
 from context_chat_backend.store.uses import Use, Uses
@@ -80,3 +82,17 @@ async def test_askers_are_counted_by_themselves_in_each_minute(database: Databas
     async with database.transaction() as connection:
         await connection.execute("UPDATE access.askers SET minute = minute - interval '1 minute'")
     assert (await uses.asked(ALICE))[0] == 1
+
+
+async def test_who_is_deleted_leaves_nothing_of_what_he_used(database: Database) -> None:
+    uses = Uses(database)
+    for asker in (ALICE, BOB):
+        await uses.asked(asker)
+        await uses.book(replace(use(None, 8), asker=asker))
+    await Access(database).delete_user(ALICE)
+    async with database.transaction() as connection:
+        usage = await (await connection.execute("SELECT principal FROM access.usage")).fetchall()
+        askers = await (await connection.execute("SELECT realm, name FROM access.askers")).fetchall()
+
+    assert usage == [("local:bob",)]
+    assert askers == [("local", "bob")]

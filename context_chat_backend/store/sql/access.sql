@@ -25,6 +25,14 @@ DELETE FROM principal WHERE id = ANY (%(ids)s::bigint[])
 -- Nor what he asked and was answered.
 DELETE FROM chat.conversations WHERE realm = %(realm)s AND name = %(name)s
 
+-- name: forget_uses
+-- Nor what he used.
+DELETE FROM access.usage WHERE principal = %(realm)s || ':' || %(name)s
+
+-- name: forget_asker
+-- Nor how often he asked.
+DELETE FROM access.askers WHERE realm = %(realm)s AND name = %(name)s
+
 -- name: create_set
 -- A set with these members, unless there is one already.
 WITH created AS (
