@@ -45,7 +45,7 @@ class ChatQnaSettings:
     rewrite_query: bool = False
     """Whether a follow-up is rewritten by the model, rather than by rules."""
     requests_per_minute: int = 60
-    """Of one asker."""
+    """Of one asker, over all surfaces: of ChatQnA by whatever key or token, of the others without a key."""
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,14 @@ def nobody(*, allowed: bool) -> Caller:
     return NOBODY
 
 
+async def count(backend: Backend, caller: Caller) -> None:
+    """Count a request for its asker, over all surfaces. Raises ApiError (429) where there are too many of his."""
+    used, seconds_left = await backend.uses.asked(caller.asker)
+    if used > backend.config.programs.chatqna.requests_per_minute:
+        wait = {"Retry-After": str(math.ceil(seconds_left))}
+        raise ApiError(429, "rate_limited", "there were too many requests in this minute", headers=wait)
+
+
 async def _user(backend: Backend, token: str) -> Caller:
     try:
         return Caller(await backend.web_tokens.principal(token), frozenset({KeyScope.CHAT}))

@@ -6,7 +6,6 @@ Who asks: the token in `meta`, else the headers; what is sent and does not hold 
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from fastapi import APIRouter, Request
 from context_chat_backend.answering.followups import by_rule
 from context_chat_backend.domain import KeyScope, Question
 from context_chat_backend.web.booking import booked
-from context_chat_backend.web.callers import Caller, acting_for, caller_by_text, nobody
+from context_chat_backend.web.callers import Caller, acting_for, caller_by_text, count, nobody
 from context_chat_backend.web.chat_wire import Retrieval
 from context_chat_backend.web.chatqna_wire import ChatQnaRequest
 from context_chat_backend.web.completion import Completion
@@ -48,7 +47,7 @@ router = APIRouter(route_class=_ChatQnaRoute)
 async def chatqna(request: Request, body: ChatQnaRequest, backend: Ready) -> Any:
     """An answer from passages the caller brings and those he may read, at once or as it is written."""
     caller = in_scope(await _caller(request, backend, body.meta.token), KeyScope.CHAT)
-    await _count(backend, caller)
+    await count(backend, caller)
     settings = backend.config.programs.chatqna
     name = "" if body.model == NAME else model_named(backend, body.model)
     question = Question(
@@ -83,11 +82,3 @@ async def _caller(request: Request, backend: Backend, token: str) -> Caller:
         return acting_for(await caller_by_text(backend, token), service)
     settings = backend.config.programs
     return service or nobody(allowed=settings.environment == "development" or settings.chatqna.allow_anonymous)
-
-
-async def _count(backend: Backend, caller: Caller) -> None:
-    """Raises ApiError (429) where somebody asks too often, by whatever key or token."""
-    used, seconds_left = await backend.uses.asked(caller.asker)
-    if used > backend.config.programs.chatqna.requests_per_minute:
-        wait = {"Retry-After": str(math.ceil(seconds_left))}
-        raise ApiError(429, "rate_limited", "there were too many questions in this minute", headers=wait)

@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from context_chat_backend.domain import KeyScope
 from context_chat_backend.logs import get_logger
 from context_chat_backend.web.bodies import bounded
-from context_chat_backend.web.callers import Caller, caller_by_headers, nobody
+from context_chat_backend.web.callers import Caller, caller_by_headers, count, nobody
 from context_chat_backend.web.envelope import ApiError, api_error, error_response
 from context_chat_backend.wiring import Backend
 
@@ -92,10 +92,16 @@ async def caller_of(request: Request) -> Caller:
 
 
 def caller_for(scope: KeyScope) -> Callable[[Request], Awaitable[Caller]]:
-    """What gives who asks, when he may do what `scope` says; it raises ApiError (401, 403)."""
+    """What gives who asks, when he may do what `scope` says; it raises ApiError (401, 403, 429).
+
+    A key has limits of its own; who has none is counted by himself.
+    """
 
     async def caller(request: Request) -> Caller:
-        return in_scope(await caller_of(request), scope)
+        found = in_scope(await caller_of(request), scope)
+        if found.key_id is None:
+            await count(request.app.state.backend, found)
+        return found
 
     return caller
 

@@ -79,9 +79,9 @@ def _model(url: str, timeout: int = 60) -> str:
 
 
 @contextmanager
-def _served(storage: Path, url: str, double: ModelDouble, lines: str) -> Iterator[Service]:
+def _served(storage: Path, url: str, double: ModelDouble, lines: str, surface: str = "chatqna") -> Iterator[Service]:
     port = free_port()
-    text = f"embedding:\n  hashing:\n{lines}listeners:\n  - port: {port}\n    surfaces: [chatqna]\n"
+    text = f"embedding:\n  hashing:\n{lines}listeners:\n  - port: {port}\n    surfaces: [{surface}]\n"
     (storage / "config.yaml").write_text(text, encoding="utf-8")
     with Program(storage, {"CCB_DB_URL": url}) as program:
         service = Service(program, port, double)
@@ -653,3 +653,21 @@ def test_an_asker_is_held_to_his_rate_by_whatever_key(storage: Path, database_ur
 
         assert codes
         assert set(codes) == {"rate_limited"}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/conversations"])
+def test_who_has_no_key_is_held_to_the_rate_on_every_surface(storage: Path, database_url: str, path: str) -> None:
+    lines = (
+        "environment: development\nchatqna:\n  requests_per_minute: 1\nllm:\n  extractive:\n"
+        f"jwt:\n  - issuer: {ISSUER}\n    audience: context-chat\n    secret: {SECRET}\n    users: local\n"
+    )
+    body = {"messages": [{"role": "user", "content": QUESTION}], "retrieval": True}
+    with running_double() as double, _served(storage, database_url, double, lines, "openai") as service:
+        for sent in (token("alice"), None):
+            answers = [service.post(sent, body, path=path) for _ in range(4)]  # at least two fall into one minute
+            refused = [answer for answer in answers if answer.status_code == 429]
+
+            assert {answer.json()["error"]["code"] for answer in refused} == {"rate_limited"}
+            assert all(0 < int(answer.headers["retry-after"]) <= 60 for answer in refused)
+        key = service.key("--user", "bob")
+        assert [service.post(key, body, path=path).status_code for _ in range(4)] == [200] * 4
