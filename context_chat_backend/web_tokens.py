@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ _FRESH_SECONDS = 300.0
 _AGAIN_SECONDS = 30.0
 """So long the keys of an issuer are not fetched again, whatever tokens name."""
 _FETCH_SECONDS = 5.0
+_HOLD_SECONDS = 24 * 3600.0
+"""So long a key is taken that its issuer did not confirm."""
 _log = get_logger(__name__)
 
 
@@ -50,9 +52,9 @@ def looks_like_web_token(text: str) -> bool:
 class WebTokens:
     """The tokens of all configured issuers."""
 
-    def __init__(self, issuers: Sequence[Issuer]) -> None:
+    def __init__(self, issuers: Sequence[Issuer], clock: Callable[[], float] = time.monotonic) -> None:
         """Raises ConfigurationError when the key of an issuer cannot be read."""
-        self._issuers = {issuer.issuer: (issuer, _keys_of(issuer)) for issuer in issuers}
+        self._issuers = {issuer.issuer: (issuer, _keys_of(issuer, clock)) for issuer in issuers}
 
     async def principal(self, token: str) -> Principal:
         """Whom `token` names. Raises TokenInvalid, TokenExpired, Unavailable."""
@@ -113,43 +115,57 @@ class _OneKey:
 class _PublishedKeys:
     """The keys an issuer publishes, fetched when they are needed (RFC 7517)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: Callable[[], float]) -> None:
         self._url = url
+        self._clock = clock
         self._client = httpx.AsyncClient(timeout=_FETCH_SECONDS)
         self._keys: dict[str | None, Any] = {}
-        self._fetched_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._confirmed_at = float("-inf")
         self._fetching = asyncio.Lock()
 
     async def key_for(self, token: str) -> Any:
         """Raises TokenInvalid when the issuer does not publish the key of this token; Unavailable."""
         kid = jwt.get_unverified_header(token).get("kid")
-        async with self._fetching:
-            age = time.monotonic() - self._fetched_at
-            if age > (_AGAIN_SECONDS if kid not in self._keys else _FRESH_SECONDS):
-                await self._fetch()
-        if kid not in self._keys:
-            raise TokenInvalid
-        return self._keys[kid]
+        # While another fetches, a key we have serves.
+        if not self._is_settled(kid) and not (kid in self._keys and self._fetching.locked()):
+            async with self._fetching:
+                if not self._is_settled(kid):  # nobody else has fetched meanwhile
+                    await self._fetch()
+        if kid in self._keys:  # confirmed by its issuer within the time it holds
+            return self._keys[kid]
+        if self._confirmed_at < self._tried_at:  # it may be published now
+            raise Unavailable("the keys of an issuer of tokens cannot be fetched")
+        raise TokenInvalid
+
+    def _is_settled(self, kid: str | None) -> bool:
+        """Whether nothing is to be fetched for this key: it is fresh, or its issuer was asked a moment ago."""
+        now = self._clock()
+        if now - self._confirmed_at > _HOLD_SECONDS:
+            self._keys = {}
+        if now - self._tried_at <= _AGAIN_SECONDS:
+            return True
+        return kid in self._keys and now - self._confirmed_at <= _FRESH_SECONDS
 
     async def _fetch(self) -> None:
         try:
-            answer = await self._client.get(self._url)
+            async with asyncio.timeout(_FETCH_SECONDS):
+                answer = await self._client.get(self._url)
             found = jwt.PyJWKSet.from_dict(answer.raise_for_status().json())
-        except (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, ValueError, AttributeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, jwt.PyJWTError, ValueError, AttributeError) as error:
             _log.warning("keys_of_issuer_missing", error=type(error).__name__)
-            if not self._keys:
-                raise Unavailable("the keys of an issuer of tokens cannot be fetched") from None
+            self._tried_at = self._clock()
             return  # those we have still hold
         self._keys = {key.key_id: key.key for key in found.keys if key.public_key_use in (None, "sig")}
-        self._fetched_at = time.monotonic()
+        self._tried_at = self._confirmed_at = self._clock()
 
     async def close(self) -> None:
         await self._client.aclose()
 
 
-def _keys_of(issuer: Issuer) -> _OneKey | _PublishedKeys:
+def _keys_of(issuer: Issuer, clock: Callable[[], float]) -> _OneKey | _PublishedKeys:
     if issuer.jwks_url is not None:
-        return _PublishedKeys(issuer.jwks_url)
+        return _PublishedKeys(issuer.jwks_url, clock)
     if issuer.secret is not None:
         return _OneKey(issuer.secret)
     assert issuer.public_key_file is not None

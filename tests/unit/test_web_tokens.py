@@ -30,6 +30,7 @@ class Publishing:
     def __init__(self) -> None:
         self.published = ["old"]
         self.asked = 0
+        self.is_up = True
         self.url = ""
 
 
@@ -44,7 +45,7 @@ def publishing() -> Iterator[Publishing]:
                 json.loads(RSAAlgorithm.to_jwk(KEYS[kid].public_key())) | {"kid": kid, "use": "sig", "alg": "RS256"}
                 for kid in page.published
             ]
-            self.send_response(200)
+            self.send_response(200 if page.is_up else 503)
             self.end_headers()
             self.wfile.write(json.dumps({"keys": keys}).encode())
 
@@ -92,6 +93,42 @@ async def test_an_issuer_that_is_gone_is_said_to_be(publishing: Publishing) -> N
         with pytest.raises(Unavailable):
             await tokens.principal(token("old"))
         await tokens.close()
+
+
+async def test_an_issuer_that_is_gone_is_not_asked_at_every_token_and_its_keys_hold_for_a_day(
+    publishing: Publishing,
+) -> None:
+    now = [0.0]
+    tokens = WebTokens([issuer(publishing.url)], clock=lambda: now[0])
+    await tokens.principal(token("old"))
+    publishing.is_up = False
+    now[0] = 3600.0
+    for _ in range(3):
+        assert await tokens.principal(token("old")) == Principal("jwt:https://id.example", "alice")
+    asked_while_gone = publishing.asked - 1
+    with pytest.raises(Unavailable):
+        await tokens.principal(token("new"))
+    now[0] = 25 * 3600.0
+    with pytest.raises(Unavailable):
+        await tokens.principal(token("old"))
+    publishing.is_up = True
+    now[0] += 60.0
+    again = await tokens.principal(token("old"))
+    await tokens.close()
+
+    assert asked_while_gone == 1
+    assert again == Principal("jwt:https://id.example", "alice")
+
+
+async def test_an_issuer_that_never_answered_is_not_asked_at_every_token(publishing: Publishing) -> None:
+    publishing.is_up = False
+    tokens = WebTokens([issuer(publishing.url)])
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await tokens.principal(token("old"))
+    await tokens.close()
+
+    assert publishing.asked == 1
 
 
 async def test_a_published_key_is_no_secret(publishing: Publishing) -> None:
