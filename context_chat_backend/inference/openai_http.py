@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,13 +112,16 @@ class OpenAIServer:
                     yield _without_error({"error": event} if name == "error" else event, answer.status_code)
         raise BrokeOff("the model's answer broke off")
 
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None, *, at_root: bool = False) -> Any:
+    async def ask(
+        self, path: str, body: Mapping[str, Any] | None = None, *, at_root: bool = False, is_probe: bool = False
+    ) -> Any:
         """The JSON of a short answer: GET without `body`, else POST; None when the server has no such page.
 
-        With `at_root` the path begins at the server instead of the base URL. Raises ModelUnavailable.
+        With `at_root` the path begins at the server instead of the base URL. A probe is made also while the server is
+        left alone, and how it ends does not count. Raises ModelUnavailable.
         """
         url = (self._base_url.removesuffix("/v1") if at_root else self._base_url) + path
-        with self._breaker.attempt():
+        with nullcontext() if is_probe else self._breaker.attempt():
             try:
                 async with asyncio.timeout(min(_ASIDE_SECONDS, self._patience.total)):
                     answer = await self._client.request("GET" if body is None else "POST", url, json=body)

@@ -12,7 +12,6 @@ from context_chat_backend.answering.memory import Asking, Place
 from context_chat_backend.answering.nothing import nothing_found
 from context_chat_backend.answering.observing import observed, observed_search, whole
 from context_chat_backend.answering.rights import Sight
-from context_chat_backend.answering.writing import Writer
 from context_chat_backend.domain import (
     Answer,
     AnswerEvent,
@@ -136,16 +135,8 @@ class Backend(Parts):
         ]
 
     async def check_language_models(self) -> list[ModelFailure | None]:
-        """Why each language model, in its order, could not write now; None where it could."""
-
-        async def check(writer: Writer) -> ModelFailure | None:
-            try:
-                await writer.model.check()
-            except ModelUnavailable as error:
-                return error.failure
-            return None
-
-        return list(await asyncio.gather(*(check(writer) for writer in self._writers)))
+        """Why each language model, in its order, could not write a moment ago; None where it could."""
+        return list(await asyncio.gather(*(check.failure() for check in self._checks)))
 
     async def probe_reranker(self) -> None:
         """Let the re-ranker judge a word, for `doctor`. Raises ModelUnavailable."""

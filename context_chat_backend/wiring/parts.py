@@ -64,6 +64,7 @@ from context_chat_backend.wiring.background import Background
 from context_chat_backend.wiring.databases import OurDatabase, index_not_taken_over, our_database
 from context_chat_backend.wiring.models import Models, load
 from context_chat_backend.wiring.monitoring import Monitoring
+from context_chat_backend.wiring.recent_check import RecentCheck
 
 _TEMPORARY_SECONDS = 24 * 3600
 _log = get_logger(__name__)
@@ -189,6 +190,7 @@ class Parts:
         self._stack.push_async_callback(self._embedder.close)
         await self._embedder.open()
         self._writers = models.writers(self.nextcloud)
+        self._checks = [RecentCheck(writer.model) for writer in self._writers]
         for writer in self._writers:
             self._stack.push_async_callback(writer.model.close)
         self._moderation = models.moderation(self._writers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +255,22 @@ async def test_cancelling_while_waiting_reaches_the_server(double: ModelDouble, 
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert double.was_left()
+
+
+async def test_checks_neither_close_a_model_to_questions_nor_open_it(double: ModelDouble) -> None:
+    breaker = Breaker("it", tolerated=0, first_pause=30, longest_pause=30)
+    async with model_at("http://127.0.0.1:1/v1", breaker=breaker) as gone:
+        for _ in range(3):
+            with pytest.raises(ModelUnavailable):
+                await gone.check()
+    with breaker.attempt():  # it is not left alone
+        pass
+    with suppress(ModelUnavailable), breaker.attempt():
+        raise ModelUnavailable("it is gone")
+    async with model_at(double.url, breaker=breaker) as well:
+        await well.check()
+        with pytest.raises(ModelUnavailable, match="left alone"):
+            await written(well, ASKED)
 
 
 async def test_a_server_that_fails_again_and_again_is_left_alone_for_a_while(double: ModelDouble) -> None:

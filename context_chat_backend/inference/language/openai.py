@@ -95,8 +95,8 @@ class OpenAIModel:
 
     async def check(self) -> None:
         """See ports.LanguageModel. llama.cpp and vLLM say how they are; others list their models."""
-        if await self._server.ask("/health", at_root=True) is None:
-            await self._server.ask("/models")
+        if await self._server.ask("/health", at_root=True, is_probe=True) is None:
+            await self._server.ask("/models", is_probe=True)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Reasoning | Ended, None]:
         """See ports.LanguageModel. Closing it closes the connection, on which servers stop generating."""
