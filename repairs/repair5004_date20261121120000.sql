@@ -97,6 +97,7 @@ CREATE TABLE repair (
 -- Batches of sources of an old index that were taken over, in the order of their ids: what was deleted since does not come
 -- back when a run that was cut off goes on.
 CREATE TABLE reference_batch (
+    digest text NOT NULL, -- of the old index
     first text NOT NULL,
     last text NOT NULL
 );

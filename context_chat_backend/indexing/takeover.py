@@ -38,6 +38,7 @@ _SAMPLED_SOURCES = 200
 _SHORT_CHARACTERS = 40
 """The language of shorter texts is a guess."""
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
+_EARLIER = "passed over by an earlier run, or deleted since"
 _log = get_logger(__name__)
 
 
@@ -134,16 +135,19 @@ class ReferenceImport:
     async def verify(self, outcome: Outcome) -> None:
         """Compare every source's count of chunks, and texts and readers of a sample, with the old tables.
 
+        Every source of an index that was not finished before is here, or was passed over for a reason.
         What is not as it was goes to `outcome`. Raises DatabaseUnavailable.
         """
         sample: list[OldSource] = []
-        seen = 0
+        seen = here_now = absent = 0
         async with aclosing(self._reference.sources()) as pages:
             async for page in pages:
                 known = await self._takeover.known(Realm.NEXTCLOUD, [source.ref for source in page])
                 counts = await self._reference.chunk_counts(page)
                 for source, count in zip(page, counts, strict=True):
                     here = known.get(source.ref)
+                    absent += here is None
+                    here_now += here is not None
                     if here is None or not here.taken:
                         continue
                     if here.chunks != count:
@@ -153,6 +157,11 @@ class ReferenceImport:
                         sample.append(source)
                     elif (place := random.randrange(seen)) < _SAMPLED_SOURCES:  # noqa: S311
                         sample[place] = source
+        if outcome.counts.digest in await self._takeover.finished():
+            outcome.known = here_now
+            outcome.pass_over(_EARLIER, absent)
+        elif (lacking := absent - sum(outcome.passed_over.values())) > 0:
+            outcome.wrong.append(f"{lacking} sources are not here, and no reason is known")
         await self._verify_sample(sample, outcome)
 
     async def _verify_sample(self, sample: Sequence[OldSource], outcome: Outcome) -> None:
@@ -167,10 +176,9 @@ class ReferenceImport:
 
     async def _unknown(self, outcome: Outcome) -> AsyncGenerator[list[OldSource], None]:
         """What is not here yet and never was, in batches of bounded size; the rest is counted."""
-        if await self._takeover.is_finished():
-            outcome.known = outcome.counts.sources
+        if outcome.counts.digest in await self._takeover.finished():
             return
-        done = await self._takeover.batches()
+        done = await self._takeover.batches(outcome.counts.digest)
         firsts = [first for first, _ in done]
         batch: list[OldSource] = []
         chunks = 0
@@ -182,7 +190,7 @@ class ReferenceImport:
                     if source.ref in here:
                         outcome.known += 1
                     elif earlier >= 0 and source.ref <= done[earlier][1]:
-                        outcome.pass_over("passed over by an earlier run, or deleted since", 1)
+                        outcome.pass_over(_EARLIER, 1)
                     else:
                         if batch and (len(batch) == _MAX_SOURCES or chunks + len(source.chunks) > _MAX_CHUNKS):
                             yield batch
@@ -206,7 +214,7 @@ class ReferenceImport:
             else:
                 taken.append(one)
         if taken:
-            became = await self._takeover.put(taken, space, into_tail=into_tail)
+            became = await self._takeover.put(taken, space, digest=outcome.counts.digest, into_tail=into_tail)
             outcome.taken += became["taken"]
             outcome.known += became["known"]
             outcome.pass_over("deleted, or taken from all readers, since", became["lost"])

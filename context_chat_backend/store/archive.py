@@ -105,17 +105,32 @@ def written(file: Path) -> Iterator[ArchiveWriter]:
         raise StartError(f"{file} is there already: name another file, or remove it")
     unfinished = file.with_name(f"{file.name}.unfinished")
     try:
-        handle = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        # What lies under that name, a link of somebody else's too, is neither followed nor written to.
+        unfinished.unlink(missing_ok=True)
+        handle = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "w+b") as stream:
             with zipfile.ZipFile(stream, "w", compresslevel=1) as archive:
                 yield ArchiveWriter(archive)
             stream.flush()
             os.fsync(stream.fileno())
-        unfinished.rename(file)
+        _name(unfinished, file)
+    except FileExistsError as error:
+        raise StartError(f"{file} appeared meanwhile, or is being written: name another file") from error
     except OSError as error:
         raise StartError(f"{file} cannot be written ({error.strerror}): name a file where there is room") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _name(unfinished: Path, file: Path) -> None:
+    """Give it its name, which, unlike a renaming, replaces nothing."""
+    try:
+        os.link(unfinished, file, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        unfinished.rename(file)
 
 
 @contextmanager

@@ -40,6 +40,8 @@ class OldCounts:
     """Pairs of a user and a source."""
     chunks: int
     """Of sources and of none."""
+    digest: str
+    """Tells this index from others: of its sources and the ids of their chunks, wherever the tables lie."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,13 @@ from context_chat_backend.store.history import REPAIRS, SCHEMA, alone, has_table
 from context_chat_backend.store.indexes import WORDS
 
 _BLOCK = 1024 * 1024
+_IN_THE_WAY = (
+    psycopg.errors.DependentObjectsStillExist,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.DuplicateTable,
+)
 
 
 async def restore(
@@ -41,11 +48,17 @@ async def restore(
         async with await AsyncConnection.connect(url) as connection, alone(connection):
             await require_extension(connection)
             await _refuse_in_use(connection)
-            await _remove_present(connection, manifest, replace=replace)
             try:
+                await _remove_present(connection, manifest, replace=replace)
                 await _fill(connection, archive, progress)
             except psycopg.OperationalError:
                 raise
+            except _IN_THE_WAY as error:
+                what = (error.diag.message_detail or error.diag.message_primary or "").partition("\n")[0]
+                raise StartError(
+                    f"something of another program is in the way ({what}); nothing was changed: "
+                    "restore into a database of its own, or rename or remove that first"
+                ) from error
             except psycopg.Error as error:
                 raise StartError(
                     f"the backup cannot be restored ({type(error).__name__}); the database is as it was: "
@@ -70,24 +83,31 @@ async def _refuse_in_use(connection: Connection) -> None:
 
 
 async def _remove_present(connection: Connection, manifest: Manifest, *, replace: bool) -> None:
-    """Everything of ours; what other programs keep in this database stays."""
-    if await has_table(connection, "source"):
-        row = await (await connection.execute(statement("backup", "sources"))).fetchone()
-        if row != (0,) and not replace:
-            raise StartError(
-                f"the database holds an index of {row[0] if row else 0} sources: --replace puts the backup in its place"
-            )
+    """Everything of ours; what other programs keep in this database stays, also where it has a name of ours.
+
+    Nothing is dropped with what depends on it: that would be somebody else's.
+    """
+    if not (await has_table(connection, "source") and await has_table(connection, "embedding_space")):
+        return
+    row = await (await connection.execute(statement("backup", "sources"))).fetchone()
+    if row != (0,) and not replace:
+        raise StartError(
+            f"the database holds an index of {row[0] if row else 0} sources: --replace puts the backup in its place"
+        )
     for (function,) in await (await connection.execute(statement("backup", "searches"))).fetchall():
-        await connection.execute(sql.SQL("DROP FUNCTION {} CASCADE").format(sql.SQL(function)))
-    for (table,) in await (await connection.execute(statement("backup", "space_tables"))).fetchall():
-        await connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(table)))
-    for schema in (SCHEMA.read_text(encoding="utf-8"), manifest.schema):
-        for kind, name in re.findall(
-            r"^CREATE (?:UNLOGGED )?(TABLE|FUNCTION|TYPE|SCHEMA) ([\w.]+)", schema, re.MULTILINE
-        ):
-            await connection.execute(
-                sql.SQL("DROP {} IF EXISTS {} CASCADE").format(sql.SQL(kind), sql.Identifier(*name.split(".")))
-            )
+        await connection.execute(sql.SQL("DROP FUNCTION {}").format(sql.SQL(function)))
+    made = re.findall(
+        r"^CREATE (?:UNLOGGED )?(TABLE|FUNCTION|TYPE|SCHEMA) ([\w.]+)",
+        f"{SCHEMA.read_text(encoding='utf-8')}\n{manifest.schema}",
+        re.MULTILINE,
+    )
+    spaces = await (await connection.execute(statement("backup", "space_tables"))).fetchall()
+    made += [("TABLE", table) for (table,) in spaces]
+    # Those of one kind go together, for they refer to each other; tables go before what they are made with and lie in.
+    for kind in ("TABLE", "FUNCTION", "TYPE", "SCHEMA"):
+        names = sorted({name for of, name in made if of == kind})
+        listed = sql.SQL(", ").join(sql.Identifier(*name.split(".")) for name in names)
+        await connection.execute(sql.SQL("DROP {} IF EXISTS {}").format(sql.SQL(kind), listed))
 
 
 async def _fill(connection: Connection, archive: ArchiveReader, progress: Callable[[str], None]) -> None:

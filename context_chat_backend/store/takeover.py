@@ -27,6 +27,7 @@ PARSER = "reference"
 """What stands in the ledger as the parser of what was taken over."""
 
 _FINISHED = "reference_taken_over_at"
+"""When each index was taken over, by its digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +69,30 @@ class Takeover:
         assert row is not None
         return int(row[0])
 
-    async def is_finished(self) -> bool:
-        """Whether an old index was taken over, from its first source to its last."""
+    async def finished(self) -> frozenset[str]:
+        """The digests (OldCounts) of the old indexes that were taken over, each from its first source to its last."""
         async with self._database.transaction() as connection:
-            row = await (await connection.execute(statement("database", "setting"), {"name": _FINISHED})).fetchone()
-        return row is not None
+            return frozenset(await _finished(connection))
 
-    async def note_finished(self) -> None:
-        """It was, and was verified."""
+    async def note_finished(self, digest: str) -> None:
+        """The index of this digest was, and was verified."""
         async with self._database.transaction() as connection:
-            now = Jsonb(datetime.now(UTC).isoformat())
-            await connection.execute(statement("database", "set_setting"), {"name": _FINISHED, "value": now})
-            await connection.execute(statement("reference", "forget_batches"))
+            value = Jsonb(await _finished(connection) | {digest: datetime.now(UTC).isoformat()})
+            await connection.execute(statement("database", "set_setting"), {"name": _FINISHED, "value": value})
+            await connection.execute(statement("reference", "forget_batches"), {"digest": digest})
 
-    async def batches(self) -> list[tuple[str, str]]:
-        """The first and the last source of each batch that was taken over in an unfinished run, in order."""
+    async def batches(self, digest: str) -> list[tuple[str, str]]:
+        """The first and the last source of each batch taken over in an unfinished run of this index, in order."""
         async with self._database.transaction() as connection:
-            return [(first, last) for first, last in await (
-                await connection.execute(statement("reference", "batches"))).fetchall()]  # fmt: skip
+            rows = await connection.execute(statement("reference", "batches"), {"digest": digest})
+            return [(first, last) for first, last in await rows.fetchall()]
 
-    async def put(self, sources: Sequence[TakenSource], space: StoredSpace | None, *, into_tail: bool) -> Counter[str]:
+    async def put(
+        self, sources: Sequence[TakenSource], space: StoredSpace | None, *, digest: str, into_tail: bool
+    ) -> Counter[str]:
         """Take these over; returns how many were 'taken', 'known' already, or 'lost' to actions that came before.
+
+        They are of the index of this `digest`.
 
         Vectors go to `space`, those that come one by one `into_tail`; a space that gets none is filled later. All are
         of one realm.
@@ -101,7 +105,7 @@ class Takeover:
             left = [one for one in sources if readers[str(one.delivery.ref)]]
             ids = await _enter(connection, realm, left, readers)
             taken = [_indexed(one, ids[str(one.delivery.ref)], space) for one in left if str(one.delivery.ref) in ids]
-            await connection.execute(statement("reference", "note_batch"), _range(sources))
+            await connection.execute(statement("reference", "note_batch"), {"digest": digest, **_range(sources)})
             if taken:
                 words = await words_of(connection, taken)
                 await replace_chunks(connection, taken, words, live, into_tail=into_tail)
@@ -125,6 +129,11 @@ class Takeover:
         async with self._database.transaction() as connection:
             rows = await connection.execute(statement("reference", "readers"), {"realm": realm, "refs": list(refs)})
             return {ref: set(names) for ref, names in await rows.fetchall()}
+
+
+async def _finished(connection: Connection) -> dict[str, str]:
+    row = await (await connection.execute(statement("database", "setting"), {"name": _FINISHED})).fetchone()
+    return {} if row is None else row[0]
 
 
 def _range(sources: Sequence[TakenSource]) -> dict[str, object]:

@@ -49,13 +49,15 @@ async def our_database(config: Config) -> AsyncIterator[OurDatabase]:
 
 async def index_not_taken_over(database: Database, storage: Path) -> str | None:
     """Where an old index lies that nobody took over yet; None where there is none. Raises DatabaseUnavailable."""
-    if await Takeover(database).is_finished():
-        return None
+    finished = await Takeover(database).finished()
     try:
-        if await Reference(database).is_there():
+        reference = Reference(database)
+        if await reference.is_there() and (await reference.counts()).digest not in finished:
             return "in the database"
     except StartError as error:
         _log.warning("old_index_cannot_be_read", error=str(error))
+        return None
+    if finished:  # what is in a cluster that does not run cannot be told
         return None
     cluster = await asyncio.to_thread(cluster_in, storage / OLD_VOLUME)
     return None if cluster is None else f"in {cluster}"

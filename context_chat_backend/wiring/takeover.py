@@ -38,5 +38,5 @@ async def take_over(
         await indexes.build(name, memory=usable_memory() // 4, workers=usable_cores() - 1)
     await run.verify(outcome)
     if not outcome.wrong:
-        await takeover.note_finished()
+        await takeover.note_finished(outcome.counts.digest)
     return outcome

@@ -281,6 +281,66 @@ async def test_an_index_is_replaced_only_when_that_is_said(
     await quietly(database_url, tmp_path / "backup", replace=True)
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "CREATE TABLE source (id integer)",
+        "CREATE TABLE task (id integer)",
+        "CREATE TABLE embedding_7 (id integer); CREATE TABLE lease (id integer)",
+        "CREATE SCHEMA access; CREATE TABLE access.doors (id integer)",
+        "CREATE TYPE source_state AS ENUM ('open')",
+    ],
+)
+async def test_what_another_program_keeps_under_our_names_is_in_the_way_and_stays(
+    database: Database, database_url: str, new_database_url: str, tmp_path: Path, foreign: str
+) -> None:
+    await back_up(database_url, tmp_path / "backup")
+    with psycopg.connect(new_database_url) as connection:
+        connection.execute("DROP OWNED BY CURRENT_USER CASCADE")
+        connection.execute(foreign)
+    before = catalogue(new_database_url)
+
+    for replace in (False, True):
+        with pytest.raises(StartError, match=r"another program is in the way .*already exists.*; nothing was changed"):
+            await quietly(new_database_url, tmp_path / "backup", replace=replace)
+
+    assert catalogue(new_database_url) == before
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    ["CREATE TABLE access.doors (id integer)", "CREATE VIEW titles AS SELECT title FROM source"],
+)
+async def test_what_hangs_on_an_index_is_not_dropped_with_it(
+    database: Database, database_url: str, tmp_path: Path, foreign: str
+) -> None:
+    await fill(database, database_url, sources=10)
+    await back_up(database_url, tmp_path / "backup")
+    await database.close()
+    with psycopg.connect(database_url) as connection:
+        connection.execute(foreign)
+    before, counted = catalogue(database_url), rows(database_url)
+
+    with pytest.raises(StartError, match=r"another program is in the way .*depends on.*; nothing was changed"):
+        await quietly(database_url, tmp_path / "backup", replace=True)
+
+    assert (catalogue(database_url), rows(database_url)) == (before, counted)
+
+
+async def test_tables_of_other_names_stay_when_an_index_is_replaced(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    await fill(database, database_url, sources=10)
+    await back_up(database_url, tmp_path / "backup")
+    await database.close()
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE SCHEMA other; CREATE TABLE other.source AS SELECT 1; CREATE TABLE doors AS SELECT 1")
+
+    await quietly(database_url, tmp_path / "backup", replace=True)
+
+    assert rows(database_url)["other.source"] == rows(database_url)["doors"] == 1
+
+
 async def test_a_program_that_runs_is_to_be_stopped_first(
     database: Database, database_url: str, tmp_path: Path
 ) -> None:

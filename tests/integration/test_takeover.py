@@ -209,6 +209,56 @@ async def test_a_source_deleted_after_it_was_taken_over_does_not_come_back_with_
     assert await found(database, spaces, "alice", "text", Weights(meaning=0.0)) == {}
 
 
+async def test_another_index_is_taken_over_too_and_what_lies_in_the_span_of_the_first_is_not_passed_over(
+    database: Database, database_url: str, embedder: Embedder
+) -> None:
+    spaces, takeover = await spaces_of(database, embedder), Takeover(database)
+    old_index.write(database_url, [Old(f"files__default: {n}", ["first"], ["alice"]) for n in (1, 9)])
+    first = await taken_over(database, spaces)
+    await Reference(database).drop()
+    old_index.write(database_url, [Old(f"files__default: {n}", ["second"], ["alice"]) for n in (4, 5)])
+
+    second = await taken_over(database, spaces)  # while the first is unfinished
+    await takeover.note_finished(first.counts.digest)
+    await takeover.note_finished(second.counts.digest)
+    await Reference(database).drop()
+    old_index.write(database_url, [Old(f"files__default: {n}", ["third"], ["alice"]) for n in (6, 7, 8)])
+    third = await taken_over(database, spaces)  # after others are finished
+
+    assert [one.taken for one in (first, second, third)] == [2, 2, 3]
+    assert [one.wrong for one in (second, third)] == [[], []]
+    assert third.counts.digest not in await takeover.finished()
+
+
+async def test_a_finished_index_is_not_taken_again_and_what_is_here_of_it_is_counted(
+    database: Database, database_url: str, embedder: Embedder
+) -> None:
+    old_index.write(database_url, [Old(f"files__default: {n}", ["text"], ["alice"]) for n in range(3)])
+    spaces = await spaces_of(database, embedder)
+    await Takeover(database).note_finished((await taken_over(database, spaces)).counts.digest)
+    access = Access(database)
+    await access.delete_sources(Realm.NEXTCLOUD, [SourceRef("files__default", "1")])
+    await access.sweep_sources()
+
+    outcome = await taken_over(database, spaces)
+
+    assert (outcome.taken, outcome.known, outcome.wrong) == (0, 2, [])
+    assert outcome.passed_over == {"passed over by an earlier run, or deleted since": 1}
+
+
+async def test_sources_that_are_not_here_for_no_reason_are_found(
+    database: Database, database_url: str, embedder: Embedder
+) -> None:
+    old_index.write(database_url, [Old("files__default: 1", ["text"], ["alice"])])
+    spaces = await spaces_of(database, embedder)
+    run = ReferenceImport(Reference(database), Takeover(database), spaces.live, zone=UTC)
+    outcome = Outcome(await Reference(database).counts(), with_vectors=False)
+
+    await run.verify(outcome)
+
+    assert outcome.wrong == ["1 sources are not here, and no reason is known"]
+
+
 async def test_verification_finds_what_is_not_as_it_was(
     database: Database, database_url: str, embedder: Embedder
 ) -> None:

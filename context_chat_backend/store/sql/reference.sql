@@ -9,8 +9,10 @@ WHERE attrelid IN (to_regclass('docs'), to_regclass('access_list'), to_regclass(
   AND attnum > 0 AND NOT attisdropped
 
 -- name: counts
--- What there is: sources, rows of readers, chunks.
-SELECT (SELECT count(*) FROM docs), (SELECT count(*) FROM access_list), (SELECT count(*) FROM langchain_pg_embedding)
+-- What there is: sources, rows of readers, chunks; and a digest of the sources and the ids of their chunks.
+SELECT (SELECT count(*) FROM docs), (SELECT count(*) FROM access_list), (SELECT count(*) FROM langchain_pg_embedding),
+    (SELECT md5(count(*) || ' ' || coalesce(sum(hashtextextended(concat_ws(' ', source_id, chunks::text), 0)), 0))
+     FROM docs)
 
 -- name: databases
 -- Where a server may hold such tables.
@@ -62,15 +64,15 @@ RETURNING ref, id
 
 -- name: note_batch
 -- These were taken over, whatever becomes of them afterwards.
-INSERT INTO reference_batch (first, last) VALUES (%(first)s, %(last)s)
+INSERT INTO reference_batch (digest, first, last) VALUES (%(digest)s, %(first)s, %(last)s)
 
 -- name: batches
--- What was taken over by now.
-SELECT first, last FROM reference_batch ORDER BY first COLLATE "C"
+-- What of this index was taken over by now.
+SELECT first, last FROM reference_batch WHERE digest = %(digest)s ORDER BY first COLLATE "C"
 
 -- name: forget_batches
--- All was taken over.
-DELETE FROM reference_batch
+-- All of it was taken over.
+DELETE FROM reference_batch WHERE digest = %(digest)s
 
 -- name: known
 -- Which of these sources are here, which of them were taken over, and with how many chunks.

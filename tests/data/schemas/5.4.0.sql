@@ -273,6 +273,7 @@ CREATE TABLE setting (
 -- Batches of sources of an old index that were taken over, in the order of their ids: what was deleted since does not come
 -- back when a run that was cut off goes on.
 CREATE TABLE reference_batch (
+    digest text NOT NULL, -- of the old index
     first text NOT NULL,
     last text NOT NULL
 );
