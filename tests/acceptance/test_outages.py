@@ -41,6 +41,7 @@ def server_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_stopped_and_started_under_the_program_costs_nothing(
     storage: Path, server_folder: Path
 ) -> None:

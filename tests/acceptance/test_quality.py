@@ -37,6 +37,7 @@ def measured(storage: Path, language: str, names: Sequence[str]) -> dict[str, Me
     return {row.configuration: row.measures for row in rows(data, found)}
 
 
+@pytest.mark.slow
 def test_in_english_meaning_and_words_together_are_better_than_either(storage: Path) -> None:
     found = measured(storage, "en", ["hybrid", "words", "vectors"])
 
@@ -47,6 +48,7 @@ def test_in_english_meaning_and_words_together_are_better_than_either(storage: P
     assert found["vectors"]["ndcg@10"].mean >= 0.92
 
 
+@pytest.mark.slow
 def test_in_german_of_which_the_model_knows_little_meaning_still_helps_words(storage: Path) -> None:
     found = measured(storage, "de", ["hybrid", "words"])
 

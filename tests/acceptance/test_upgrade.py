@@ -94,6 +94,7 @@ def test_an_old_volume_is_offered_taken_over_in_two_goes_and_answers_at_once(sto
         assert (again["taken"], again["wrong"], again["dropped"]) == (0, [], True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["custom", "plain"])
 def test_a_dump_is_taken_over_and_a_backup_of_that_comes_back(storage: Path, kind: str) -> None:
     readable = asyncio.run(old_volume(storage / "old", storage))

@@ -147,6 +147,7 @@ def books(database_url: str) -> Iterator[Books]:
     books.close()
 
 
+@pytest.mark.slow
 def test_a_changed_model_comes_to_answer_while_people_search_and_the_program_is_killed(
     database_url: str, storage: Path, books: Books
 ) -> None:

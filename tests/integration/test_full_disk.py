@@ -107,6 +107,7 @@ async def row(storage: Path, query: LiteralString) -> tuple[object, ...] | None:
         await server.stop()
 
 
+@pytest.mark.slow
 async def test_a_full_disk_of_the_database_loses_nothing_and_rejects_nothing(
     storage: Path, small_disk: SmallDisk, program: Program
 ) -> None:

@@ -73,6 +73,7 @@ def test_each_is_rejected_alone_within_the_memory_of_the_service(storage: Path) 
         assert "1 are tried again" in command(storage, "retry", quarantined).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not recognition.installed(), reason="no language of tesseract is installed")
 def test_pictures_are_read_within_the_memory_of_the_service(storage: Path) -> None:
     storage.joinpath("config.yaml").write_text("embedding:\n  hashing: {}\nparser_processes: 2\n")
