@@ -258,7 +258,9 @@ def test_a_task_that_is_cancelled_while_the_rate_limit_is_waited_for_schedules_n
 ) -> None:
     nextcloud.fault("POST", "/taskprocessing/schedule", "status", times=1000, value=429)
     task = nextcloud.schedule(CHAT, "alice", "How is the garden?")
-    nextcloud.wait(lambda: nextcloud.faults_left()[0]["times"] < 1000)
+    nextcloud.wait(lambda: nextcloud.task(task)["status"] == "STATUS_RUNNING")
+    left = nextcloud.faults_left()[0]["times"]
+    nextcloud.wait(lambda: nextcloud.faults_left()[0]["times"] < left)
 
     nextcloud.cancel(task)
     nextcloud.wait(lambda: bool(nextcloud.calls("POST", f"/{task}/progress")))
