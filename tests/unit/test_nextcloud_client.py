@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from context_chat_backend.nextcloud.client import NextcloudClient
+from tests.listening import listening
 
 OK = b'{"ocs":{"meta":{"status":"ok","statuscode":100},"data":[]}}'
 FAILURE = b'{"ocs":{"meta":{"status":"failure","statuscode":996},"data":[]}}'
@@ -39,9 +40,7 @@ class Nextcloud:
 @pytest.fixture
 async def nextcloud() -> AsyncIterator[Nextcloud]:
     running = Nextcloud()
-    server = await asyncio.start_server(running.answer, "127.0.0.1", 0)
-    running.port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(running.answer) as running.port:
         yield running
 
 

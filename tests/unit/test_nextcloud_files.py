@@ -17,6 +17,7 @@ from context_chat_backend.domain import Reason
 from context_chat_backend.errors import FileUnreadable, FileUnseen, SourceRejected
 from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.nextcloud.files import Files
+from tests.listening import listening, speaking_to
 
 MOST = 1_000_000
 TEXT = bytes(range(256)) * 100
@@ -72,17 +73,14 @@ class Server:
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     running = Server()
-    listening = await asyncio.start_server(running.answer, "127.0.0.1", 0)
-    running.port = listening.sockets[0].getsockname()[1]
-    async with listening:
+    async with listening(running.answer) as running.port:
         yield running
 
 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[NextcloudClient]:
-    speaking = NextcloudClient(f"http://127.0.0.1:{server.port}", "context_chat_backend", "5.4.0", "secret")
-    yield speaking
-    await speaking.close()
+    async with speaking_to(server.port) as speaking:
+        yield speaking
 
 
 async def named(*users: str) -> AsyncIterator[str]:

@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 
 from context_chat_backend.errors import NextcloudUnavailable
-from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.nextcloud.queues import Queues
+from tests.listening import listening, speaking_to
 
 ROW = b'{"ocs":{"meta":{"status":"ok","statuscode":200},"data":{"actions":{"9":{"id":9,"type":"x","payload":null}}}}}'
 
@@ -38,18 +38,13 @@ class Nextcloud:
 @pytest.fixture
 async def nextcloud() -> AsyncIterator[Nextcloud]:
     running = Nextcloud()
-    server = await asyncio.start_server(running.answer, "127.0.0.1", 0)
-    running.port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(running.answer) as running.port:
         yield running
 
 
 async def lease(port: int, seconds: float = 5.0) -> list[int]:
-    client = NextcloudClient(f"http://127.0.0.1:{port}", "context_chat_backend", "5.4.0", "secret")
-    try:
+    async with speaking_to(port) as client:
         return [row.id for row in await Queues(client, lease_seconds=seconds).lease_actions(10)]
-    finally:
-        await client.close()
 
 
 async def test_a_list_that_takes_long_is_waited_for(nextcloud: Nextcloud) -> None:

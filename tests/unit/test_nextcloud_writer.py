@@ -15,6 +15,7 @@ from context_chat_backend.domain import Ended, Message, Principal, Prompt, Realm
 from context_chat_backend.errors import WritingRefused
 from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.nextcloud.text2text import NextcloudWriter
+from tests.listening import listening, speaking_to
 
 ALICE = Principal(Realm.NEXTCLOUD, "alice")
 PROMPT = Prompt((Message("user", "How deep is the pond?"),), "How deep is the pond?", (), ALICE)
@@ -66,17 +67,14 @@ def state(status: str, text: str | None = None) -> dict[str, Any]:
 @pytest.fixture
 async def nextcloud() -> AsyncIterator[Nextcloud]:
     running = Nextcloud()
-    server = await asyncio.start_server(running.answer, "127.0.0.1", 0)
-    running.port = server.sockets[0].getsockname()[1]
-    async with server:
+    async with listening(running.answer) as running.port:
         yield running
 
 
 @pytest.fixture
 async def client(nextcloud: Nextcloud) -> AsyncIterator[NextcloudClient]:
-    speaking = NextcloudClient(f"http://127.0.0.1:{nextcloud.port}", "context_chat_backend", "5.4.0", "secret")
-    yield speaking
-    await speaking.close()
+    async with speaking_to(nextcloud.port) as speaking:
+        yield speaking
 
 
 async def read(writer: NextcloudWriter) -> list[str | Ended]:
