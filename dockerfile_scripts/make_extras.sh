@@ -19,7 +19,8 @@ add() {
 
 add sentence_transformers sentence-transformers==6.2.0 'torch==2.13.*'
 if command -v c++ >/dev/null; then
-    add llama_cpp llama-cpp-python==0.3.36
+    # with its server, a real one of the OpenAI kind for tests
+    add starlette_context 'llama-cpp-python[server]==0.3.36'
 else
     echo "Not installed: llama-cpp-python, which needs a compiler (apt install g++). Its tests are skipped."
 fi

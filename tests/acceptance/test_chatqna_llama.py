@@ -20,6 +20,7 @@ from tests.programs import free_port
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("llama_cpp", reason="the extra 'llama' is not installed")
+pytest.importorskip("starlette_context", reason="the server of llama-cpp-python is not installed")
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def llama_server(model: Path) -> Iterator[str]:
         try:
             deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
-                assert process.poll() is None
+                assert process.poll() is None, "llama_cpp.server has ended"
                 with suppress(httpx.TransportError):
                     if httpx.get(f"http://127.0.0.1:{port}/v1/models").is_success:
                         break
