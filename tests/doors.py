@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Who may call which route: the table all routes are compared with, here and over HTTP.
+
+A route without an entry fails tests/unit/test_routes.py, one that lets others in tests/integration/test_doors.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum, auto
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from context_chat_backend.web import openapi
+from context_chat_backend.web.app import ROUTERS
+
+
+class Credential(StrEnum):
+    """What somebody sends to say who he is."""
+
+    NOTHING = auto()
+    SYSTEM = auto()
+    """Nextcloud's secret, for nobody: a call of Nextcloud itself."""
+    USER = auto()
+    """Nextcloud's secret, for a user: what AppAPI's proxy carries for a browser."""
+    WRONG_SECRET = auto()
+    ADMINISTRATOR = auto()
+    WRONG_ADMINISTRATOR = auto()
+    CHAT_KEY = auto()
+    EMBEDDING_KEY = auto()
+    INGEST_KEY = auto()
+    UNKNOWN_KEY = auto()
+    REVOKED_KEY = auto()
+    EXPIRED_KEY = auto()
+    TOKEN = auto()
+    EXPIRED_TOKEN = auto()
+    FOREIGN_TOKEN = auto()
+    """Of an issuer that is not configured."""
+
+
+class Outcome(StrEnum):
+    """What becomes of a request."""
+
+    LET_IN = auto()
+    """The route looks at what is wanted, whatever comes of that."""
+    UNKNOWN = "401"
+    NOT_MADE_FOR_IT = "403"
+
+
+Door = Mapping[Credential, Outcome]
+"""What becomes of each credential; of those that are not named: UNKNOWN."""
+
+_ALL_KEYS = (Credential.CHAT_KEY, Credential.EMBEDDING_KEY, Credential.INGEST_KEY, Credential.TOKEN)
+
+
+def _let_in(*credentials: Credential) -> dict[Credential, Outcome]:
+    return dict.fromkeys(credentials, Outcome.LET_IN)
+
+
+def _with_scope(*credentials: Credential) -> Door:
+    return dict.fromkeys(_ALL_KEYS, Outcome.NOT_MADE_FOR_IT) | _let_in(*credentials)
+
+
+EVERYBODY: Door = _let_in(*Credential)
+NEXTCLOUD: Door = _let_in(Credential.SYSTEM, Credential.USER)
+ADMINISTRATORS: Door = _let_in(Credential.SYSTEM, Credential.ADMINISTRATOR)
+PROGRAMS: Door = _let_in(*_ALL_KEYS)
+CHAT: Door = _with_scope(Credential.CHAT_KEY, Credential.TOKEN)
+EMBEDDING: Door = _with_scope(Credential.EMBEDDING_KEY)
+INGEST: Door = _with_scope(Credential.INGEST_KEY)
+
+DOORS: Mapping[tuple[str, str], Door] = {
+    ("GET", "/heartbeat"): EVERYBODY,  # AppAPI and Kubernetes ask before they can sign anything
+    ("GET", "/ready"): EVERYBODY,
+    ("GET", "/health"): EVERYBODY,
+    ("GET", "/openapi.json"): EVERYBODY,
+    ("GET", "/docs"): EVERYBODY,
+    ("GET", "/"): NEXTCLOUD,
+    ("POST", "/init"): NEXTCLOUD,
+    ("GET", "/enabled"): NEXTCLOUD,
+    ("PUT", "/enabled"): NEXTCLOUD,
+    ("POST", "/trigger"): NEXTCLOUD,
+    ("GET", "/downloadLogs"): NEXTCLOUD,
+    ("PUT", "/loadSources"): NEXTCLOUD,
+    ("POST", "/countIndexedDocuments"): NEXTCLOUD,
+    ("POST", "/deleteSources"): NEXTCLOUD,
+    ("POST", "/deleteProvider"): NEXTCLOUD,
+    ("POST", "/deleteSourcesByProvider"): NEXTCLOUD,
+    ("POST", "/deleteSourcesByProviderForAllUsers"): NEXTCLOUD,
+    ("POST", "/deleteUser"): NEXTCLOUD,
+    ("POST", "/updateAccess"): NEXTCLOUD,
+    ("POST", "/updateAccessProvider"): NEXTCLOUD,
+    ("POST", "/updateAccessDeclarative"): NEXTCLOUD,
+    ("POST", "/query"): NEXTCLOUD,
+    ("POST", "/docSearch"): NEXTCLOUD,
+    ("GET", "/status"): ADMINISTRATORS,
+    ("GET", "/metrics"): ADMINISTRATORS,
+    ("GET", "/v1/models"): PROGRAMS,
+    ("POST", "/v1/chat/completions"): CHAT,
+    ("POST", "/v1/chatqna"): CHAT,
+    ("POST", "/v1/conversations"): CHAT,
+    ("GET", "/v1/conversations"): CHAT,
+    ("DELETE", "/v1/conversations"): CHAT,
+    ("GET", "/v1/conversations/export"): CHAT,
+    ("GET", "/v1/conversations/{conversation}"): CHAT,
+    ("DELETE", "/v1/conversations/{conversation}"): CHAT,
+    ("POST", "/v1/embeddings"): EMBEDDING,
+    ("POST", "/v1/documents"): INGEST,
+    ("GET", "/v1/documents/{document_id}"): INGEST,
+    ("DELETE", "/v1/documents/{document_id}"): INGEST,
+}
+"""Who is let in, by method and path."""
+
+
+def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Method and path of every route an application serves, those of its description included."""
+    described = {id(route) for route in openapi.router.routes}
+    included = [route for group in app.routes for route in _within(group)]
+    assert {id(route) for route in included} - described == {id(route) for route in app.state.routes}
+    for route in included:
+        assert isinstance(route, APIRoute), route
+        for method in route.methods or ():
+            yield method, route.path
+
+
+def _within(group: Any) -> list[Any]:
+    """FastAPI keeps a router that was included as one entry."""
+    router = getattr(group, "original_router", None)
+    return [group] if router is None else [found for route in router.routes for found in _within(route)]
+
+
+def routes_at(surface: str) -> set[tuple[str, str]]:
+    """Method and path of what is served at a listener of one surface."""
+    routers = [*ROUTERS[surface], *([openapi.router] if surface in ("openai", "chatqna") else [])]
+    return {
+        (method, route.path)
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
