@@ -86,6 +86,8 @@ class AppSettings:
     role: str = "normal"
     harp_socket: Path | None = None
     disable_aaa: bool = False
+    refusals_per_minute: int = 100
+    """So often an address may send what does not hold before it is told to wait."""
     checks_rights_with_nextcloud: bool = True
     """Whether Nextcloud is asked before each answer to a task what its user sees now."""
 
@@ -178,8 +180,10 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     """
     storage = storage_of(environment)
     reader = KeyReader(read_yaml(storage / "config.yaml"))
+    app, listeners = _app(environment, reader), reader.listeners()
+    _keep_closed(app, listeners)
     return Config(
-        app=_app(environment, reader),
+        app=app,
         storage=storage,
         database_url=_database_url(reader.model("vectordb"), environment),
         embedding=_embedding(reader.model("embedding"), environment, reader),
@@ -192,7 +196,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         conversation_days=reader.number("conversation_days", 30, 0),
         audit_log=reader.switch("audit_log"),
         traces=_traces(reader),
-        listeners=reader.listeners(),
+        listeners=listeners,
         programs=reader.programs(),
         safety=reader.safety(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
@@ -251,8 +255,19 @@ def _app(environment: Mapping[str, str], reader: KeyReader) -> AppSettings:
         role=role,
         harp_socket=Path(environment.get("HP_EXAPP_SOCK") or "/tmp/exapp.sock") if harp else None,  # noqa: S108
         disable_aaa=disable_aaa,
+        refusals_per_minute=reader.number("refusals_per_minute", default.refusals_per_minute, 1),
         checks_rights_with_nextcloud=reader.switch("check_rights_with_nextcloud", default=True),
     )
+
+
+def _keep_closed(app: AppSettings, listeners: tuple[Listener, ...]) -> None:
+    """Without authentication Nextcloud's routes are reached from this machine alone, at every port."""
+    for listener in listeners if app.disable_aaa else ():
+        if (listener.host or app.host) not in LOOPBACK and {"nextcloud", "metrics"} & set(listener.surfaces):
+            raise ConfigurationError(
+                f"disable_aaa: without authentication {', '.join(listener.surfaces)} may be served on 127.0.0.1 only, "
+                f"and listeners has host {listener.host} for port {listener.port}: remove disable_aaa, or that host"
+            )
 
 
 def _traces(reader: KeyReader) -> str | None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Who calls: the headers AppAPI signs every request with (contract appapi 2.1); asked on all its routes (ruling 20).
 
-Whatever is wrong with them the answer is 401, and nothing of them is printed or logged.
+Whatever is wrong with them the answer is 401, 429 where an address goes on and on, and nothing of them is printed or
+logged.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from context_chat_backend.config import AppSettings
 from context_chat_backend.logs import get_logger
 from context_chat_backend.web.bodies import bounded
 from context_chat_backend.web.errors import Refusal
+from context_chat_backend.web.throttle import address_of, throttle_of
 
 MAX_JSON_BYTES = 32 * 1024 * 1024
 """The longest body of JSON that is read: the ids of 100 000 users, or a scope of a million files, have room."""
@@ -38,6 +40,9 @@ class NextcloudRoute(APIRoute):
         async def authenticated(request: Request) -> Response:
             app: AppSettings = request.app.state.backend.config.app
             if not app.disable_aaa and not self.lets_in(request.headers, app):
+                wait = throttle_of(request).refused(address_of(request))
+                if wait is not None:
+                    raise Refusal(429, "not authenticated, too often in this minute", {"Retry-After": str(wait)})
                 _log.warning("not_authenticated", path=self.path)
                 raise Refusal(401, "not authenticated")
             return await answer(Request(request.scope, bounded(request.receive, self.max_body_bytes)))

@@ -193,6 +193,7 @@ class KeyReader:
             "exclude",
             "safety",
             "disable_aaa",
+            "refusals_per_minute",
             "check_rights_with_nextcloud",
             "ocr_languages",
             "debug",

@@ -24,6 +24,7 @@ from context_chat_backend.web import (
     program_route,
 )
 from context_chat_backend.web.measuring import Measuring
+from context_chat_backend.web.throttle import Throttle
 from context_chat_backend.wiring import Backend
 
 ROUTERS = {
@@ -63,6 +64,7 @@ def build_app(
         redirect_slashes=False,
     )
     app.state.backend = backend
+    app.state.throttle = Throttle(backend.config.app.refusals_per_minute)
     app.state.hold_seconds = hold_seconds
     app.state.enable_seconds = enable_seconds
     app.state.loops = loops or Loops(backend)

@@ -45,6 +45,7 @@ _OF_NEXTCLOUD = {
     400: "The request cannot be understood; the text names the field.",
     401: "The request is not signed by Nextcloud.",
     422: "A member is missing or ill-typed.",
+    429: "Too many requests of this address in this minute were not signed by Nextcloud; see `Retry-After`.",
     500: "The database or a model does not answer.",
     503: "The program starts, is disabled, or has no room (`cc-retry: true`).",
 }

@@ -20,6 +20,7 @@ from context_chat_backend.logs import get_logger
 from context_chat_backend.web.bodies import bounded
 from context_chat_backend.web.callers import Caller, caller_by_headers, count, nobody
 from context_chat_backend.web.envelope import ApiError, api_error, error_response
+from context_chat_backend.web.throttle import address_of, throttle_of
 from context_chat_backend.wiring import Backend
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
@@ -57,11 +58,25 @@ class ProgramRoute(APIRoute):
                     await caller_of(request)
                 response = await answer(Request(request.scope, bounded(request.receive, self.max_body_bytes)))
             except Exception as error:
-                response = error_response(self.told(error), request_id)
+                response = error_response(_counted(request, self.told(error)), request_id)
             response.headers["X-Request-ID"] = request_id
             return response
 
         return answered
+
+
+def _counted(request: Request, error: ApiError) -> ApiError:
+    """`error`; another one where keys or tokens that do not hold come too often from one address.
+
+    One that has expired is left alone, for its owner has to hear that he must fetch another.
+    """
+    if error.code not in ("invalid_api_key", "invalid_token"):
+        return error
+    wait = throttle_of(request).refused(address_of(request))
+    if wait is None:
+        return error
+    said = "keys or tokens that do not hold were sent too often in this minute"
+    return ApiError(429, "rate_limited", said, headers={"Retry-After": str(wait)})
 
 
 def request_id_of(request: Request) -> str:

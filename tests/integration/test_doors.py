@@ -53,7 +53,8 @@ def house(module_storage: Path, module_database_url: str) -> Iterator[House]:
     ports = {surface: free_port() for surface in SURFACES if surface != "nextcloud"}
     listeners = "".join(f"  - {{port: {port}, surfaces: [{surface}]}}\n" for surface, port in ports.items())
     (module_storage / "config.yaml").write_text(
-        f"embedding:\n  hashing:\nllm:\n  extractive:\nchatqna:\n  requests_per_minute: 100000\n"
+        f"embedding:\n  hashing:\nllm:\n  extractive:\nrefusals_per_minute: 100000\n"
+        f"chatqna:\n  requests_per_minute: 100000\n"
         f"jwt:\n  - {{issuer: 'https://id.example', audience: here, secret: '{TOKEN_SECRET}', users: local}}\n"
         f"listeners:\n{listeners}",
         encoding="utf-8",

@@ -377,6 +377,21 @@ def test_authentication_is_switched_off_on_loopback_only(tmp_path: Path) -> None
     assert "disable_aaa" in refused(tmp_path, "disable_aaa: true", APP_HOST="0.0.0.0", APP_SECRET="long")
 
 
+@pytest.mark.parametrize("surface", ["nextcloud", "metrics"])
+def test_a_further_port_without_authentication_is_on_loopback_too(tmp_path: Path, surface: str) -> None:
+    text = "disable_aaa: true\nlisteners:\n  - {port: 5001, surfaces: [%s], host: %s}\n"
+
+    assert "5001" in refused(tmp_path, text % (surface, "0.0.0.0"))
+    assert read(tmp_path, text % (surface, "127.0.0.1")).app.disable_aaa
+    assert read(tmp_path, text % ("openai", "0.0.0.0")).app.disable_aaa  # programs have keys
+
+
+def test_refusals_are_bounded_as_the_key_says(tmp_path: Path) -> None:
+    assert read(tmp_path).app.refusals_per_minute == 100
+    assert read(tmp_path, "refusals_per_minute: 5").app.refusals_per_minute == 5
+    assert "refusals_per_minute: expected a whole number" in refused(tmp_path, "refusals_per_minute: 0")
+
+
 def test_authentication_is_never_switched_off_behind_harp(tmp_path: Path) -> None:
     assert "HP_SHARED_KEY" in refused(tmp_path, "disable_aaa: true", HP_SHARED_KEY="k")
 
@@ -493,7 +508,7 @@ def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
     }
     models |= {"llm_fallback", *language.PROMPTS}
     named = {*models, *settings.NUMBERS, *keys.WITHOUT_EFFECT, *keys.MAPPED, *chosen_models.LANGCHAIN_NAMES}
-    for name in {*config.VARIABLES, *named, "disable_aaa", "log_level", "debug"}:
+    for name in {*config.VARIABLES, *named, "disable_aaa", "refusals_per_minute", "log_level", "debug"}:
         assert f"`{name}`" in page, f"docs/configuration.md lacks {name}"
 
 
