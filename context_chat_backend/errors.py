@@ -15,6 +15,7 @@
     │   ├── SpaceGone
     │   ├── NextcloudUnavailable
     │   ├── FileUnreadable
+    │   ├── LeaseLost
     │   └── WaitingListFull
     ├── TextRefused           the model takes this text in no length, now or later
     └── SourceRejected        this version of this source cannot be indexed; carries a Reason
@@ -149,6 +150,10 @@ class NextcloudUnavailable(Unavailable):
 
 class FileUnreadable(Unavailable):
     """A file of Nextcloud is there and cannot be opened now: it is locked, or its storage or keys are missing."""
+
+
+class LeaseLost(Unavailable):
+    """Another process has taken over the work of this one, which said nothing for too long."""
 
 
 class FileUnseen(ContextChatError):

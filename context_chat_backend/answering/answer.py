@@ -76,12 +76,18 @@ class Answering:
     def _watched(
         self, question: Question, events: Callable[[], AsyncGenerator[AnswerEvent, None]]
     ) -> AsyncGenerator[AnswerEvent, None]:
-        return events() if self._moderation is None else self._moderation.watched(question.text, events)
+        return events() if self._moderation is None else self._moderation.watched(question, events)
 
     async def _found_and_written(self, question: Question, sight: Sight | None) -> AsyncGenerator[AnswerEvent, None]:
         turns = self._turns(question)
         if not question.alone:
             question = replace(question, alone=await stands_alone(question.text, question.turns, turns.writer))
+        if self._moderation is not None and question.meant != question.text:
+            refusal = await self._moderation.refusal([question.meant], question)
+            if refusal is not None:
+                for event in _sentence(refusal):
+                    yield event
+                return
         passages = await self._readable(question, sight)
         if not passages and question.answers_alone:
             async with aclosing(self._written(question, None, turns)) as events:

@@ -50,7 +50,7 @@ class Memory:
         An answer that breaks off is not. Raises DatabaseUnavailable, and as `asking` does.
         """
         history = await self._short(await self._conversations.history(place.owner, place.id), place)
-        asked = replace(question, turns=_turns(history))
+        asked = replace(question, turns=_turns(history), turns_are_kept=True)
         async with aclosing(asking(asked)) as events:
             async for event in events:
                 if isinstance(event, Done) and not event.answer.blocked:  # nothing shall come back unjudged

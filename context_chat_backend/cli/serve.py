@@ -59,10 +59,14 @@ async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]
 
 
 def _spare_the_collector() -> None:
-    """Look for garbage less often, and not among what is there since the start: indexing makes many small objects."""
+    """Look for garbage less often, and not among what lives as long as the program.
+
+    Indexing makes many small objects, and looking through the rest again took a sixth of a question's time.
+    """
     sys.setswitchinterval(0.0005)
+    gc.collect()
     gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 50)
 
 
 def _open(config: Config) -> list[tuple[socket.socket, Sequence[str]]]:
@@ -121,17 +125,9 @@ def _signalled() -> asyncio.Future[None]:
 async def _start(backend: Backend, loops: Loops, after_start: Callable[[Backend], Awaitable[None]] | None) -> None:
     await backend.start(indexing=backend.config.app.role in _INDEXING_ROLES)
     loops.start()
-    _spare_garbage_collection()
     _log.info("ready", port=backend.config.app.port)
     if after_start is not None:
         await after_start(backend)
-
-
-def _spare_garbage_collection() -> None:
-    """What was made so far lives as long as the program: looking through it again took a sixth of a question's time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def _listen(app: AppSettings) -> socket.socket:

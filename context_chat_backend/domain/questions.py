@@ -98,6 +98,8 @@ class Question:
     """What the asker wants the model to keep to, beside our own instructions."""
     turns: tuple[Message, ...] = ()
     """What was said before, oldest first."""
+    turns_are_kept: bool = False
+    """Whether these are of a conversation that is kept here; else whoever asks has sent them."""
     alone: str = ""
     """The same question as it would be asked without the turns; empty: as it is."""
     sampling: Sampling = AS_CONFIGURED

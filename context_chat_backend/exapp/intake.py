@@ -14,13 +14,14 @@ from datetime import timedelta
 from typing import Any
 
 from context_chat_backend.domain import Realm
-from context_chat_backend.errors import DatabaseUnavailable, NextcloudUnavailable
+from context_chat_backend.errors import DatabaseUnavailable, LeaseLost, NextcloudUnavailable
 from context_chat_backend.exapp.leased_rows import settle_leased
 from context_chat_backend.exapp.pauses import Pauses
 from context_chat_backend.exapp.transfer import Transfer
 from context_chat_backend.logs import get_logger
 from context_chat_backend.nextcloud.queues import CONTENT, QueuedRow
 from context_chat_backend.nextcloud.server import Nextcloud
+from context_chat_backend.store.leases import while_ours
 from context_chat_backend.store.queued import LeasedRow
 from context_chat_backend.wiring import Backend
 
@@ -99,6 +100,7 @@ class Intake:
         self._documents = _Batch(_DOCUMENTS_AT_ONCE)
         self._actions = _Batch(_ACTIONS_AT_ONCE)
         self._refusals = 0
+        self._rows_are_asked_for = False
 
     def wake(self) -> None:
         """There may be something in the queues."""
@@ -108,16 +110,30 @@ class Intake:
         """Take in until cancelled, whenever no other process does."""
         while True:
             try:
-                async with self._backend.leases.hold(LEASE_NAME, _LEASE) as held:
-                    while held:
-                        await self._turn()
-                        held = await self._backend.leases.prolong(LEASE_NAME, _LEASE)
-            except DatabaseUnavailable as error:
+                await self._run_while_ours()
+            except (DatabaseUnavailable, LeaseLost) as error:
                 _log.warning("intake_waits", reason=str(error))
             await asyncio.sleep(_OTHER_AT_WORK_SECONDS)
 
+    async def _run_while_ours(self) -> None:
+        """Turn after turn, until another process takes over: what was read here may be older then than what that one
+        has done, and nothing more is done with it. Raises DatabaseUnavailable, LeaseLost.
+        """
+        async with self._backend.leases.hold(LEASE_NAME, _LEASE) as held:
+            if held is None:
+                return
+            self._rows_are_asked_for = False
+            try:
+                with while_ours(held):
+                    while True:
+                        await self._turn()
+            except LeaseLost:
+                if self._rows_are_asked_for:
+                    await self._backend.lost_rows.lost()
+                raise
+
     async def _turn(self) -> None:
-        """One turn, where Nextcloud wants it, and the pause after it. Raises DatabaseUnavailable."""
+        """One turn, where Nextcloud wants it, and the pause after it. Raises DatabaseUnavailable, LeaseLost."""
         self._pauses.begin()
         try:
             busy = await self._is_wanted() and await self._take_in()
@@ -164,7 +180,9 @@ class Intake:
     async def _lease(self) -> _Leased:
         """Ask for rows and write them down."""
         lost_ago = await self._backend.lost_rows.ask()
+        self._rows_are_asked_for = True
         leased = await self._lease_actions(_Leased(lost_ago=lost_ago))
+        self._rows_are_asked_for = False
         if leased.failure is None or not leased.failure.may_have_acted:
             await self._backend.lost_rows.arrived()
         return leased

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
@@ -57,6 +58,22 @@ _lived: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 """When connections of pools were asked last."""
 
 
+_condition: ContextVar[Callable[[Connection], Awaitable[None]] | None] = ContextVar("condition", default=None)
+
+
+@contextmanager
+def only_if(condition: Callable[[Connection], Awaitable[None]]) -> Iterator[None]:
+    """Each transaction begun in the body, also by tasks that are started there, first runs `condition` in itself.
+
+    It raises what is to end the transaction.
+    """
+    before = _condition.set(condition)
+    try:
+        yield
+    finally:
+        _condition.reset(before)
+
+
 class Database:
     """A pool of connections to one database."""
 
@@ -87,11 +104,14 @@ class Database:
         """A transaction of the program's own work, committed at the end and rolled back on an exception.
 
         What is not `lasting` may be undone, as a whole, by a crash of the server a moment after the commit: for work
-        that is then simply done again. Raises DatabaseUnavailable when the server is not there.
+        that is then simply done again. Raises DatabaseUnavailable when the server is not there, and what `only_if`
+        raises.
         """
         with our_errors():
             async with self._pool.connection() as connection, connection.transaction():
                 await connection.execute(_MAINTENANCE if lasting else _MAINTENANCE_NOT_LASTING)
+                if (condition := _condition.get()) is not None:
+                    await condition(connection)
                 yield connection
 
     @asynccontextmanager

@@ -32,6 +32,7 @@ from context_chat_backend.hardware import usable_memory
 from context_chat_backend.logs import get_logger
 from context_chat_backend.rotation import FILE_BYTES
 from context_chat_backend.store.embedded_place import MAJOR, Owner, Place, find_place, older_cluster
+from context_chat_backend.store.embedded_processes import disown, living, surroundings
 
 ROLE = "ccb"
 DATABASE = "context_chat"
@@ -41,8 +42,6 @@ _LOOK_SECONDS = 5.0
 _SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_LIMIT = 107
 """Bytes a unix socket's path may have."""
-_NO_PROCESS = 2**22 + 1
-"""A process id above the largest Linux gives."""
 _log = get_logger(__name__)
 
 
@@ -82,11 +81,11 @@ class EmbeddedPostgres:
         try:
             self._place = await asyncio.to_thread(find_place, self._storage)
             async with self._starting_alone():
-                self._user_lock = (self._storage / "postgres.users").open("a")
+                self._user_lock = (self._storage / "postgres.users").open("a+", encoding="utf-8")
                 await asyncio.to_thread(fcntl.flock, self._user_lock, fcntl.LOCK_SH)
                 await self._initialise()
                 if not await self._answers_in_time():
-                    await self._launch()
+                    await self._launch_here()
                     await self._update_extension()
         except OSError as error:
             self._leave()
@@ -126,8 +125,37 @@ class EmbeddedPostgres:
     async def _start_again(self) -> None:
         async with self._starting_alone():
             if not self._processes():  # no other program was faster
-                await self._launch()
+                await self._launch_here()
                 _log.warning("database_started_again")
+
+    async def _launch_here(self) -> None:
+        """Start the server, unless it runs where we cannot see it; only while starting alone. Raises StartError.
+
+        Neither PostgreSQL nor we see processes of another container or machine, and two servers destroy their data. The
+        lock on the file of users is seen there too, and the file says where the server was started last.
+        """
+        assert self._user_lock is not None
+        self._user_lock.seek(0)
+        if self._user_lock.read() != (here := surroundings()) and not self._is_alone(self._user_lock):
+            raise StartError(
+                f"another container or machine uses the database in {self._storage}: stop the program there, or give "
+                "this one a storage of its own, or use an external database (CCB_DB_URL) for both"
+            )
+        self._user_lock.truncate(0)
+        self._user_lock.write(here)
+        self._user_lock.flush()
+        await self._launch()
+
+    @staticmethod
+    def _is_alone(lock: TextIOWrapper) -> bool:
+        """Whether nobody else holds the lock that is shared; only while starting alone, for it is let go meanwhile."""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        return True
 
     def _leave(self) -> None:
         if self._user_lock is not None:
@@ -219,7 +247,7 @@ class EmbeddedPostgres:
             *self._settings,
         )
         for lock in (place.data / "postmaster.pid", sockets / f"{_SOCKET_NAME}.lock"):
-            _disown(lock)
+            disown(lock)
         arguments = " ".join(f'-c "{option}"' for option in options)
         try:
             await self._control("-w", "-t", "120", "-l", str(log), "-o", arguments, "start")
@@ -243,12 +271,7 @@ class EmbeddedPostgres:
         return False
 
     def _processes(self) -> list[int]:
-        """The living processes of the server; a process id in a file may be a stranger's by now."""
-        return [
-            int(process.name)
-            for process in Path("/proc").iterdir()
-            if process.name.isdigit() and _works_in(process, self._place.data)
-        ]
+        return living(self._place.data)
 
     async def _is_running(self) -> bool:
         try:
@@ -336,27 +359,6 @@ def _shared_megabytes(memory: int) -> int:
     `memory` is in bytes. What is not used is not taken.
     """
     return max(128, min(memory // 4, 8 * 1024**3) // 1024**2)
-
-
-def _works_in(process: Path, data: Path) -> bool:
-    """Whether a process, a folder of /proc, is PostgreSQL with this data folder; it works there. Zombies do not."""
-    try:
-        return (process / "comm").read_text(encoding="utf-8").startswith("postgres") and (process / "cwd").samefile(
-            data
-        )
-    except OSError:
-        return False
-
-
-def _disown(lock: Path) -> None:
-    """Let a lock file of a server that is dead name no process.
-
-    The id in it may be a zombie's, where nobody collects dead processes, or a stranger's, after a restart: PostgreSQL
-    would believe it alive for ever. The other lines stay: by them it finds processes that outlived their server.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        _, newline, rest = lock.read_text(encoding="utf-8").partition("\n")
-        lock.write_text(f"{_NO_PROCESS}{newline}{rest}", encoding="utf-8")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -42,6 +42,15 @@ class LostRows:
         lost = found.get(_LOST)
         return at - datetime.fromisoformat(lost) if isinstance(lost, str) else None
 
+    async def lost(self) -> None:
+        """What was asked for has come too late to be kept."""
+        async with self._database.transaction() as connection:
+            now = await (await connection.execute(statement("queued", "now"))).fetchone()
+            assert now is not None
+            await connection.execute(
+                statement("database", "set_setting"), {"name": _LOST, "value": Jsonb(now[0].isoformat())}
+            )
+
     async def arrived(self) -> None:
         """All that was asked for has been kept, or nothing was given."""
         await self._forget(_ASKED)

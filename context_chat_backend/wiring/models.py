@@ -95,7 +95,7 @@ class Models:
         return Moderation(
             self._judge(safety, writers),
             answers=safety.answers,
-            refusal=safety.refusal_message,
+            refusal_message=safety.refusal_message,
             attempts=safety.max_retries + 1,
             pause_seconds=safety.retry_delay,
             timeout_seconds=safety.request_timeout,

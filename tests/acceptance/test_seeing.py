@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import os
@@ -13,16 +14,19 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 import httpx
 import pytest
 
 from tests.hostile import deep_json, word
-from tests.installation import installed, register
+from tests.installation import prepare, register
 from tests.nextcloud_double.process import CHAT, SEARCH, Nextcloud
 from tests.program import ROOT, SECRET, Program, headers, part
 
@@ -42,16 +46,58 @@ WORDS = {
     "path": "wolverine-in-a-path",
 }
 """What users write; each is looked for by its first two long words."""
-CONFIGURATION = f"""
+CONFIGURATION = """
+embedding:
+  onnx:
+llm:
+  openai:
+    base_url: http://127.0.0.1:{port}/v1
+    model: m
+    api_key: {model_key}
 log_level: debug
 audit_log: true
+traces: http://127.0.0.1:{port}/v1/traces
 llm_fallback:
   extractive:
 reranker:
   remote:
-    base_url: http://127.0.0.1:9/v1
-    api_key: {RERANKER_KEY}
+    base_url: http://me:{login}@127.0.0.1:{port}/v1
+    api_key: {reranker_key}
 """
+
+
+class Servers(BaseHTTPRequestHandler):
+    """A collector of traces; and models in trouble, which answer with all they were told."""
+
+    traces: ClassVar[list[bytes]] = []
+    echoed: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/v1/traces":
+            self.traces.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+            status, said = 200, b""
+        else:
+            told = {"prompt": body.decode(), "headers": dict(self.headers.items()), "path": self.path}
+            status, said = 500, json.dumps({"error": {"message": json.dumps(told)}}).encode()
+            self.echoed.append(said)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Servers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +108,19 @@ def nextcloud() -> Iterator[Nextcloud]:
 
 
 @pytest.fixture(scope="module")
-def program(nextcloud: Nextcloud, module_storage: Path) -> Iterator[Program]:
-    """With the embedded database; the language model and the re-ranker are down, and their addresses hold secrets."""
-    model = f"openai: {{base_url: 'http://me:{LOGIN}@127.0.0.1:9/v1', model: m, api_key: {MODEL_KEY}}}\n  extractive"
-    with installed(nextcloud, module_storage, "", llm=model, more=CONFIGURATION, ADMIN_TOKEN=TOKEN) as running:
+def program(nextcloud: Nextcloud, module_storage: Path, port: int) -> Iterator[Program]:
+    """With the embedded database and the model process; their addresses and keys are secrets."""
+    environment = {"ADMIN_TOKEN": TOKEN, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    running = prepare(nextcloud, module_storage, "", llm="extractive", environment=environment)
+    (module_storage / "config.yaml").write_text(
+        CONFIGURATION.format(port=port, login=LOGIN, model_key=MODEL_KEY, reranker_key=RERANKER_KEY)
+    )
+    try:
+        running.start(enable=False)
         yield running
+    finally:
+        running.stop()
+        running.client.close()
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +167,8 @@ def lived(nextcloud: Nextcloud, program: Program) -> Program:
     )
     for wrong in (headers("guessed-secret-of-a-stranger"), {"Authorization": "Bearer key_nobody_has_9876"}):
         assert httpx.get(f"{client.base_url}/metrics", headers=wrong).status_code == 401
+    nextcloud.wait(lambda: any("refused" in line["message"] for line in nextcloud.get("/log")))
+    (program.storage / "forwarded.log").write_text(json.dumps(nextcloud.get("/log")))
     nextcloud.stop()
     program.post("/query", asked)
     return program
@@ -192,8 +248,14 @@ def test_no_log_holds_what_users_wrote_or_a_secret(lived: Program) -> None:
     places = [*(lived.storage / "logs").rglob("*"), *lived.storage.glob("*.log"), *(lived.storage / "audit").rglob("*")]
     logs |= {str(path): path.read_bytes() for path in places if path.is_file()}
     logs["metrics"] = metrics_of(lived).encode()
+    logs["traces"] = b"".join(Servers.traces)
     assert {"downloaded ccb.log", "metrics"} <= set(logs)
-    assert any("postgres.log" in name for name in logs)
+    of = {"ccb.log", "output.log", "postgres.log", "audit.log", "forwarded.log"}
+    assert of <= {Path(name).name for name in logs}
+    assert all(log.strip() for log in logs.values())
+    assert all(step.encode() in logs["traces"] for step in ("answer", "search", "rerank", "write", "parse", "embed"))
+    echoed = b"".join(Servers.echoed)
+    assert all(any(form in echoed for form in forms(one)) for one in (MODEL_KEY, LOGIN, WORDS["question"])), echoed
     assert len(logs["downloaded ccb.log"].splitlines()) > 30
     assert not [name for name in archive.namelist() if "audit" in name]
 

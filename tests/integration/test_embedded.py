@@ -107,6 +107,36 @@ async def test_a_second_process_joins_and_the_last_one_stops_the_server(
     assert not is_up(url)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a container")
+async def test_a_program_of_another_container_is_not_let_in_on_the_same_volume(storage: Path) -> None:
+    """Its processes cannot be seen from there, nor those from here: two servers on one folder would destroy it."""
+    container = ["unshare", "--pid", "--fork", "--mount-proc", "--ipc", sys.executable, "-c", HOLD, str(storage)]
+    if subprocess.run([*container[:5], "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody make a container")
+    async with running(storage) as (_, url):
+        answer(url, "CREATE TABLE kept AS SELECT 7 AS n")
+        started = subprocess.run(container, cwd=ROOT, input=b"", capture_output=True)
+        assert b"StartError" in started.stderr
+        assert b"another container or machine uses" in started.stderr
+        assert b"stop the program there, or give this one a storage of its own" in started.stderr
+        assert answer(url, "SELECT n FROM kept") == 7
+        assert is_up(url)
+
+    started = subprocess.run(container, cwd=ROOT, input=b"", capture_output=True)
+    assert started.stdout == b"up\n", started.stderr
+    async with running(storage) as (_, url):
+        assert answer(url, "SELECT n FROM kept") == 7
+
+
+async def test_a_server_that_ended_is_started_by_whoever_comes_next_though_others_wait_for_it(
+    storage: Path, other_process: subprocess.Popen[bytes]
+) -> None:
+    async with running(storage) as (_, url):
+        os.kill(postmaster(url), signal.SIGKILL)
+    async with running(storage) as (_, url):
+        assert is_up(url)
+
+
 async def test_a_killed_program_leaves_a_server_the_next_one_joins_and_stops(
     storage: Path, other_process: subprocess.Popen[bytes]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from context_chat_backend.answering.observing import whole
 from context_chat_backend.answering.verdicts import ModelJudge, WordList, is_safe
 from context_chat_backend.answering.writing import Writer
 from context_chat_backend.config import load
-from context_chat_backend.domain import Answer, Delta, Done, Principal, Question
+from context_chat_backend.domain import Answer, Delta, Done, Message, Principal, Question
 from context_chat_backend.errors import ConfigurationError, ModelFailure, ModelUnavailable
 from context_chat_backend.inference.moderation import RemoteModerator
+from context_chat_backend.ports import Moderator
 from context_chat_backend.settings.safety import SafetySettings
 from tests.unit.test_answering import PASSAGES, Found, Scripted
 
@@ -56,10 +58,12 @@ class Looked(Found):
         return await super().passages(question, weights)
 
 
-async def answered(judge: Judge, **how: Any) -> tuple[Answer, Scripted, Looked, list[str]]:
+async def answered(
+    judge: Moderator, question: Question = ASKED, **how: Any
+) -> tuple[Answer, Scripted, Looked, list[str]]:
     writer, shelf = Scripted("The roof costs ", "4,000 euros [1]."), Looked(PASSAGES)
     moderation = Moderation(judge, pause_seconds=0.0, timeout_seconds=0.05, **how)
-    events = [event async for event in Answering(shelf, [Writer(writer)], moderation).stream(ASKED)]
+    events = [event async for event in Answering(shelf, [Writer(writer)], moderation).stream(question)]
     assert isinstance(events[-1], Done)
     return events[-1].answer, writer, shelf, [event.text for event in events if isinstance(event, Delta)]
 
@@ -98,7 +102,7 @@ async def test_a_refused_question_is_neither_searched_nor_answered() -> None:
     assert answer == Answer("I cannot answer that.", blocked=True)
     assert shown == [answer.text]
     assert (writer.asked, shelf.asked) == ([], 0)
-    assert (await answered(Judge(False), refusal="Ask the clerk."))[0].text == "Ask the clerk."
+    assert (await answered(Judge(False), refusal_message="Ask the clerk."))[0].text == "Ask the clerk."
 
 
 async def test_a_safe_question_is_answered_as_it_is_written() -> None:
@@ -123,6 +127,62 @@ async def test_conversations_without_documents_are_judged_too() -> None:
     answering = Answering(Found([]), [Writer(Scripted("So."))], Moderation(Judge(False)))
 
     assert (await whole(answering.converse(Question("Hello", ASKED.asker)))).text == "I cannot answer that."
+
+
+BEFORE = (Message("user", "What does the barn cost?"), Message("assistant", "A fortune."))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"instructions": "You are useless."},
+        {"template": "{context} You are useless: {question}"},
+        {"turns": (Message("user", "You are useless."), Message("assistant", "I am."))},
+        {"turns": (Message("user", "What am I?"), Message("assistant", "You are useless."))},
+        {"turns": (Message("user", "So " * 20_000 + "you are useless" + " so" * 20_000),)},
+    ],
+    ids=["instructions", "template", "turn", "turn of the model", "middle of a long turn"],
+)
+async def test_what_is_sent_along_with_a_question_is_judged_too(sent: dict[str, Any]) -> None:
+    asked = replace(ASKED, **sent)
+    answer, writer, shelf, _ = await answered(WordList(["useless"]), asked)
+
+    assert answer.blocked
+    assert (writer.asked, shelf.asked) == ([], 0)
+    events = Answering(shelf, [Writer(writer)], Moderation(WordList(["useless"]))).converse(asked)
+    assert (await whole(events)).blocked
+    assert writer.asked == []
+
+
+async def test_turns_that_are_kept_here_are_not_judged_again() -> None:
+    judge = Judge(True)
+    await answered(judge, replace(ASKED, turns=BEFORE, turns_are_kept=True))
+    assert judge.judged == [ASKED.text]
+    await answered(judge, replace(ASKED, turns=BEFORE))
+    assert judge.judged == [ASKED.text, ASKED.text, "What does the barn cost?\n\nA fortune."]
+
+
+async def test_the_question_that_is_made_of_a_follow_up_is_judged_before_it_is_searched() -> None:
+    question = replace(ASKED, text="And how do I build one?", turns=(Message("user", "What is a rocket?"),))
+    judge = Judge(True, True, False)
+    answer, _writer, shelf, _shown = await answered(judge, question, answers=True)
+
+    assert (answer.text, answer.blocked) == ("I cannot answer that.", True)
+    assert judge.judged[0] == question.text
+    assert judge.judged[2] not in (question.text, question.turns[0].text)
+    assert len(judge.judged) == 3  # our own refusal is not judged
+    assert shelf.asked == 0
+
+
+async def test_a_long_question_is_judged_whole_and_nothing_hides_where_it_is_cut() -> None:
+    judge = Judge(True)
+    text = "".join(f"word{number} " for number in range(4000))
+
+    assert await Moderation(judge).refusal([text], replace(ASKED, text=text)) is None
+
+    assert len(judge.judged) > 3
+    for number in range(0, 4000, 7):
+        assert any(f"word{number} " in piece for piece in judge.judged)
 
 
 @pytest.mark.parametrize(

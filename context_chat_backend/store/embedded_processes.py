@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Which processes of the bundled PostgreSQL live, and who could see them: ids in files may be strangers' by now."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+_NO_PROCESS = 2**22 + 1
+"""A process id above the largest Linux gives."""
+
+
+def living(data: Path) -> list[int]:
+    """The ids of the living processes of the server with this data folder, as far as they can be seen from here."""
+    return [
+        int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit() and _works_in(process, data)
+    ]
+
+
+def surroundings() -> str:
+    """The start of this machine, and the container: whoever reads the same sees the same processes."""
+    started = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{started} {Path('/proc/self/ns/pid').stat().st_ino}\n"
+
+
+def disown(lock: Path) -> None:
+    """Let a lock file of a server that is dead name no process.
+
+    The id in it may be a zombie's, where nobody collects dead processes, or a stranger's, after a restart: PostgreSQL
+    would believe it alive for ever. The other lines stay: by them it finds processes that outlived their server.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _, newline, rest = lock.read_text(encoding="utf-8").partition("\n")
+        lock.write_text(f"{_NO_PROCESS}{newline}{rest}", encoding="utf-8")
+
+
+def _works_in(process: Path, data: Path) -> bool:
+    """Whether a process, a folder of /proc, is PostgreSQL with this data folder; it works there. Zombies do not."""
+    try:
+        # Names are cut off, also within a letter.
+        return (process / "comm").read_bytes().startswith(b"postgres") and (process / "cwd").samefile(data)
+    except OSError:
+        return False
