@@ -60,6 +60,25 @@ def _kill_session(place: Place, chance: random.Random, seconds: float) -> None:
         os.kill(chance.choice(rows)[0], signal.SIGKILL)
 
 
+def _power_failure(place: Place, chance: random.Random, seconds: float) -> None:
+    """Program, database and all else end at once; what was flushed to the disk is there."""
+    below = place.database_processes()
+    assert place.program.process is not None
+    place.program.process.kill()
+    for pid in below:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    place.program.stop(signal.SIGKILL)
+    place.program.start(enable=False)
+
+
+def _start_set_back(place: Place, chance: random.Random, seconds: float) -> None:
+    """A machine came up with a clock that was ahead, and after the next start it is right."""
+    place.program.stop(signal.SIGKILL)
+    _jump("+")(place, chance, seconds)
+    place.program.start(enable=False)
+
+
 def _restart_database(place: Place, chance: random.Random, seconds: float) -> None:
     asyncio.run(place.server._control("-w", "-m", "fast", "stop"))
     time.sleep(seconds)
@@ -134,16 +153,18 @@ def _wire(name: str, wire: Wire) -> Callable[[Place, random.Random, float], None
 
 FAULTS = [
     Fault("kill -9 of the program", Layout.ONE_MACHINE, _kill_program),
+    Fault("slow disk", Layout.ONE_MACHINE, _slow_disk),
     Fault("kill -9 of a parser", Layout.OWN_MODEL, _kill_child(PARSERS)),
     Fault("kill -9 of the model process", Layout.OWN_MODEL, _kill_child(MODELS)),
     Fault("kill -9 of the database", Layout.ONE_MACHINE, _kill_database),
-    Fault("kill -9 of a database session", Layout.ONE_MACHINE, _kill_session),
-    Fault("restart of the database", Layout.APART, _restart_database),
-    Fault("database stands still", Layout.ONE_MACHINE, _stall_database),
-    Fault("slow disk", Layout.ONE_MACHINE, _slow_disk),
-    Fault("disk full", Layout.SMALL_DISK, _full_disk),
     Fault("clock jumps ahead", Layout.ONE_MACHINE, _jump("-")),
+    Fault("power failure", Layout.ONE_MACHINE, _power_failure),
+    Fault("database stands still", Layout.ONE_MACHINE, _stall_database),
+    Fault("disk full", Layout.SMALL_DISK, _full_disk),
+    Fault("kill -9 of a database session", Layout.ONE_MACHINE, _kill_session),
     Fault("clock jumps back", Layout.ONE_MACHINE, _jump("+")),
+    Fault("start with a clock set back", Layout.ONE_MACHINE, _start_set_back),
+    Fault("restart of the database", Layout.APART, _restart_database),
     Fault("Nextcloud cut off", Layout.APART, _wire("nextcloud", Wire.CUT)),
     Fault("Nextcloud does not answer", Layout.APART, _wire("nextcloud", Wire.HOLE)),
     Fault("answers of Nextcloud lost", Layout.APART, _wire("nextcloud", Wire.LOSES_ANSWERS)),
@@ -154,10 +175,13 @@ FAULTS = [
     Fault("database does not answer", Layout.APART, _wire("database", Wire.HOLE)),
     Fault("answers of the database lost", Layout.APART, _wire("database", Wire.LOSES_ANSWERS)),
 ]
-"""In the layouts where they can happen; those of one machine happen in all that have their database there."""
+"""Each in the layout where it can happen; those of one machine happen wherever the database is there. Two neighbours,
+from the first on, can happen in one layout."""
 
 
-def may_happen(fault: Fault, layout: Layout) -> bool:
-    """Whether a fault can happen in a layout."""
-    own = (Layout.ONE_MACHINE, Layout.OWN_MODEL, Layout.SMALL_DISK)
-    return fault.layout is layout or (fault.layout is Layout.ONE_MACHINE and layout in own)
+def layout_of(faults: list[Fault]) -> Layout | None:
+    """The layout in which all of these can happen; None when there is none."""
+    special = {fault.layout for fault in faults} - {Layout.ONE_MACHINE}
+    if len(special) > 1 or (Layout.APART in special and any(fault.layout is Layout.ONE_MACHINE for fault in faults)):
+        return None
+    return special.pop() if special else Layout.ONE_MACHINE
