@@ -8,7 +8,7 @@ TWO_AT_ONCE := -n 2 --dist loadfile
 OF_EXTRAS := tests/unit/test_embedders.py tests/unit/test_rerankers.py tests/unit/test_local_language_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run register test test-all check format lock bench clean core tools
+.PHONY: help run register test test-all check format lock bench trust clean core tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -44,6 +44,9 @@ bench: tools ## Measure indexing, parsing, embedding, questions and answers over
 	@$(PYTHON) -m benchmarks.questions
 	@$(PYTHON) -m benchmarks.answers
 	@$(PYTHON) -m benchmarks.search
+
+trust: tools ## Kill, cut and fill while people work, SEEDS=n times (10): a table by fault, and trust.json
+	@$(PYTHON) -m tests.trust $(or $(SEEDS),10) --first $(or $(FIRST),0)
 
 lock: ## Pin all dependencies anew (needs uv)
 	@./dockerfile_scripts/lock.sh

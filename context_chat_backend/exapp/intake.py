@@ -26,8 +26,8 @@ from context_chat_backend.store.queued import LeasedRow
 from context_chat_backend.wiring import Backend
 
 LEASE_NAME = "intake"
-_LEASE = timedelta(seconds=30)
-_OTHER_AT_WORK_SECONDS = 5.0
+_LEASE = timedelta(seconds=15)
+_OTHER_AT_WORK_SECONDS = 2.0
 _DOCUMENTS_AT_ONCE = 32
 """What a lost answer costs: so many rows of each kind come back a day later."""
 _ACTIONS_AT_ONCE = 4096

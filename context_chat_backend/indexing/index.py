@@ -37,10 +37,10 @@ from context_chat_backend.steps import Step, step
 from context_chat_backend.store.chunks import IndexedSource, content_of
 from context_chat_backend.store.ledger import Ledger
 
-LEASE = timedelta(seconds=45)
-"""After it, work of a dead process is done again: within a minute."""
+LEASE = timedelta(seconds=20)
+"""After it, work of a dead process is done again: within half a minute of its death."""
 
-_PROLONG_SECONDS = 10.0
+_PROLONG_SECONDS = 4.0
 """Leases of what is under way: four times may fail, or be late on a busy machine."""
 
 MAX_ATTEMPTS = 5

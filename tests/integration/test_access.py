@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +38,7 @@ NC = Realm.NEXTCLOUD
 USERS = ("alice", "bob", "carol", "dave, the 🦊")
 REFS = tuple(SourceRef(provider, str(n)) for provider in ("files__default", "mail__messages") for n in range(4))
 START = datetime(2024, 1, 1, tzinfo=UTC)
+OPERATIONS = int(os.environ.get("CCB_OPERATIONS", "100000"))
 VECTOR = np.array([1.0, 0.0, 0.0], dtype=np.float32)
 
 
@@ -255,6 +257,97 @@ async def test_after_every_operation_each_user_sees_exactly_what_the_oracle_says
         asyncio.run_coroutine_threadsafe(check(steps), loop).result()
 
     await asyncio.to_thread(run)
+
+
+class LongLife:
+    """Operations without end on one store and one oracle; a batch counts as many as it has changes."""
+
+    def __init__(self, house: House, seed: int) -> None:
+        self.house = house
+        self.oracle = Oracle()
+        self.chance = random.Random(seed)
+        self.users = [f"user{n}" for n in range(12)]
+        self.refs = [
+            SourceRef(p, str(n)) for p in ("files__default", "mail__messages", "deck__cards") for n in range(20)
+        ]
+        self.operations = 0
+
+    def some_users(self, most: int = 5) -> set[str]:
+        return set(self.chance.sample(self.users, self.chance.randint(1, most)))
+
+    async def step(self) -> None:
+        chance, access = self.chance, self.house.access
+        kind = chance.choices(
+            ["batch", "deliver", "act", "act widely", "delete", "delete provider", "delete user"],
+            [50, 25, 15, 4, 4, 0.3, 0.5],
+        )[0]
+        names, ref = self.some_users(), chance.choice(self.refs)
+        people = set(map(user, names))
+        self.operations += 1
+        match kind:
+            case "batch":
+                changes = {ref: self.change() for ref in chance.sample(self.refs, chance.randint(1, 24))}
+                self.operations += len(changes) - 1
+                self.oracle.change_each(changes)
+                await access.change_each(NC, changes)
+            case "deliver":
+                adds = chance.random() < 0.3
+                self.oracle.deliver(ref, names, adds=adds)
+                await self.house.deliver(ref, names, adds=adds)
+            case "act" | "act widely":
+                op = chance.choice(["allow", "deny", "replace"])
+                targets = ref.provider if kind == "act widely" else chance.sample(self.refs, chance.randint(1, 4))
+                self.oracle.act(op, targets, names)
+                await getattr(access, op)(NC, targets, people)
+            case "delete":
+                self.oracle.delete([ref])
+                await access.delete_sources(NC, [ref])
+            case "delete provider":
+                self.oracle.delete(ref.provider)
+                await access.delete_provider(NC, ref.provider)
+            case "delete user":
+                self.oracle.delete_user(min(names))
+                await access.delete_user(user(min(names)))
+
+    def change(self) -> Change:
+        add, remove = (frozenset(map(user, self.some_users(3))) for _ in range(2))
+        if self.chance.random() < 0.2:
+            return Change(add, replaces=True)
+        return Change(add, remove - add, deleted=self.chance.random() < 0.02)
+
+    async def three_days_pass(self) -> None:
+        """What was remembered for sources that were unknown is forgotten."""
+        async with self.house.database.transaction() as connection:
+            await connection.execute("UPDATE action_log SET at = at - interval '3 days'")
+        await self.house.sweep()
+        self.oracle.remembered.clear()
+
+    async def agrees(self) -> None:
+        await self.house.index()
+        for name in (*self.users, "nobody"):
+            assert await self.house.visible(name) == self.oracle.visible(name), (self.operations, name)
+        assert await self.house.readers() == self.oracle.readers
+        assert await self.house.wrong_digests() == 0
+
+
+@pytest.mark.parametrize("operations", [1000, pytest.param(OPERATIONS, marks=pytest.mark.slow)])
+@pytest.mark.timeout(1200)
+async def test_after_a_long_life_everybody_sees_what_he_may_read_and_nothing_else(
+    house: House, operations: int
+) -> None:
+    life = LongLife(house, seed=operations)
+    steps = 0
+    while life.operations < operations:
+        await life.step()
+        steps += 1
+        if steps % 50 == 0:
+            await life.agrees()
+        if steps % 500 == 0:
+            await life.three_days_pass()
+    await life.agrees()
+    await house.sweep()
+    assert await house.count("source") == await house.count("chunk") == len(life.oracle.readers)
+    assert await house.count("access_set") == len({frozenset(names) for names in life.oracle.readers.values()})
 
 
 async def test_a_digest_is_always_the_sum_of_its_members(house: House) -> None:

@@ -238,6 +238,19 @@ async def test_a_prolonged_lease_holds(bench: Bench) -> None:
     assert await bench.ledger.claim(1, LEASE) == []
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_a_lease_written_by_a_clock_that_was_ahead_ends_when_the_clock_is_right_again(
+    bench: Bench, wanted: bool
+) -> None:
+    await bench.admit()
+    await bench.ledger.claim(1, timedelta(days=1))
+    if wanted:
+        await bench.ledger.prefer(Realm.NEXTCLOUD, [SourceRef("files__default", "1")])
+
+    assert len(await bench.ledger.claim(1, LEASE)) == 1
+    assert await bench.ledger.claim(1, LEASE) == []
+
+
 async def test_preferred_sources_are_claimed_first(bench: Bench) -> None:
     for item in range(5):
         await bench.admit(item=str(item))
