@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The one client for servers that speak OpenAI's HTTP protocol: llama.cpp, vLLM, Ollama and OpenAI itself.
+"""The one client for model servers: those that speak OpenAI's HTTP protocol (llama.cpp, vLLM, OpenAI), and Ollama.
 
 A request is tried again before the first byte of its answer only. A server that fails again and again is left alone for
 a while, so that questions do not queue behind it and another model can take over at once.
@@ -8,7 +8,6 @@ a while, so that questions do not queue behind it and another model can take ove
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, nullcontext
@@ -18,16 +17,25 @@ from typing import Any
 import httpx
 
 from context_chat_backend.errors import ModelFailure, ModelUnavailable
+from context_chat_backend.inference.answers import (
+    BrokeOff,
+    ServerRefuses,
+    error_in,
+    error_of,
+    lines_of,
+    parsed,
+    whole,
+    without_error,
+)
 from context_chat_backend.inference.breaker import Breaker
 
+OLLAMA = "http://localhost:11434"
+"""Where Ollama listens, unless it is told otherwise."""
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 """A server that asks for more patience is not waited for: somebody is looking at the screen."""
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-_LARGEST_EVENT = 1 << 20
-_LARGEST_ERROR = 1 << 16
-"""Bytes; what is larger is neither an event nor an error."""
 _ASIDE_SECONDS = 5.0
 """For questions beside generation: sizes, tokens."""
 
@@ -42,26 +50,6 @@ class Patience:
     idle: float = 60.0
     """Between two pieces."""
     total: float = 900.0
-
-
-class ServerRefuses(ModelUnavailable):
-    """The server understands the request and does not do it, whenever it is sent.
-
-    `error` is what it says about it, which may quote the request: it is for decisions, not for logs.
-    """
-
-    def __init__(self, status: int, error: Mapping[str, Any]) -> None:
-        failure = ModelFailure.AUTHENTICATION if status in (401, 403) else ModelFailure.BROKEN
-        super().__init__(f"the model server refuses the request (status {status})", failure)
-        self.status = status
-        self.error = error
-
-
-class BrokeOff(ModelUnavailable):
-    """The answer ended before it was complete."""
-
-    def __init__(self, text: str, failure: ModelFailure = ModelFailure.BROKEN) -> None:
-        super().__init__(text, failure)
 
 
 class _NotNow(Exception):
@@ -92,24 +80,33 @@ class OpenAIServer:
     async def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """POST `body` and yield the JSON of each server-sent event until `[DONE]`; an answer in plain JSON is one.
 
+        Of an answer in lines of JSON, as Ollama writes, it yields each line until the one that is `done`.
+
         Closing the generator closes the connection, on which servers stop. Raises ServerRefuses, BrokeOff and other
         ModelUnavailable, whose texts hold nothing of what was asked or answered.
         """
         deadline = time.monotonic() + self._patience.total
         async with self._answer(path, body, deadline) as (answer, chunks):
-            plain = "json" in answer.headers.get("content-type", "")
-            if plain:
-                yield _without_error(await _whole(chunks), answer.status_code)
+            kind = answer.headers.get("content-type", "")
+            in_lines = "ndjson" in kind
+            if "json" in kind and not in_lines:
+                yield without_error(await whole(chunks), answer.status_code)
                 return
-            async with aclosing(_lines(chunks)) as lines:
+            async with aclosing(lines_of(chunks)) as lines:
                 async for line in lines:
+                    if in_lines and line:
+                        event = without_error(parsed(line), answer.status_code)
+                        yield event
+                        if isinstance(event, dict) and event.get("done"):
+                            return
+                        continue
                     name, _, data = line.partition(":")
                     if name not in ("data", "error"):
                         continue
                     if data.strip() == "[DONE]":
                         return
-                    event = _parsed(data)
-                    yield _without_error({"error": event} if name == "error" else event, answer.status_code)
+                    event = parsed(data)
+                    yield without_error({"error": event} if name == "error" else event, answer.status_code)
         raise BrokeOff("the model's answer broke off")
 
     async def ask(
@@ -130,7 +127,7 @@ class OpenAIServer:
                 raise ModelUnavailable(text, _failure(error)) from None
             if answer.status_code in _RETRIED:
                 text = f"the model server does not answer (status {answer.status_code})"
-                raise ModelUnavailable(text, _failure_told(answer.status_code, _error_in(answer.content)))
+                raise ModelUnavailable(text, _failure_told(answer.status_code, error_in(answer.content)))
         try:
             return answer.json() if answer.is_success else None
         except ValueError:
@@ -187,10 +184,10 @@ class OpenAIServer:
                 answer = await self._client.send(request, stream=True)
                 pieces = answer.aiter_bytes()
                 if answer.status_code in _RETRIED:
-                    told = _failure_told(answer.status_code, await _error(pieces))
+                    told = _failure_told(answer.status_code, await error_of(pieces))
                     raise _NotNow(f"status {answer.status_code}", told, _retry_after(answer))
                 if not answer.is_success:
-                    raise ServerRefuses(answer.status_code, await _error(pieces))
+                    raise ServerRefuses(answer.status_code, await error_of(pieces))
                 first = await anext(pieces, b"")
             if not first:
                 raise _NotNow("nothing", ModelFailure.BROKEN)
@@ -242,59 +239,3 @@ def _failure_told(status: int, error: Mapping[str, Any]) -> ModelFailure:
     if status in (408, 504):
         return ModelFailure.TIMEOUT
     return ModelFailure.BROKEN if status in (500, 502) else ModelFailure.UNAVAILABLE
-
-
-async def _error(pieces: AsyncIterator[bytes]) -> Mapping[str, Any]:
-    """What a refusal says, as far as it is understood."""
-    said = b""
-    try:
-        async for piece in pieces:
-            said += piece
-            if len(said) > _LARGEST_ERROR:
-                break
-    except httpx.HTTPError:
-        return {}
-    return _error_in(said)
-
-
-def _error_in(said: bytes) -> Mapping[str, Any]:
-    try:
-        error = json.loads(said)["error"]
-    except (ValueError, KeyError, TypeError):
-        return {}
-    return error if isinstance(error, dict) else {"message": str(error)}
-
-
-async def _whole(chunks: AsyncIterator[bytes]) -> Any:
-    said = b""
-    async for piece in chunks:
-        said += piece
-        if len(said) > _LARGEST_EVENT:
-            raise BrokeOff("the model's answer is too large")
-    return _parsed(said.decode("utf-8", "surrogateescape"))
-
-
-async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
-    """Lines of text; bytes that are no UTF-8 come as surrogates, since the next piece may hold their other half."""
-    held = b""
-    async for piece in chunks:
-        *whole, held = (held + piece).split(b"\n")
-        for line in whole:
-            yield line.rstrip(b"\r").decode("utf-8", "surrogateescape")
-        if len(held) > _LARGEST_EVENT:
-            raise BrokeOff("the model's answer holds an event that is too large")
-    yield held.decode("utf-8", "surrogateescape")
-
-
-def _parsed(data: str) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        raise BrokeOff("the model server answers something that is not JSON") from None
-
-
-def _without_error(event: Any, status: int) -> Any:
-    if isinstance(event, dict) and event.get("error"):
-        error = event["error"]
-        raise ServerRefuses(status, error if isinstance(error, dict) else {"message": str(error)})
-    return event

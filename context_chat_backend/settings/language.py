@@ -42,11 +42,17 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) and one for one in value)
 
 
-_COUNT, _ANY_COUNT, _POSITIVE = _whole(1), _whole(-1), _number(0)
+def _is_duration(value: Any) -> bool:
+    return type(value) is int or (isinstance(value, str) and re.fullmatch(r"-?\d+(ms|s|m|h)", value) is not None)
+
+
+_COUNT, _ANY_COUNT, _POSITIVE, _NUMBER = _whole(1), _whole(-1), _number(0), _number(-2)
 _EXPECTED: Mapping[Check, str] = {
     _COUNT: "a whole number of at least 1",
     _ANY_COUNT: "a whole number of at least -1",
     _POSITIVE: "a number of at least 0",
+    _NUMBER: "a number of at least -2",
+    _is_duration: "seconds, or a text such as '10m'",
     _is_text: "a text (in quotes where it looks like a number)",
     _is_switch: "true or false",
     _is_section: "options below it, one 'key: value' a line",
@@ -54,12 +60,24 @@ _EXPECTED: Mapping[Check, str] = {
 }
 PROMPTS: Mapping[str, Check] = {"template": _is_text, "no_ctx_template": _is_text, "end_separator": _is_text}
 """Options of every model: its prompts in the administrator's words."""
+OLLAMA_OPTIONS: Mapping[str, Check] = {
+    "temperature": _POSITIVE, "top_p": _POSITIVE, "top_k": _ANY_COUNT, "min_p": _POSITIVE, "typical_p": _POSITIVE,
+    "repeat_penalty": _POSITIVE, "repeat_last_n": _ANY_COUNT, "presence_penalty": _NUMBER, "frequency_penalty": _NUMBER,
+    "mirostat": _ANY_COUNT, "mirostat_eta": _POSITIVE, "mirostat_tau": _POSITIVE, "seed": _ANY_COUNT,
+    "num_keep": _ANY_COUNT, "num_gpu": _ANY_COUNT, "num_thread": _COUNT, "num_batch": _COUNT, "stop": _is_texts,
+}  # fmt: skip
+"""What Ollama takes in `options`, beside the sizes of prompt and answer."""
 LANGUAGE_MODELS: Mapping[str, Mapping[str, Check]] = {
     "nc_texttotext": {"context_tokens": _COUNT, "max_tokens": _COUNT, **PROMPTS},
     "extractive": {},
     "openai": {
         "base_url": _is_text, "model": _is_text, "api_key": _is_text, "context_tokens": _COUNT, "max_tokens": _COUNT,
         "temperature": _POSITIVE, "first_timeout": _COUNT, "timeout": _COUNT, **PROMPTS,
+    },
+    "ollama": {
+        "base_url": _is_text, "model": _is_text, "api_key": _is_text, "num_ctx": _COUNT, "num_predict": _COUNT,
+        "keep_alive": _is_duration, "think": _is_switch, "first_timeout": _COUNT, "timeout": _COUNT,
+        **OLLAMA_OPTIONS, **PROMPTS,
     },
     "llama": {
         "model_path": _is_text, "n_ctx": _COUNT, "max_tokens": _COUNT, "n_batch": _COUNT, "n_threads": _COUNT,
@@ -82,11 +100,13 @@ _OTHER_NAMES: Mapping[str, Mapping[str, str]] = {
         "model_name": "model", "openai_api_key": "api_key", "openai_api_base": "base_url", "request_timeout": "timeout",
         "n_ctx": "context_tokens",
     },
+    "ollama": {"max_tokens": "num_predict", "context_tokens": "num_ctx", "n_ctx": "num_ctx"},
     "llama": {"model": "model_path"},
     "hugging_face": {"model": "model_id", "model_name": "model_id"},
 }  # fmt: skip
 _WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "openai": ("model_kwargs", "max_retries", "streaming", "top_p", "seed", "frequency_penalty", "presence_penalty"),
+    "ollama": ("stream", "streaming", "verbose", "embed_model"),
     "llama": (
         "verbose", "streaming", "echo", "suffix", "logprobs", "logits_all", "vocab_only", "f16_kv", "n_parts",
         "last_n_tokens_size", "lora_base", "model_kwargs", "grammar", "grammar_path",

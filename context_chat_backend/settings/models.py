@@ -29,6 +29,10 @@ MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
             "base_url": str, "model_name": str, "api_key": str, "username": str, "password": str, "batch_size": int,
             "request_timeout": int, "dimension": int, "max_tokens": int, "question_prefix": str, "passage_prefix": str,
         },
+        "ollama": {
+            "base_url": str, "model": str, "api_key": str, "num_ctx": int, "keep_alive": str, "batch_size": int,
+            "timeout": int, "dimension": int, "question_prefix": str, "passage_prefix": str,
+        },
         "llama": {
             "model": str, "n_ctx": int, "n_batch": int, "n_threads": int, "n_gpu_layers": Layers, "use_mlock": bool,
             "question_prefix": str, "passage_prefix": str,
@@ -40,6 +44,10 @@ MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
         "onnx": {"model": str},
         "cross_encoder": {"model": str},
         "remote": {"base_url": str, "model": str, "api_key": str, "request_timeout": int},
+        "ollama": {
+            "base_url": str, "model": str, "api_key": str, "num_ctx": int, "keep_alive": str, "batch_size": int,
+            "temperature": float, "request_timeout": int,
+        },
     },
 }  # fmt: skip
 """What each section may name (the first is the default), with its options and their types; for `llm` see

@@ -86,6 +86,11 @@ class Keys:
         is_over_limit = _is_over(key.requests_per_minute, used)
         return KeyUse(key, is_over_limit, is_used_up, left_of_day if is_used_up else left_of_minute)
 
+    async def holds(self, id_: str) -> bool:
+        """Whether the key of this id may be used now; that is not counted as a use."""
+        async with self._database.transaction(lasting=False) as connection:
+            return await (await connection.execute(statement("keys", "holds"), {"id": id_})).fetchone() is not None
+
     async def all(self) -> list[ApiKey]:
         """Every key, the newest first."""
         async with self._database.transaction() as connection:

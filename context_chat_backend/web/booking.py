@@ -26,6 +26,7 @@ from context_chat_backend.logs import get_logger
 from context_chat_backend.store.uses import Use
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.envelope import api_error
+from context_chat_backend.web.guarding import guarded, still_allowed
 from context_chat_backend.wiring import Backend
 
 _CANCELLED = 499
@@ -38,7 +39,8 @@ async def booked(
 ) -> AsyncGenerator[AnswerEvent, None]:
     """`events` of `question` as they are, and at their end what they took. Raises what they raise as ApiError.
 
-    Where the end does not come, as the caller leaves or the model breaks off, what they took is estimated.
+    They end on their way when the caller may not have them any more. Where the end does not come, as the caller leaves
+    or the model breaks off, what they took is estimated.
     """
     begun = time.monotonic()
     first: float | None = None
@@ -46,9 +48,10 @@ async def booked(
     answer = Answer("")
     passages: tuple[Passage, ...] = ()
     written = 0
+    look = still_allowed(request.app.state.backend, caller, question.scope)
     try:
-        async with aclosing(events):
-            async for event in events:
+        async with aclosing(guarded(events, look)) as coming:
+            async for event in coming:
                 first = first or time.monotonic()
                 match event:
                     case Retrieved():

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.model_double.dialects import Chat, Dialect, event
 
 
 @dataclass
@@ -16,6 +19,7 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: Any
+    method: str = "POST"
     left: bool = False
     """Whether the client hung up before the answer was complete."""
 
@@ -27,10 +31,25 @@ class Connection:
     writer: asyncio.StreamWriter
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the client hangs up."""
+    dialect: Dialect = field(default_factory=Chat)
+    """In which it is answered."""
+
+    async def begin(self) -> None:
+        """The head of a stream."""
+        await self.head(kind=self.dialect.kind)
+
+    async def piece(self, asked: Mapping[str, Any], text: str | None, **more: Any) -> None:
+        """A piece of an answer to the request with the body `asked`."""
+        await self.raw(self.dialect.piece(asked, text, **more))
 
     async def head(self, status: int = 200, kind: str = "text/event-stream", **headers: str) -> None:
         """The head of an answer that ends with the connection."""
-        lines = [f"HTTP/1.1 {status} X", f"content-type: {kind}", "connection: close"]
+        lines = [
+            f"HTTP/1.1 {status} X",
+            f"content-type: {kind}",
+            "connection: close",
+            "x-elastic-product: Elasticsearch",
+        ]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         await self.raw("\r\n".join([*lines, "", ""]).encode())
 
@@ -43,7 +62,7 @@ class Connection:
 
     async def event(self, said: Any) -> None:
         """One server-sent event."""
-        await self.raw(f"data: {json.dumps(said, ensure_ascii=False)}\n\n".encode())
+        await self.raw(event(said))
 
     async def json(self, said: Any, status: int = 200, **headers: str) -> None:
         """A whole answer."""
@@ -68,4 +87,13 @@ async def read(reader: asyncio.StreamReader) -> Asked | None:
         sent = await reader.readexactly(int(headers.get("content-length", "0")))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
-    return Asked(first.split()[1], headers, json.loads(sent) if sent else None)
+    method, path, *_ = first.split()
+    return Asked(path, headers, _read(sent), method)
+
+
+def _read(sent: bytes) -> Any:
+    """JSON; of several lines of JSON a list."""
+    try:
+        return json.loads(sent) if sent else None
+    except ValueError:
+        return [json.loads(line) for line in sent.splitlines() if line.strip()]

@@ -1,26 +1,24 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The double itself: routes, the script, and a right answer."""
+"""The double itself: its routes, and what it remembers of what it was asked."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from tests.model_double.faults import FAULTS, delta, overflow, tokens
+from tests.model_double import judging
+from tests.model_double.dialects import DIALECTS
+from tests.model_double.elasticsearch import Elasticsearch
+from tests.model_double.faults import FAULTS
 from tests.model_double.protocol import Asked, Connection, read
+from tests.model_double.writing import MODELS, Writing
 
-_SWITCHES: Mapping[str, Mapping[str, Any]] = {
-    "#slow": {"fault": "silence"},
-    "#500": {"fault": "status", "status": 500},
-    "#loading": {"fault": "status", "status": 503, "error": {"type": "unavailable_error", "message": "Loading model"}},
-    "#overflow": {"n_ctx": 512},
-    "#cut": {"fault": "cut"},
-    "#think": {"thinks": "hm"},
-}
-_USAGE = {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
+_VECTORS = ("/v1/embeddings", "/api/embed", "/api/embeddings")
+_RELEVANCE = ("/v1/rerank", "/rerank")
+_DETAILS = {"format": "gguf", "family": "llama", "parameter_size": "1B", "quantization_level": "Q4_0"}
+_NOT_FOUND = {"error": {"message": "File Not Found", "type": "not_found_error", "code": 404}}
 
 
 class Double:
@@ -28,9 +26,13 @@ class Double:
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
-        self._script: list[Mapping[str, Any]] = []
+        self._writing = Writing()
+        self._elasticsearch = Elasticsearch()
         self._context: int | None = None
         self._counts = True
+        self._dimension = judging.DIMENSION
+        self._authorization: str | None = None
+        self._cancelled = 0
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request; the connection ends with it."""
@@ -43,6 +45,7 @@ class Double:
                 await self._answer(asked, to)
             except ConnectionError:
                 asked.left = True
+                self._cancelled += 1
         if watching is not None:
             watching.cancel()
         writer.close()
@@ -50,58 +53,91 @@ class Double:
             await writer.wait_closed()
 
     async def _answer(self, asked: Asked, to: Connection) -> None:
+        if asked.path.startswith(("/double/", "/stub/")):
+            await self._told(asked, to)
+        elif self._authorization not in (None, asked.headers.get("authorization")):
+            await to.json({"error": {"message": "missing or wrong credentials", "type": "security_exception"}}, 401)
+        elif asked.path in DIALECTS:
+            self.asked.append(asked)
+            await self._writing.answer(asked, to)
+        elif asked.path in (*_VECTORS, *_RELEVANCE, "/v1/moderations"):
+            self.asked.append(asked)
+            await self._judge(asked, to)
+        elif not await self._page(asked, to):
+            await self._elasticsearch.answer(asked, to)
+
+    async def _told(self, asked: Asked, to: Connection) -> None:
+        """What a test says and asks."""
         match asked.path:
-            case "/v1/chat/completions":
-                self.asked.append(asked)
-                await self._generate(asked.body, to)
             case "/double/script":
-                self._script = list(asked.body)
+                self._writing.follow(asked.body)
                 self.asked.clear()
-                await to.json({"steps": len(self._script)})
+                await to.json({"steps": len(asked.body)})
             case "/double/server":
-                self._context, self._counts = asked.body.get("n_ctx"), asked.body.get("counts", True)
+                self._be(asked.body)
                 await to.json(asked.body)
             case "/double/requests":
                 await to.json([vars(one) for one in self.asked])
+            case "/double/elasticsearch":
+                if asked.method == "POST":
+                    self._elasticsearch.forget(asked.body)
+                await to.json(self._elasticsearch.told)
+            case "/stub/cancelled":
+                await to.json({"cancelled": self._cancelled})
+            case _:
+                await to.json(_NOT_FOUND, 404)
+
+    def _be(self, told: Mapping[str, Any]) -> None:
+        self._context, self._counts = told.get("n_ctx"), told.get("counts", True)
+        self._dimension = told.get("dimension") or judging.DIMENSION
+        self._authorization = told.get("authorization")
+
+    async def _judge(self, asked: Asked, to: Connection) -> None:
+        body = asked.body
+        step = self._writing.next_step(body, "")
+        if "fault" in step:
+            await FAULTS[step["fault"]](to, step, body)
+        elif asked.path == "/v1/embeddings":
+            await to.json(await asyncio.to_thread(judging.embedded, body, self._dimension))
+        elif asked.path == "/v1/moderations":
+            await to.json(judging.moderated(body))
+        elif asked.path in _RELEVANCE:
+            await to.json(judging.reranked(body, step))
+        else:
+            texts = judging.texts_of(body)
+            vectors = await asyncio.to_thread(judging.vectors, texts, self._dimension)
+            tokens = sum(judging.count(text) for text in texts)
+            told = {"embeddings": vectors} if asked.path == "/api/embed" else {"embedding": vectors[0]}
+            await to.json({"model": body.get("model", ""), "prompt_eval_count": tokens} | told)
+
+    async def _page(self, asked: Asked, to: Connection) -> bool:
+        """What servers say of themselves; whether it was asked for."""
+        names = ["double", *MODELS]
+        match asked.path:
             case "/health":
                 await to.json({"status": "ok"})
             case "/v1/models":
-                await to.json({"object": "list", "data": [{"id": "double", "object": "model"}]})
+                await to.json({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
             case "/props" if self._context is not None:
                 await to.json({"default_generation_settings": {"n_ctx": self._context}})
             case "/tokenize" if self._counts:
-                await to.json({"tokens": list(range(len(re.findall(r"\w+|[^\w\s]", asked.body["content"]))))})
+                await to.json({"tokens": list(range(judging.count(asked.body["content"])))})
+            case "/props" | "/tokenize":
+                await to.json(_NOT_FOUND, 404)
+            case "/refact-caps" | "/coding_assistant_caps.json":
+                models = {name: {"n_ctx": self._context or 4096, "supports_scratchpads": {}} for name in names}
+                completion = {"endpoint": "/v1/completions", "default_model": "double", "models": models}
+                await to.json({"cloud_name": "double", "completion": completion, "caps_version": 1})
+            case "/api/version":
+                await to.json({"version": "0.6.8"})
+            case "/api/tags" | "/api/ps":
+                await to.json({"models": [{"name": name, "model": name, "details": _DETAILS} for name in names]})
+            case "/api/show":
+                said = {} if self._context is None else {"llama.context_length": self._context}
+                await to.json({"details": _DETAILS, "model_info": {"general.architecture": "llama"} | said})
             case _:
-                await to.json({"error": {"message": "File Not Found", "type": "not_found_error", "code": 404}}, 404)
-
-    async def _generate(self, asked: Mapping[str, Any], to: Connection) -> None:
-        last = str(asked["messages"][-1]["content"])
-        step: Mapping[str, Any] = next((step for word, step in _SWITCHES.items() if word in last), {})
-        if self._script:
-            step = self._script.pop(0) if len(self._script) > 1 else self._script[0]
-        if "n_ctx" in step and tokens(asked) > step["n_ctx"]:
-            await overflow(to, step, asked)
-        elif "fault" in step:
-            await FAULTS[step["fault"]](to, step, asked)
-        else:
-            await self._say({**step, "says": last} if "#echo" in last else step, asked, to)
-
-    async def _say(self, step: Mapping[str, Any], asked: Mapping[str, Any], to: Connection) -> None:
-        text = str(step.get("says", "stub answer"))
-        quarter = max(1, -(-len(text) // 4))
-        pieces = step.get("pieces") or [text[start : start + quarter] for start in range(0, len(text), quarter)]
-        await to.head()
-        await to.event(delta(None, role="assistant"))
-        if "thinks" in step:
-            await to.event(delta(None, reasoning_content=step["thinks"]))
-        if "calls" in step:
-            await to.event(delta(None, tool_calls=step["calls"]))
-        for piece in pieces:
-            await to.event(delta(piece))
-        await to.event(delta(None, step.get("finish", "stop")))
-        if asked.get("stream_options", {}).get("include_usage"):
-            await to.event({"choices": [], "usage": step.get("usage", _USAGE)})
-        await to.raw(b"data: [DONE]\n\n")
+                return False
+        return True
 
 
 async def _watch(reader: asyncio.StreamReader, to: Connection) -> None:

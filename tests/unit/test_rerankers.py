@@ -269,7 +269,7 @@ def test_a_folder_without_a_model_is_refused_by_the_name_of_the_file(folder: Pat
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("magic", {}, "'none', 'onnx', 'cross_encoder' or 'remote'"),
+        ("magic", {}, "'none', 'onnx', 'cross_encoder', 'remote' or 'ollama'"),
         ("onnx", {}, "reranker.onnx.model"),
         ("cross_encoder", {}, "reranker.cross_encoder.model"),
         ("remote", {}, "reranker.remote.base_url"),

@@ -12,6 +12,7 @@ from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.hardware import cpu_features
 from context_chat_backend.inference.embedding.families import Family, family_of
 from context_chat_backend.inference.embedding.separate import SeparateEmbedder
+from context_chat_backend.inference.openai_http import OLLAMA
 from context_chat_backend.inference.shared_process import Served
 from context_chat_backend.ports import Embedder
 
@@ -86,14 +87,37 @@ def build_local(
                 max_tokens=options.get("max_tokens", 512),
                 family=_family(model_name or "", options),
             )
+        case "ollama":
+            return _ollama(options)
         case "hashing":
             from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 
             return HashingEmbedder(int(options.get("dimension", 384)))
         case _:
             raise ConfigurationError(
-                f"embedding: there is no '{name}'; use 'onnx', 'llama', 'sentence_transformers', 'openai' or 'hashing'"
+                f"embedding: there is no '{name}'; use 'onnx', 'llama', 'sentence_transformers', 'openai', 'ollama' or "
+                "'hashing'"
             )
+
+
+def _ollama(options: Mapping[str, Any]) -> Embedder:
+    from context_chat_backend.inference.embedding.forms import ollama
+    from context_chat_backend.inference.embedding.openai import Login, OpenAIEmbedder
+
+    model = _needed("ollama", options, "model", "nomic-embed-text")
+    most = options.get("num_ctx", 512)
+    told = {"options": {"num_ctx": most}} | {key: options[key] for key in ("keep_alive",) if key in options}
+    return OpenAIEmbedder(
+        options.get("base_url", OLLAMA),
+        model=model,
+        login=Login(options.get("api_key")),
+        batch_size=options.get("batch_size", 32),
+        timeout_seconds=options.get("timeout", 1800),
+        dimension=options.get("dimension"),
+        max_tokens=most,
+        family=_family(model, options),
+        form=ollama(told),
+    )
 
 
 def _family(name: str, options: Mapping[str, Any]) -> Family:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Embeddings of a server that speaks OpenAI's protocol: llama.cpp, vLLM, Ollama, Text Embeddings Inference, OpenAI.
+"""Embeddings of a server that speaks OpenAI's protocol or Ollama's: llama.cpp, vLLM, Text Embeddings Inference, OpenAI.
 
 Requests are kept within a number of texts and of estimated tokens. What a server refuses is halved until the one text
 is found that it does not take; that one is shortened, since what is refused is nearly always too long. A server that
@@ -24,6 +24,7 @@ from context_chat_backend.errors import ConfigurationError, ModelUnavailable, Te
 from context_chat_backend.inference.breaker import Breaker
 from context_chat_backend.inference.embedding import estimate
 from context_chat_backend.inference.embedding.families import UNKNOWN, Family
+from context_chat_backend.inference.embedding.forms import OPENAI, Form
 from context_chat_backend.ports import Vectors
 
 _ATTEMPTS = 4
@@ -83,8 +84,9 @@ class OpenAIEmbedder:
         dimension: int | None = None,
         max_tokens: int = 512,
         family: Family = UNKNOWN,
+        form: Form = OPENAI,
     ) -> None:
-        """`base_url` ends before `/embeddings`; `batch_size` is texts per request; `max_tokens` what the model reads.
+        """`base_url` ends before the path of `form`; `batch_size` is texts per request; `max_tokens` is read of each.
 
         `timeout_seconds` is how long the server may be silent; `family` has the prefixes. Without `dimension` the
         server is asked at `open()`.
@@ -99,6 +101,7 @@ class OpenAIEmbedder:
         self._dimension = dimension
         self._max_tokens = max_tokens
         self._family = family
+        self._form = form
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._not_before = 0.0
         self._breaker = Breaker("the embedding server", tolerated=2, first_pause=5.0, longest_pause=300.0)
@@ -197,18 +200,19 @@ class OpenAIEmbedder:
             return await self._answered(texts, patience)
 
     async def _answered(self, texts: list[str], patience: float) -> Vectors:
-        body = {**self._model, "input": [text if text.strip() else "." for text in texts]}  # OpenAI refuses blank ones
+        inputs = [text if text.strip() else "." for text in texts]  # OpenAI refuses blank ones
+        body = {**self._model, **self._form.beside, "input": inputs}
         failure = ""
         for attempt in range(1, _ATTEMPTS + 1):
             await self._wait(patience)
             pause = _PAUSE_SECONDS * 2 ** (attempt - 1)
             try:
-                answer = await self._client.post("/embeddings", json=body)
+                answer = await self._client.post(self._form.path, json=body)
             except httpx.HTTPError as error:
                 failure = type(error).__name__
             else:
                 if answer.is_success:
-                    return _read(answer, len(texts), self._dimension)
+                    return _read(answer, self._form, len(texts), self._dimension)
                 failure = f"status {answer.status_code}"
                 if answer.status_code in _NOT_THE_TEXT:
                     raise ModelUnavailable(
@@ -250,13 +254,10 @@ def batches(sizes: Sequence[int], most_texts: int, most_tokens: int = _TOKENS_PE
         yield group
 
 
-def _read(answer: httpx.Response, count: int, dimension: int | None) -> Vectors:
+def _read(answer: httpx.Response, form: Form, count: int, dimension: int | None) -> Vectors:
     """The vectors of an answer in the order of the texts, of length 1. Raises ModelUnavailable."""
     try:
-        data = sorted(json.loads(answer.content)["data"], key=lambda entry: int(entry["index"]))
-        if [entry["index"] for entry in data] != list(range(count)):
-            raise ModelUnavailable("the embedding server does not give one vector for each text")
-        vectors = np.array([entry["embedding"] for entry in data], dtype=np.float64)
+        vectors = np.array(form.vectors(json.loads(answer.content), count), dtype=np.float64)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ModelUnavailable("the embedding server answers in a form that is not known") from None
     if vectors.ndim != 2 or vectors.shape[1] == 0 or not np.isfinite(vectors).all():

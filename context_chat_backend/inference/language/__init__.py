@@ -9,8 +9,10 @@ from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.inference.language.separate import SeparateLanguageModel
+from context_chat_backend.inference.openai_http import OLLAMA, Patience
 from context_chat_backend.inference.shared_process import Served
 from context_chat_backend.ports import LanguageModel
+from context_chat_backend.settings.language import OLLAMA_OPTIONS
 
 
 def build_language_model(
@@ -29,6 +31,8 @@ def build_language_model(
             return ExtractiveModel()
         case "openai":
             return _openai(options)
+        case "ollama":
+            return ollama_model(options)
         case "llama":
             file = models / _needed("llama", "model_path", options, "mistral-7b-instruct.Q5_K_M.gguf")
             return _separate(file.stem, Served("llama", {**options, "model": str(file)}, models, threads, download))
@@ -39,26 +43,45 @@ def build_language_model(
             return _separate(named, Served("hugging_face", {**options, "model": model}, models, threads, download))
         case _:
             raise ConfigurationError(
-                f"llm: there is no '{name}'; use 'extractive', 'openai', 'llama' or 'hugging_face'"
+                f"llm: there is no '{name}'; use 'extractive', 'openai', 'ollama', 'llama' or 'hugging_face'"
             )
 
 
 def _openai(options: Mapping[str, Any]) -> LanguageModel:
     from context_chat_backend.inference.language.openai import OpenAIModel
-    from context_chat_backend.inference.openai_http import OpenAIServer, Patience
+    from context_chat_backend.inference.openai_http import OpenAIServer
 
     base_url = _needed("openai", "base_url", options, "http://localhost:8080/v1")
     model = _needed("openai", "model", options, "my-model")
-    usual = Patience()
-    total = float(options.get("timeout", usual.total))
-    patience = Patience(first=min(total, float(options.get("first_timeout", usual.first))), total=total)
     return OpenAIModel(
-        OpenAIServer(base_url, options.get("api_key"), patience=patience),
+        OpenAIServer(base_url, options.get("api_key"), patience=_patience(options)),
         model,
         context_tokens=options.get("context_tokens"),
         answer_tokens=options.get("max_tokens", 1024),
         temperature=float(options.get("temperature", 0.1)),
     )
+
+
+def ollama_model(options: Mapping[str, Any]) -> LanguageModel:
+    """The model of Ollama that `llm.ollama` describes. Raises ConfigurationError."""
+    from context_chat_backend.inference.language.ollama import OllamaModel
+    from context_chat_backend.inference.openai_http import OpenAIServer
+
+    return OllamaModel(
+        OpenAIServer(options.get("base_url", OLLAMA), options.get("api_key"), patience=_patience(options)),
+        _needed("ollama", "model", options, "llama3.2"),
+        context_tokens=options.get("num_ctx"),
+        answer_tokens=options.get("num_predict", 1024),
+        options={"temperature": 0.1} | {name: options[name] for name in OLLAMA_OPTIONS if name in options},
+        keep_alive=options.get("keep_alive"),
+        thinks=options.get("think"),
+    )
+
+
+def _patience(options: Mapping[str, Any]) -> Patience:
+    usual = Patience()
+    total = float(options.get("timeout", usual.total))
+    return Patience(first=min(total, float(options.get("first_timeout", usual.first))), total=total)
 
 
 def _separate(name: str, served: Served) -> LanguageModel:

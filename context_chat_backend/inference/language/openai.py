@@ -15,8 +15,9 @@ from typing import Any
 
 from context_chat_backend.domain import Ended, Finish, Prompt, Reasoning, Sampling, Usage
 from context_chat_backend.errors import ModelFailure, ModelUnavailable, PromptTooLong
+from context_chat_backend.inference.answers import BrokeOff, ServerRefuses
 from context_chat_backend.inference.language.characters import WholeCharacters
-from context_chat_backend.inference.openai_http import BrokeOff, OpenAIServer, ServerRefuses
+from context_chat_backend.inference.openai_http import OpenAIServer
 
 _CONTEXT_TOKENS = 8192
 """Where neither the configuration nor the server says it."""

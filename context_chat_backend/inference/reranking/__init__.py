@@ -10,6 +10,7 @@ from typing import Any
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.ports import Reranker
 
+_OF_OLLAMA = ("base_url", "model", "api_key", "num_ctx", "keep_alive")
 _EXAMPLES = {"model": "bge-reranker-base", "base_url": "http://localhost:8080/v1"}
 
 
@@ -41,8 +42,22 @@ def build_reranker(name: str, options: Mapping[str, Any], *, models: Path, threa
                 api_key=options.get("api_key"),
                 timeout_seconds=options.get("request_timeout", 10),
             )
+        case "ollama":
+            from context_chat_backend.inference.language import ollama_model
+            from context_chat_backend.inference.reranking.judge import ModelReranker
+
+            _needed(name, options, "model")
+            of_model = {key: value for key, value in options.items() if key in _OF_OLLAMA}
+            return ModelReranker(
+                ollama_model(of_model),
+                at_once=options.get("batch_size", 5),
+                temperature=options.get("temperature", 0.0),
+                timeout_seconds=options.get("request_timeout", 30),
+            )
         case _:
-            raise ConfigurationError(f"reranker: there is no '{name}'; use 'none', 'onnx', 'cross_encoder' or 'remote'")
+            raise ConfigurationError(
+                f"reranker: there is no '{name}'; use 'none', 'onnx', 'cross_encoder', 'remote' or 'ollama'"
+            )
 
 
 def _needed(name: str, options: Mapping[str, Any], option: str) -> str:

@@ -32,3 +32,8 @@ FROM access.api_keys ORDER BY created_at DESC, id
 -- name: revoke
 -- Let the key be used no more.
 UPDATE access.api_keys SET active = false WHERE active AND (id::text = %(named)s OR digest = %(digest)s)
+
+-- name: holds
+-- Whether the key of this id may be used now; one row where it may.
+SELECT 1 FROM access.api_keys
+WHERE id::text = %(id)s AND active AND (expires_at IS NULL OR expires_at > now())

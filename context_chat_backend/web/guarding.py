@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""An answer ends on its way when the key it is given to is revoked, or a collection it is written from is deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from typing import TypeVar
+
+from context_chat_backend.domain import Collection, Scope
+from context_chat_backend.errors import DatabaseUnavailable
+from context_chat_backend.web.callers import Caller
+from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.wiring import Backend
+
+_SECONDS = 0.4
+"""Between two looks; the first comes after as long, so that short answers cost none."""
+_END = object()
+T = TypeVar("T")
+Look = Callable[[], Awaitable[ApiError | None]]
+
+
+async def guarded(events: AsyncGenerator[T, None], look: Look, seconds: float = _SECONDS) -> AsyncGenerator[T, None]:
+    """`events`, closed in the middle as soon as `look` finds a reason, which is raised."""
+    watch = _Watch(look, seconds)
+    watching = asyncio.create_task(watch.run())
+    try:
+        async with aclosing(events):
+            while True:
+                event = await watch.until(anext(events, _END))
+                if event is _END:
+                    return
+                yield event  # type: ignore[misc]
+    finally:
+        watching.cancel()
+
+
+class _Watch:
+    """Looks now and then, and interrupts whoever waits for the next event."""
+
+    def __init__(self, look: Look, seconds: float) -> None:
+        self._look = look
+        self._seconds = seconds
+        self._reason: ApiError | None = None
+        self._waiting: asyncio.Timeout | None = None
+
+    async def run(self) -> None:
+        """Until there is a reason."""
+        while self._reason is None:
+            await asyncio.sleep(self._seconds)
+            self._reason = await self._look()
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def until(self, event: Awaitable[T]) -> T:
+        """The event. Raises the reason when there is one before it."""
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                if self._reason is not None:
+                    self._waiting.reschedule(asyncio.get_running_loop().time())
+                return await event
+        except TimeoutError:
+            if self._reason is None:
+                raise
+            raise self._reason from None
+        finally:
+            self._waiting = None
+
+
+def still_allowed(backend: Backend, caller: Caller, scope: Scope | None = None) -> Look:
+    """What looks whether the key still holds, and whether the collections of `scope` are still there."""
+    collections = frozenset(_collections(() if scope is None else scope.providers or ())) | (
+        caller.collections or set()
+    )
+
+    async def look() -> ApiError | None:
+        try:
+            if caller.key_id is not None and not await backend.keys.holds(caller.key_id):
+                return ApiError(401, "invalid_api_key", "this key is no longer one that may be used")
+            if collections and await backend.collections.known(collections) != collections:
+                return ApiError(404, "collection_not_found", "a collection of this answer was deleted meanwhile")
+        except DatabaseUnavailable:  # the next look may succeed, and the answer is checked once more at its end
+            return None
+        return None
+
+    return look
+
+
+def _collections(providers: Iterable[str]) -> Iterable[Collection]:
+    prefix = Collection("x").provider.removesuffix("x")
+    return (Collection(name.removeprefix(prefix)) for name in providers if name.startswith(prefix))
