@@ -16,6 +16,7 @@ from context_chat_backend import __version__, traces
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
+from context_chat_backend.settings.limits import Limits
 from context_chat_backend.settings.programs import ProgramSettings
 from context_chat_backend.settings.safety import SafetySettings
 
@@ -135,6 +136,7 @@ class Config:
     """Beside that of Nextcloud; one at its port says what is served there."""
     programs: ProgramSettings = field(default_factory=ProgramSettings)
     safety: SafetySettings = field(default_factory=SafetySettings)
+    limits: Limits = field(default_factory=Limits)
     download_models: bool = True
     """Whether models may be fetched from the network."""
     warnings: tuple[str, ...] = ()
@@ -199,6 +201,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         listeners=listeners,
         programs=reader.programs(),
         safety=reader.safety(),
+        limits=reader.limits(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
         warnings=reader.finish(),
     )

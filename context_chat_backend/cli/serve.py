@@ -6,23 +6,32 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import uvicorn
+from fastapi import FastAPI
 
 from context_chat_backend.config import AppSettings, Config
 from context_chat_backend.errors import StartError
 from context_chat_backend.exapp.loops import Loops
 from context_chat_backend.logs import get_logger
 from context_chat_backend.settings import Listener
+from context_chat_backend.settings.limits import Limits
 from context_chat_backend.web.app import build_app
+from context_chat_backend.web.connections import Connection
+from context_chat_backend.web.places import Places
 from context_chat_backend.wiring import Backend
 
 _STOP_SECONDS = 5
+_TICKS_A_SECOND = 10
+_OTHER_FILES = 512
+"""What else is opened: of models, of the database, of what is indexed."""
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _SERVING_ROLES = ("normal", "requestproc")
 _INDEXING_ROLES = ("normal", "indexing")
@@ -37,7 +46,10 @@ async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]
     backend = Backend(config)
     opened = _open(config)
     loops = Loops(backend)
-    servers = [(_server(backend, loops, surfaces), listener) for listener, surfaces in opened]
+    limits = replace(config.limits, connections=_connections(config.limits.connections, len(opened)))
+    places = Places(limits)
+    apps = [build_app(backend, surfaces=surfaces, loops=loops, places=places) for _, surfaces in opened]
+    servers = [(server_for(app, limits), listener) for app, (listener, _) in zip(apps, opened, strict=True)]
     serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
     starting = asyncio.create_task(_start(backend, loops, after_start))
     stopped = _signalled()
@@ -88,9 +100,26 @@ def _open(config: Config) -> list[tuple[socket.socket, Sequence[str]]]:
     return opened
 
 
-def _server(backend: Backend, loops: Loops, surfaces: Sequence[str]) -> uvicorn.Server:
+def _connections(wanted: int, listeners: int) -> int:
+    """How many connections each listener may hold, as far as the files allow that this process may open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted * listeners + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    fewer = max(1, (soft - _OTHER_FILES) // listeners)
+    _log.warning("few_open_files", limits_connections=wanted, connections=fewer, open_files=soft)
+    return fewer
+
+
+def server_for(app: FastAPI, limits: Limits) -> uvicorn.Server:
+    """What serves `app`; its connections keep to `limits`."""
     settings = uvicorn.Config(
-        build_app(backend, surfaces=surfaces, loops=loops),
+        app,
+        http=type("BoundedConnection", (Connection,), {"limits": limits}),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -101,11 +130,20 @@ def _server(backend: Backend, loops: Loops, surfaces: Sequence[str]) -> uvicorn.
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: they would end the process before the database is closed."""
+    """uvicorn with an eye on its connections, and without its signal handlers: they would end the process too early."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called every tenth of a second; whether to stop."""
+        if counter % _TICKS_A_SECOND == 0:
+            now = asyncio.get_running_loop().time()
+            looked = [one.look(now) for one in list(self.server_state.connections) if isinstance(one, Connection)]
+            if any(looked):
+                _log.warning("slow_connections_closed", count=sum(looked))
+        return await super().on_tick(counter)
 
 
 def _signalled() -> asyncio.Future[None]:

@@ -16,14 +16,11 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from context_chat_backend.config import AppSettings
+from context_chat_backend.config import AppSettings, Config
 from context_chat_backend.logs import get_logger
-from context_chat_backend.web.bodies import bounded
+from context_chat_backend.web.bodies import BoundedRequest
 from context_chat_backend.web.errors import Refusal
 from context_chat_backend.web.throttle import address_of, throttle_of
-
-MAX_JSON_BYTES = 32 * 1024 * 1024
-"""The longest body of JSON that is read: the ids of 100 000 users, or a scope of a million files, have room."""
 
 _log = get_logger(__name__)
 
@@ -31,21 +28,23 @@ _log = get_logger(__name__)
 class NextcloudRoute(APIRoute):
     """A route for the Nextcloud this app is registered with. Others are refused before their body is read."""
 
-    max_body_bytes = MAX_JSON_BYTES
+    body_limit = "nextcloud_body_bytes"
+    """Which of the limits its bodies have."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's place for what comes before the body (a dependency would run after it)."""
         answer = super().get_route_handler()
 
         async def authenticated(request: Request) -> Response:
-            app: AppSettings = request.app.state.backend.config.app
+            config: Config = request.app.state.backend.config
+            app = config.app
             if not app.disable_aaa and not self.lets_in(request.headers, app):
                 wait = throttle_of(request).refused(address_of(request))
                 if wait is not None:
                     raise Refusal(429, "not authenticated, too often in this minute", {"Retry-After": str(wait)})
                 _log.warning("not_authenticated", path=self.path)
                 raise Refusal(401, "not authenticated")
-            return await answer(Request(request.scope, bounded(request.receive, self.max_body_bytes)))
+            return await answer(BoundedRequest(request, getattr(config.limits, self.body_limit), config.limits))
 
         return authenticated
 

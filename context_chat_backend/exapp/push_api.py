@@ -28,9 +28,6 @@ from context_chat_backend.wiring import Backend
 HOLD_SECONDS = 600.0
 """How long a request is held while the waiting list is full (ruling 15); the companion waits 3000 s."""
 
-MAX_REQUEST_BYTES = 4 * 1024**3
-"""The companion sends 25 sources of together less than 200 MiB."""
-
 _TOGETHER = 64
 _TOGETHER_BYTES = 1024 * 1024
 """So many small sources are admitted in one transaction."""
@@ -39,7 +36,7 @@ _log = get_logger(__name__)
 
 
 class _PushRoute(NextcloudRoute):
-    max_body_bytes = MAX_REQUEST_BYTES
+    body_limit = "push_body_bytes"
 
 
 router = APIRouter(route_class=_PushRoute)
@@ -108,6 +105,7 @@ def _parts(request: Request, backend: Backend) -> AsyncGenerator[Part, None]:
         request.stream(),
         folder=backend.config.storage / "tmp",
         max_part_bytes=backend.config.indexing.max_source_bytes,
+        limits=backend.config.limits,
     )
 
 

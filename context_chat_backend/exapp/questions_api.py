@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, Field
 
 from context_chat_backend.domain import EVERYTHING, Principal, Question, Realm, Scope, is_provider_key
@@ -14,8 +14,8 @@ from context_chat_backend.exapp.authentication import NextcloudRoute
 from context_chat_backend.exapp.deliveries import source_refs
 from context_chat_backend.exapp.readiness import Enabled
 from context_chat_backend.exapp.wire import Text
+from context_chat_backend.web.places import take_place
 
-MAX_QUESTION_CHARACTERS = 32_768
 MAX_RESULTS = 500
 router = APIRouter(route_class=NextcloudRoute)
 
@@ -42,9 +42,10 @@ class Query(BaseModel):
 
 
 @router.post("/query")
-async def query(body: Query, backend: Enabled) -> dict[str, object]:
+async def query(request: Request, body: Query, backend: Enabled) -> dict[str, object]:
     """An answer from what the user may read, with the sources it cites."""
-    question = question_from(body)
+    question = question_from(body, backend.config.limits.question_characters)
+    take_place(request, question.asker)
     if not body.useContext:
         return {"output": await backend.chat(question.text, question.asker), "sources": []}
     answer = await backend.answer(question)
@@ -52,16 +53,18 @@ async def query(body: Query, backend: Enabled) -> dict[str, object]:
 
 
 @router.post("/docSearch")
-async def doc_search(body: Query, backend: Enabled) -> list[dict[str, str]]:
+async def doc_search(request: Request, body: Query, backend: Enabled) -> list[dict[str, str]]:
     """The sources that answer best, each once, best first."""
-    found = await backend.find_sources(question_from(body))
+    question = question_from(body, backend.config.limits.question_characters)
+    take_place(request, question.asker)
+    found = await backend.find_sources(question)
     return [{"source_id": str(source.ref), "title": source.title} for source in found]
 
 
-def question_from(body: Query) -> Question:
-    """The question a query asks. Raises InvalidRequest."""
-    if len(body.query) > MAX_QUESTION_CHARACTERS:
-        raise InvalidRequest(f"query: at most {MAX_QUESTION_CHARACTERS} characters are taken; shorten the question")
+def question_from(body: Query, max_characters: int) -> Question:
+    """The question a query asks, which may have so many characters. Raises InvalidRequest."""
+    if len(body.query) > max_characters:
+        raise InvalidRequest(f"query: at most {max_characters} characters are taken; shorten the question")
     try:
         asker = Principal(Realm.NEXTCLOUD, body.userId)
     except ValueError as error:

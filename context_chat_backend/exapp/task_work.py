@@ -121,7 +121,7 @@ class TaskWork:
             raise InvalidRequest(f"the input of the task is not valid: {_SLOTS.get(where, where)}") from None
         except (TypeError, ValueError, OverflowError):
             raise InvalidRequest("the input of the task is not valid: limit") from None
-        return question_from(query)
+        return question_from(query, self._backend.config.limits.question_characters)
 
 
 _SLOTS = {"query": "prompt", "ctxLimit": "limit"}

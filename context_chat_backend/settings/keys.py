@@ -17,6 +17,7 @@ import yaml
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions, read_exclusions
 from context_chat_backend.settings.checks import unknown
+from context_chat_backend.settings.limits import Limits, read_limits
 from context_chat_backend.settings.listeners import Listener, read_listeners
 from context_chat_backend.settings.models import MODELS, ModelChoice, models_of, read_choice, read_remote
 from context_chat_backend.settings.programs import ProgramSettings, read_program_settings
@@ -171,6 +172,10 @@ class KeyReader:
         """The section `safety`."""
         return read_safety(self._left.pop("safety", None), self.warn)
 
+    def limits(self) -> Limits:
+        """The section `limits`."""
+        return read_limits(self._left.pop("limits", None))
+
     def exclusions(self) -> Exclusions:
         """The rules below `exclude`."""
         return read_exclusions(self._left.pop("exclude", None))
@@ -192,6 +197,7 @@ class KeyReader:
             *MODELS,
             "exclude",
             "safety",
+            "limits",
             "disable_aaa",
             "refusals_per_minute",
             "check_rights_with_nextcloud",

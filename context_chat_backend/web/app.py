@@ -23,7 +23,9 @@ from context_chat_backend.web import (
     openapi,
     program_route,
 )
+from context_chat_backend.web.bounds import Bounds
 from context_chat_backend.web.measuring import Measuring
+from context_chat_backend.web.places import Places
 from context_chat_backend.web.throttle import Throttle
 from context_chat_backend.wiring import Backend
 
@@ -48,13 +50,14 @@ def build_app(
     hold_seconds: float = push_api.HOLD_SECONDS,
     enable_seconds: float = lifecycle.ENABLE_SECONDS,
     loops: Loops | None = None,
+    places: Places | None = None,
 ) -> FastAPI:
     """The application around `backend`, which may still be starting.
 
     `surfaces` are some of settings.SURFACES.
 
     A push is held `hold_seconds` while the waiting list is full; enabling waits `enable_seconds` for the start.
-    `loops` run beside the routes and are woken by them.
+    `loops` run beside the routes and are woken by them. `places` are those of all applications of the process.
     """
     app = FastAPI(
         title="Context Chat Backend",
@@ -71,6 +74,10 @@ def build_app(
     app.state.surfaces = tuple(surfaces)
     app.state.background = set[asyncio.Task[None]]()
     errors.install(app)
+    limits = backend.config.limits
+    app.state.places = places or Places(limits)
+    told = errors.refused if "nextcloud" in surfaces else program_route.not_served
+    app.add_middleware(Bounds, places=app.state.places, limits=limits, told=told)
     app.add_middleware(Measuring)
     if "nextcloud" not in surfaces:
         app.add_exception_handler(HTTPException, program_route.not_served)

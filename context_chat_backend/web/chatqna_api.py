@@ -20,6 +20,7 @@ from context_chat_backend.web.chatqna_wire import ChatQnaRequest
 from context_chat_backend.web.completion import Completion
 from context_chat_backend.web.envelope import ApiError, api_error
 from context_chat_backend.web.openai_api import model_named
+from context_chat_backend.web.places import take_place
 from context_chat_backend.web.program_route import ProgramRoute, Ready, in_scope
 from context_chat_backend.web.scopes import scope_of
 from context_chat_backend.wiring import Backend
@@ -47,6 +48,7 @@ router = APIRouter(route_class=_ChatQnaRoute)
 async def chatqna(request: Request, body: ChatQnaRequest, backend: Ready) -> Any:
     """An answer from passages the caller brings and those he may read, at once or as it is written."""
     caller = in_scope(await _caller(request, backend, body.meta.token), KeyScope.CHAT)
+    take_place(request, caller.key_id or caller.asker)
     await count(backend, caller)
     settings = backend.config.programs.chatqna
     name = "" if body.model == NAME else model_named(backend, body.model)

@@ -20,13 +20,12 @@ from context_chat_backend.web.multipart import Part, read_parts
 from context_chat_backend.web.program_route import IngestCaller, ProgramRoute, Ready
 from context_chat_backend.wiring import Backend
 
-MAX_REQUEST_BYTES = 1024**3
 _MAX_FIELD_BYTES = 4096
 _ITEM = re.compile(r"[A-Za-z0-9:-]{1,128}")
 
 
 class _DocumentsRoute(ProgramRoute):
-    max_body_bytes = MAX_REQUEST_BYTES
+    body_limit = "document_body_bytes"
 
 
 router = APIRouter(route_class=_DocumentsRoute)
@@ -88,6 +87,7 @@ def _parts(request: Request, backend: Backend) -> AsyncGenerator[Part, None]:
         request.stream(),
         folder=backend.config.storage / "tmp",
         max_part_bytes=backend.config.indexing.max_source_bytes,
+        limits=backend.config.limits,
     )
 
 

@@ -25,9 +25,13 @@ from context_chat_backend.web.errors import Refusal
 
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    405: "invalid_request_error", 413: "invalid_request_error", 429: "rate_limit_error",
+    405: "invalid_request_error", 408: "invalid_request_error", 413: "invalid_request_error",
+    415: "invalid_request_error", 429: "rate_limit_error",
 }  # fmt: skip
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_CODES = {
+    404: "not_found", 405: "method_not_allowed", 408: "request_too_slow", 413: "body_too_large",
+    415: "unsupported_encoding", 429: "rate_limited", 503: "server_busy",
+}  # fmt: skip
 _MODEL_FAILURES: Mapping[ModelFailure, tuple[int, str, str]] = {
     ModelFailure.UNAVAILABLE: (503, "upstream_unavailable", "the model does not answer: try again"),
     ModelFailure.LOADING: (503, "upstream_loading", "the model is being loaded: try again"),

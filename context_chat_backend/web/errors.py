@@ -25,14 +25,15 @@ class Refusal(HTTPException):
 
 def install(app: FastAPI) -> None:
     """Make `app` answer every error in one shape."""
-    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(ContextChatError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unforeseen)
 
 
-async def _refusal(_: Request, error: Exception) -> JSONResponse:
+async def refused(_: Request, error: Exception) -> JSONResponse:
+    """The answer of a Refusal."""
     assert isinstance(error, Refusal)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 

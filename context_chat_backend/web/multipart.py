@@ -18,14 +18,11 @@ from typing import IO
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from context_chat_backend.settings.limits import Limits
 from context_chat_backend.web.errors import Refusal
 
 SMALL_BYTES = 64 * 1024
 """What is no larger is kept in memory."""
-MAX_PARTS = 1000
-MAX_HEADERS = 64
-MAX_HEADER_BYTES = 16 * 1024 * 1024
-"""Of one part. Every user who may read a file stands in a header of it: 100 000 ids have room."""
 
 
 @dataclass
@@ -82,7 +79,7 @@ class Part:
 
 
 async def read_parts(
-    content_type: str, stream: AsyncIterable[bytes], *, folder: Path, max_part_bytes: int
+    content_type: str, stream: AsyncIterable[bytes], *, folder: Path, max_part_bytes: int, limits: Limits
 ) -> AsyncGenerator[Part, None]:
     """The parts of a body as they arrive; of each at most `max_part_bytes` + 1 bytes are kept, large ones in `folder`.
 
@@ -92,10 +89,13 @@ async def read_parts(
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise Refusal(400, "expected a body of type multipart/form-data with a boundary")
-    collector = _Collector(folder, max_part_bytes)
+    collector = _Collector(folder, max_part_bytes, limits)
     try:
         parser = MultipartParser(
-            boundary, collector.callbacks(), max_header_count=MAX_HEADERS, max_header_size=MAX_HEADER_BYTES
+            boundary,
+            collector.callbacks(),
+            max_header_count=limits.part_headers,
+            max_header_size=limits.part_header_bytes,
         )
         async for piece in stream:
             parser.write(piece)
@@ -113,8 +113,9 @@ async def read_parts(
 class _Collector:
     """Gathers what the tokenizer finds."""
 
-    def __init__(self, folder: Path, max_part_bytes: int) -> None:
+    def __init__(self, folder: Path, max_part_bytes: int, limits: Limits) -> None:
         self._folder = folder
+        self._limits = limits
         self._max_part_bytes = max_part_bytes
         self._count = 0
         self._header_bytes = 0
@@ -147,8 +148,8 @@ class _Collector:
 
     def _begin(self) -> None:
         self._count += 1
-        if self._count > MAX_PARTS:
-            raise Refusal(400, f"more than {MAX_PARTS} parts in one request: send fewer at once")
+        if self._count > self._limits.parts:
+            raise Refusal(400, f"more than {self._limits.parts} parts in one request: send fewer at once")
         self._header_bytes = 0
         self._current = Part()
 
@@ -181,8 +182,8 @@ class _Collector:
 
     def _counted(self, data: bytes) -> bytes:
         self._header_bytes += len(data)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            raise Refusal(400, f"the headers of a part are longer than {MAX_HEADER_BYTES} bytes")
+        if self._header_bytes > self._limits.part_header_bytes:
+            raise Refusal(400, f"the headers of a part are longer than {self._limits.part_header_bytes} bytes")
         return data
 
 

@@ -17,13 +17,12 @@ from fastapi.routing import APIRoute
 
 from context_chat_backend.domain import KeyScope
 from context_chat_backend.logs import get_logger
-from context_chat_backend.web.bodies import bounded
+from context_chat_backend.web.bodies import BoundedRequest
 from context_chat_backend.web.callers import Caller, caller_by_headers, count, nobody
 from context_chat_backend.web.envelope import ApiError, api_error, error_response
+from context_chat_backend.web.places import take_place
 from context_chat_backend.web.throttle import address_of, throttle_of
 from context_chat_backend.wiring import Backend
-
-MAX_BODY_BYTES = 2 * 1024 * 1024
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _log = get_logger(__name__)
@@ -33,7 +32,8 @@ T = TypeVar("T")
 class ProgramRoute(APIRoute):
     """A route for programs with a key."""
 
-    max_body_bytes = MAX_BODY_BYTES
+    body_limit = "program_body_bytes"
+    """Which of the limits its bodies have."""
     needs_caller = True
     """Whether who asks is known before the body is read."""
 
@@ -56,7 +56,8 @@ class ProgramRoute(APIRoute):
                 request.state.caller = await caller_by_headers(backend, request)
                 if self.needs_caller:
                     await caller_of(request)
-                response = await answer(Request(request.scope, bounded(request.receive, self.max_body_bytes)))
+                limits = backend.config.limits
+                response = await answer(BoundedRequest(request, getattr(limits, self.body_limit), limits))
             except Exception as error:
                 response = error_response(_counted(request, self.told(error)), request_id)
             response.headers["X-Request-ID"] = request_id
@@ -114,6 +115,7 @@ def caller_for(scope: KeyScope) -> Callable[[Request], Awaitable[Caller]]:
 
     async def caller(request: Request) -> Caller:
         found = in_scope(await caller_of(request), scope)
+        take_place(request, found.key_id or found.asker)
         if found.key_id is None:
             await count(request.app.state.backend, found)
         return found

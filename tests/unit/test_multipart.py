@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from context_chat_backend.web import multipart
+from context_chat_backend.settings.limits import Limits
 from context_chat_backend.web.errors import Refusal
 from context_chat_backend.web.multipart import read_parts
 
 TYPE = "multipart/form-data; boundary=b0undary"
+LIMITS = Limits()
 END = b"--b0undary--\r\n"
 
 
@@ -34,7 +35,13 @@ def one(body: bytes, *headers: str | bytes, filename: str = "files__default: 5")
 
 
 async def read(
-    folder: Path, body: bytes, *, piece: int = 64 * 1024, most: int = 10_000, content_type: str = TYPE
+    folder: Path,
+    body: bytes,
+    *,
+    piece: int = 64 * 1024,
+    most: int = 10_000,
+    content_type: str = TYPE,
+    limits: Limits = LIMITS,
 ) -> list[Seen]:
     async def stream() -> AsyncIterator[bytes]:
         for start in range(0, len(body), piece):
@@ -48,7 +55,7 @@ async def read(
             part.size,
             (part.body if isinstance(part.body, bytes) else part.body.read_bytes()),
         )
-        async for part in read_parts(content_type, stream(), folder=folder, max_part_bytes=most)
+        async for part in read_parts(content_type, stream(), folder=folder, max_part_bytes=most, limits=limits)
     ]
 
 
@@ -105,7 +112,7 @@ async def test_parts_are_given_out_while_the_rest_still_arrives(tmp_path: Path) 
             yield one(str(number).encode())
         yield END
 
-    reading = read_parts(TYPE, stream(), folder=tmp_path, max_part_bytes=10)
+    reading = read_parts(TYPE, stream(), folder=tmp_path, max_part_bytes=10, limits=Limits())
     async with aclosing(reading):
         first = await anext(reading)
         assert first.body == b"0"
@@ -119,7 +126,7 @@ async def test_nothing_stays_behind_when_the_caller_hangs_up(tmp_path: Path) -> 
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        async for _ in read_parts(TYPE, stream(), folder=tmp_path, max_part_bytes=1000):
+        async for _ in read_parts(TYPE, stream(), folder=tmp_path, max_part_bytes=1000, limits=Limits()):
             pass
     assert list(tmp_path.iterdir()) == []
 
@@ -128,7 +135,7 @@ async def test_nothing_stays_behind_when_reading_stops_at_a_part(tmp_path: Path)
     async def stream() -> AsyncIterator[bytes]:
         yield one(b"1") + one(b"2") + one(b"3" * 100)[:-50]
 
-    reading = read_parts(TYPE, stream(), folder=tmp_path, max_part_bytes=1000)
+    reading = read_parts(TYPE, stream(), folder=tmp_path, max_part_bytes=1000, limits=Limits())
     await anext(reading)
     await reading.aclose()
     assert list(tmp_path.iterdir()) == []
@@ -149,8 +156,8 @@ async def test_nothing_stays_behind_when_reading_stops_at_a_part(tmp_path: Path)
         (TYPE, one(b"x")[:-5]),
         (TYPE, one(b"x", "a header without colon") + END),
         (TYPE, one(b"x", "sp ace: x") + END),
-        (TYPE, one(b"x", *(f"X-{n}: x" for n in range(multipart.MAX_HEADERS))) + END),
-        (TYPE, one(b"x") * (multipart.MAX_PARTS + 1) + END),
+        (TYPE, one(b"x", *(f"X-{n}: x" for n in range(Limits.part_headers))) + END),
+        (TYPE, one(b"x") * (Limits.parts + 1) + END),
     ],
 )
 async def test_what_is_not_multipart_is_refused(tmp_path: Path, content_type: str, body: bytes) -> None:
@@ -160,12 +167,12 @@ async def test_what_is_not_multipart_is_refused(tmp_path: Path, content_type: st
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_headers_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multipart, "MAX_HEADER_BYTES", 1000)
+async def test_headers_have_a_bound(tmp_path: Path) -> None:
+    limits = Limits(part_header_bytes=1000)
 
     for headers in (["title: " + "x" * 1001], [f"X-{n}: {'x' * 400}" for n in range(3)]):
         with pytest.raises(Refusal):
-            await read(tmp_path, one(b"x", *headers) + END)
+            await read(tmp_path, one(b"x", *headers) + END, limits=limits)
 
 
 async def test_a_body_without_parts_is_read_as_such(tmp_path: Path) -> None:

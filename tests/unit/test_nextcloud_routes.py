@@ -24,7 +24,7 @@ from context_chat_backend.errors import (
     InvalidRequest,
     ModelUnavailable,
 )
-from context_chat_backend.exapp.authentication import MAX_JSON_BYTES
+from context_chat_backend.settings.limits import Limits
 from context_chat_backend.store.overview import StateCount
 from context_chat_backend.web import multipart
 from context_chat_backend.web.app import build_app
@@ -494,10 +494,10 @@ async def test_what_is_no_json_object_is_refused(client: httpx.AsyncClient, body
 @pytest.mark.parametrize("declared", [True, False])
 async def test_json_has_a_bound(client: httpx.AsyncClient, declared: bool) -> None:
     async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(MAX_JSON_BYTES // 2**20 + 1):
+        for _ in range(Limits.nextcloud_body_bytes // 2**20 + 1):
             yield b" " * 2**20
 
-    content = b" " * (MAX_JSON_BYTES + 1) if declared else pieces()
+    content = b" " * (Limits.nextcloud_body_bytes + 1) if declared else pieces()
     answer = await client.post("/query", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 413
     assert list(answer.json()) == ["error"]
