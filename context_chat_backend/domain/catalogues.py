@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What deployments are planned from: compute instances with prices, packages for Kubernetes, models with their cards."""
+"""What deployments are planned from: machines with prices, packages for Kubernetes, models with their cards."""
 
 from __future__ import annotations
 

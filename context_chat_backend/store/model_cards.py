@@ -128,7 +128,8 @@ class ModelCards:
         tag: str | None = None,
         licences: Sequence[str] | None = None,
     ) -> list[FoundModel] | None:
-        """The models of the CANDIDATES cards nearest to `vector`, shape (dimension,), in no order; None without pieces.
+        """The models of the CANDIDATES cards nearest to `vector`, shape (dimension,), in no order; None without such
+        pieces of that dimension.
 
         With `tag` only those for this purpose, with `licences`, whatever their case, only those under one of them.
         """
@@ -145,7 +146,7 @@ class ModelCards:
             there = await connection.execute(statement("model_cards", "has_chunks"), parameters)
             left = await connection.execute(statement("model_cards", "filtered"), parameters)
             index = await connection.execute(statement("model_cards", "indexed"), {"index": pieces.index})
-            if await there.fetchone() != (True,):
+            if await there.fetchone() != vector.shape:
                 return None
             if await index.fetchone() == (True,) and await left.fetchone() == (_SCANNED,):
                 rows = await _through_the_index(connection, pieces, vector.shape[0], parameters)

@@ -65,8 +65,9 @@ ON CONFLICT DO NOTHING
 DELETE FROM hf.card_chunks WHERE (embedding_model_name, chunker_version) <> (%(model)s, %(chunker)s)
 
 -- name: has_chunks
--- Whether there are any of this model and this way of cutting.
-SELECT EXISTS (SELECT FROM hf.card_chunks WHERE embedding_model_name = %(model)s AND chunker_version = %(chunker)s)
+-- Whether there are any of this model and this way of cutting: the dimension of one.
+SELECT vector_dims(embedding) FROM hf.card_chunks
+WHERE embedding_model_name = %(model)s AND chunker_version = %(chunker)s LIMIT 1
 
 -- name: names
 -- Which models and ways of cutting there are.
