@@ -26,6 +26,8 @@ TASKS: Mapping[str, Pattern] = _words(
     r"\bdetect(?:s|ing)? |\bsummari[sz]e|\btranslat(?:e|ing)\b|\bclassify\b|\brecommend(?:er|ation)|\bscoring\b",
 )
 """In their order: what is more particular comes first."""
+INFERENCE = re.compile(r"\binferenc|\bserv(?:e|es|ing)\b")
+"""By which inference is meant, whatever was said before."""
 
 LEADING_DOMAINS = ("image-generation", "multimodal")
 """Those that are meant whatever else is named."""

@@ -65,7 +65,7 @@ class Stated:
 
     def as_json(self) -> dict[str, Any]:
         """What was stated, by name."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, (), False) or value is False}
+        return {name: value for name, value in asdict(self).items() if value is not None and value != ()}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Stated:
