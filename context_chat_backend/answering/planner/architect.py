@@ -45,13 +45,14 @@ class Architect:
         """
         material = Material(workload)
         await self._use(CLUSTER, NoArguments())
-        await asyncio.gather(
+        said = await asyncio.gather(
             self._find_machines(material, providers, regions),
             self._find_models(material),
             self._find_packages(material),
             self._find_documents(material, question),
         )
-        material.warnings[:0] = workload.warnings
+        # In a fixed order, whoever was ready first.
+        material.warnings = [*workload.warnings, *(warning for warnings in said for warning in warnings)]
         return material
 
     async def add_packages(self, material: Material, queries: Sequence[str]) -> None:
@@ -64,19 +65,20 @@ class Architect:
                 known.add(rows[0].name)
                 material.stack.append(StackEntry(rows[0], f"suggested for: {query}", required=False))
 
-    async def add_documents(self, material: Material, query: str) -> None:
-        """Put passages of documents the asker may read beside the plan."""
+    async def add_documents(self, material: Material, query: str) -> list[str]:
+        """Put passages of documents the asker may read beside the plan; returns warnings."""
         try:
             found = await self._use(DOCUMENTS, DocumentArguments(query=query[:1000], top_k=MOST_DOCUMENTS))
         except ModelUnavailable:
-            material.warnings.append("Documents could not be searched: the embedding model does not answer.")
-            return
+            return ["Documents could not be searched: the embedding model does not answer."]
         known = {passage.chunk_id for passage in material.documents}
         material.documents += [passage for passage in found.rows if passage.chunk_id not in known]
         material.documents[MOST_DOCUMENTS:] = []
+        return []
 
-    async def _find_machines(self, material: Material, providers: Sequence[str], regions: Sequence[str]) -> None:
+    async def _find_machines(self, material: Material, providers: Sequence[str], regions: Sequence[str]) -> list[str]:
         stated = material.workload.stated
+        warnings: list[str] = []
         limits = _limits(material.workload, providers, regions)
         given_up: list[str] = []
         found = await self._use(COMPUTE, ComputeArguments(**limits, top_k=self._place.settings.compute_top_k))
@@ -93,22 +95,23 @@ class Architect:
             Offer(row, tuple(name for name in given_up if _breaks(row, name, limits))) for row in found.rows
         ][:MOST_OFFERS]
         if not material.offers:
-            material.warnings.append("No machine of the catalogue fits, even without the limits that may be relaxed.")
+            warnings.append("No machine of the catalogue fits, even without the limits that may be relaxed.")
         elif given_up:
-            material.warnings.append(
+            warnings.append(
                 f"No machine fits all limits: {', '.join(given_up)} had to be relaxed. What each machine does not keep is "
                 "said beside it."
             )
         currency = stated.currency
         if currency and any(offer.instance.currency != currency for offer in material.offers):
-            material.warnings.append(
+            warnings.append(
                 f"The budget is in {currency}, prices are in {material.currency}: they were compared without conversion."
             )
+        return warnings
 
-    async def _find_models(self, material: Material) -> None:
+    async def _find_models(self, material: Material) -> list[str]:
         workload = material.workload
         if not workload.searches_models:
-            return
+            return []
         arguments = ModelArguments(
             query=workload.model_query,
             pipeline_tag=workload.pipeline_tag,
@@ -118,17 +121,16 @@ class Architect:
         try:
             found = await self._use(MODELS, arguments)
         except EmbeddingMismatch as error:
-            material.warnings.append(f"Models were not searched: {error}.")
-            return
+            return [f"Models were not searched: {error}."]
         except ModelUnavailable:
-            material.warnings.append("Models were not searched: the embedding model does not answer.")
-            return
+            return ["Models were not searched: the embedding model does not answer."]
         material.found["models"] = len(found.rows)
         material.models = list(found.rows[:MOST_MODELS])
         if not material.models:
-            material.warnings.append("No model of the catalogue is for this purpose under these licences.")
+            return ["No model of the catalogue is for this purpose under these licences."]
+        return []
 
-    async def _find_packages(self, material: Material) -> None:
+    async def _find_packages(self, material: Material) -> list[str]:
         needs = needs_of(material.workload)
         chosen: dict[int, StackEntry] = {}
         left = list(enumerate(needs))
@@ -147,7 +149,7 @@ class Architect:
             if chosen[number].package.name not in names:
                 names.add(chosen[number].package.name)
                 material.stack.append(chosen[number])
-        material.warnings += [_missing(need) for _, need in left]
+        return [_missing(need) for _, need in left]
 
     async def _packages(self, queries: Sequence[str], *, limit: int) -> list[Any]:
         self._notify("tool_call", {"tool": PACKAGES.name, "arguments": {"queries": list(queries)}})
@@ -155,9 +157,10 @@ class Architect:
         self._notify("tool_result", {"tool": PACKAGES.name, "rows": sum(map(len, found))})
         return found
 
-    async def _find_documents(self, material: Material, question: str) -> None:
+    async def _find_documents(self, material: Material, question: str) -> list[str]:
         if material.workload.stated.wants_documents and question.strip():
-            await self.add_documents(material, question)
+            return await self.add_documents(material, question)
+        return []
 
     async def _use(self, tool: Tool, arguments: Arguments) -> Found:
         told = arguments.model_dump(exclude_none=True)
