@@ -359,10 +359,16 @@ CREATE TABLE chat.conversations (
     name text NOT NULL,
     -- a key that is kept to some collections has conversations of its own; '': of no such key
     key_id text NOT NULL,
+    -- 'chat': questions and answers; 'planner': plans, which go on from `state`
+    surface text NOT NULL DEFAULT 'chat',
     title text NOT NULL DEFAULT '',
     message_count integer NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    state jsonb NOT NULL DEFAULT '{}',
+    -- whose message is being answered, until then; the next one waits
+    holder uuid,
+    held_until timestamptz,
     -- the messages up to this one in few words, and the sources of these words
     summary text NOT NULL DEFAULT '',
     summary_until integer NOT NULL DEFAULT 0,
@@ -382,6 +388,9 @@ CREATE TABLE chat.messages (
     -- one of them is deleted
     sources bigint[] NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    -- what an answer holds beside its text: a plan with its rows
+    metadata jsonb NOT NULL DEFAULT '{}',
     PRIMARY KEY (conversation_id, seq)
 );
 CREATE INDEX message_by_source ON chat.messages USING gin (sources);
@@ -427,3 +436,97 @@ ALTER TABLE chat.messages ENABLE ROW LEVEL SECURITY;
 ALTER TABLE chat.messages FORCE ROW LEVEL SECURITY;
 CREATE POLICY own ON chat.messages
     USING (EXISTS (SELECT FROM chat.conversations WHERE conversations.id = messages.conversation_id));
+
+-- Catalogues that deployments are planned from. They hold nothing of users: whoever may ask reads all of them. Texts are
+-- compared byte by byte, so that their order does not depend on where the server stands.
+CREATE SCHEMA cloud;
+CREATE TABLE cloud.instances (
+    id text COLLATE "C" PRIMARY KEY,
+    provider text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    region text COLLATE "C" NOT NULL,
+    gpu_model text COLLATE "C",
+    gpu_count integer NOT NULL DEFAULT 0 CHECK (gpu_count >= 0),
+    vram_per_gpu_gb numeric NOT NULL DEFAULT 0,
+    -- of all its GPUs together
+    vram_gb numeric NOT NULL DEFAULT 0,
+    vcpu integer NOT NULL,
+    ram_gb numeric NOT NULL,
+    price_hourly numeric CHECK (price_hourly > 0),
+    price_monthly numeric CHECK (price_monthly > 0),
+    currency text COLLATE "C" NOT NULL DEFAULT 'USD',
+    price_as_of date,
+    price_source text COLLATE "C" NOT NULL,
+    UNIQUE (provider, name, region)
+);
+-- the order in which they are offered
+CREATE INDEX instance_by_rank ON cloud.instances
+    (price_monthly, vram_gb DESC, gpu_count DESC, provider, name, region, id);
+CREATE INDEX instance_by_region ON cloud.instances (region);
+
+CREATE FUNCTION package_words(name text, description text, keywords text[]) RETURNS tsvector
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT setweight(to_tsvector('english', name), 'A')
+        || setweight(to_tsvector('english', array_to_string(keywords, ' ')), 'B')
+        || setweight(to_tsvector('english', description), 'C')
+$$;
+
+-- Packages for Kubernetes.
+CREATE TABLE cloud.bitnami_packages (
+    id text COLLATE "C" PRIMARY KEY,
+    name text COLLATE "C" NOT NULL,
+    version text COLLATE "C" NOT NULL,
+    app_version text COLLATE "C" NOT NULL DEFAULT '',
+    description text COLLATE "C" NOT NULL DEFAULT '',
+    repository text COLLATE "C" NOT NULL DEFAULT '',
+    keywords text[] NOT NULL DEFAULT '{}',
+    stars integer NOT NULL DEFAULT 0 CHECK (stars >= 0),
+    official boolean NOT NULL DEFAULT false,
+    -- where the letters of a query are looked for
+    letters text COLLATE "C" NOT NULL GENERATED ALWAYS AS (lower(name) || E'\n' || lower(description)) STORED,
+    search_tsv tsvector NOT NULL GENERATED ALWAYS AS (package_words(name, description, keywords)) STORED
+);
+CREATE INDEX package_by_words ON cloud.bitnami_packages USING gin (search_tsv);
+
+-- Models with their cards, which several may have in common.
+CREATE SCHEMA hf;
+CREATE TABLE hf.models (
+    model_id text COLLATE "C" PRIMARY KEY,
+    pipeline_tag text COLLATE "C" NOT NULL,
+    license text COLLATE "C" NOT NULL,
+    downloads bigint NOT NULL DEFAULT 0 CHECK (downloads >= 0),
+    likes bigint NOT NULL DEFAULT 0 CHECK (likes >= 0),
+    parameters_b numeric,
+    tags text[] NOT NULL DEFAULT '{}',
+    updated_at timestamptz NOT NULL,
+    -- the id without its owner, as people write it
+    short_name text COLLATE "C" NOT NULL GENERATED ALWAYS AS (lower(split_part(model_id, '/', -1))) STORED
+);
+CREATE INDEX model_by_tag ON hf.models (pipeline_tag, license);
+CREATE INDEX model_by_name ON hf.models (short_name);
+
+CREATE TABLE hf.cards (
+    -- SHA-256 of the text
+    card_hash text COLLATE "C" PRIMARY KEY,
+    card text NOT NULL
+);
+
+CREATE TABLE hf.model_to_card (
+    model_id text COLLATE "C" NOT NULL REFERENCES hf.models ON DELETE CASCADE,
+    card_hash text COLLATE "C" NOT NULL REFERENCES hf.cards ON DELETE CASCADE,
+    PRIMARY KEY (model_id, card_hash)
+);
+CREATE INDEX model_by_card ON hf.model_to_card (card_hash);
+
+-- Pieces of cards with their vectors; the index by meaning is made for each model (store/model_cards.py).
+CREATE TABLE hf.card_chunks (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    card_hash text COLLATE "C" NOT NULL REFERENCES hf.cards ON DELETE CASCADE,
+    chunk_index integer NOT NULL,
+    content text NOT NULL,
+    embedding vector NOT NULL,
+    embedding_model_name text COLLATE "C" NOT NULL,
+    chunker_version text COLLATE "C" NOT NULL,
+    UNIQUE (card_hash, chunk_index, embedding_model_name, chunker_version)
+);
+CREATE INDEX card_chunk_by_model ON hf.card_chunks (embedding_model_name, chunker_version);

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A language model may word a plan: its texts take the place of the templates' where they say nothing of their own.
+
+A text that names a number, a price or a name that is not in the plan's rows is left out, whatever else it says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+from pydantic import BaseModel, ConfigDict, Field
+from wordfreq import zipf_frequency
+
+from context_chat_backend.answering.planner.lexicon import NUMBERS
+from context_chat_backend.answering.planner.material import Material
+from context_chat_backend.answering.planner.model_help import ModelHelp
+from context_chat_backend.answering.planner.wording import Words
+
+_INSTRUCTIONS = (
+    "You word deployment plans in plain British English, one or two sentences for each text. Name no prices, no numbers "
+    "and no names but those in the data. The keys of reasons are ids, those of purposes are names of packages, those of "
+    "details numbers of steps."
+)
+_PRICES = re.compile(
+    r"[$€£¥%]|\b(?:dollars?|euros?|pounds?|cents?|usd|eur|gbp|bucks|free|gratis|costs? nothing|no cost|zero|price[sd]?|"
+    r"pricing|discount\w*|hundred|thousand|million|half)\b|https?:|www\.|\]\(|<",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[^\W\d_]+")
+_TOKEN = re.compile(r"[\w][\w./:+-]*")
+_USUAL = 2.5
+"""On Zipf's scale: rarer words may be names of something that is not there."""
+_LONGEST = 600
+_PLAIN_WORDS = frozenset({"gpu", "gpus", "vram", "kubernetes", "helm", "lora", "qlora", "llm", "inference", "tuning"})
+
+
+class Wording(BaseModel):
+    """What a model may write."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    understanding: str = ""
+    reasons: dict[str, str] = Field(default_factory=dict)
+    purposes: dict[str, str] = Field(default_factory=dict)
+    details: dict[str, str] = Field(default_factory=dict)
+    tradeoffs: list[str] = Field(default_factory=list)
+
+
+async def reworded(help_: ModelHelp, material: Material, words: Words, said: str, providers: list[str]) -> Words:
+    """`words`, as far as the model has better ones; the same when it is of no help.
+
+    `said` is what the user wrote, `providers` are all of the catalogue.
+    """
+    data = {
+        "request": said[-4000:],
+        "understanding": words.understanding,
+        "reasons": words.instances | words.models,
+        "purposes": words.purposes,
+        "details": {str(order): step.detail for order, step in enumerate(words.steps, 1)},
+        "tradeoffs": words.tradeoffs,
+    }
+    written = await help_.filled(_INSTRUCTIONS, json.dumps(data, ensure_ascii=False), Wording)
+    if written is None:
+        return words
+    guard = Guard(material, words, said, providers)
+
+    def better(new: str | None, old: str) -> str:
+        return new.strip() if new is not None and guard.allows(new) else old
+
+    return Words(
+        understanding=better(written.understanding, words.understanding),
+        tradeoffs=words.tradeoffs + [text.strip() for text in written.tradeoffs[:3] if guard.allows(text)],
+        steps=[
+            replace(step, detail=better(written.details.get(str(order)), step.detail))
+            for order, step in enumerate(words.steps, 1)
+        ],
+        instances={id_: better(written.reasons.get(id_), text) for id_, text in words.instances.items()},
+        models={id_: better(written.reasons.get(id_), text) for id_, text in words.models.items()},
+        purposes={name: better(written.purposes.get(name), text) for name, text in words.purposes.items()},
+    )
+
+
+class Guard:
+    """Knows what a text about a plan may name."""
+
+    def __init__(self, material: Material, words: Words, said: str, providers: list[str]) -> None:
+        told = [words.understanding, *words.instances.values(), *words.models.values(), *words.tradeoffs]
+        told += [step.detail for step in words.steps] + list(words.purposes.values())
+        names = [name.lower() for name in material.names()]
+        allowed = " ".join([*told, *names]).lower()
+        self._tokens = {token.strip(".:/-+") for token in _TOKEN.findall(allowed)} | set(names)
+        self._words = set(_WORD.findall(allowed)) | _PLAIN_WORDS
+        # A provider of the catalogue that the plan does not name is a usual word, and no fact of this plan.
+        self._foreign = {name.lower() for name in providers} - set(names)
+
+    def allows(self, text: str) -> bool:
+        """Whether a text says nothing but what the plan holds."""
+        if not text.strip() or len(text) > _LONGEST or _PRICES.search(text):
+            return False
+        lowered = text.lower()
+        for token in _TOKEN.findall(lowered):
+            bare = token.strip(".:/-+")
+            if bare in self._foreign:
+                return False
+            if bare in self._tokens:
+                continue
+            if any(character.isdigit() for character in bare) or bare in NUMBERS or "/" in bare:
+                return False
+            if not all(word in self._words or zipf_frequency(word, "en") >= _USUAL for word in _WORD.findall(bare)):
+                return False
+        return True

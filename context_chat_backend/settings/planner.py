@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`planner` of `config.yaml`, and the environment variables that say the same: how deployments are planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.settings.checks import unknown
+
+EXTRACTORS = ("auto", "rules", "model")
+_WHERE_ELSE: Mapping[str, tuple[str, ...]] = {
+    "COMPUTE_TOP_K": ("top_k", "compute"),
+    "K8S_TOP_K": ("top_k", "k8s"),
+    "HF_TOP_K": ("top_k", "hf"),
+    "HF_EMBEDDING_MODEL_NAME": ("hf", "embedding_model"),
+    "HF_CHUNKER_VERSION": ("hf", "chunker_version"),
+}
+"""Environment variables, and where they belong in the section."""
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """How much GPU memory a workload takes: GB, or factors by which billions of parameters are multiplied."""
+
+    inference_fp16: float = 2 * 1.2
+    inference_int8: float = 1 * 1.2
+    inference_int4: float = 0.5 * 1.2
+    training: float = 16 * 1.1
+    lora: float = 2 * 1.3
+    qlora: float = 0.5 * 1.6
+    sdxl: float = 16.0
+    diffusion: float = 12.0
+    vision_training: float = 24.0
+    speech: float = 10.0
+    embedding: float = 4.0
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """How deployments are planned."""
+
+    extractor: str = "auto"
+    """Who reads requests: rules, with the language model where there is one; the rules alone; or the model alone."""
+    max_clarifications: int = 2
+    compute_top_k: int = 10
+    k8s_top_k: int = 15
+    hf_top_k: int = 5
+    embedding_model: str | None = None
+    """By whose vectors models are searched; None: the model that embeds documents."""
+    chunker_version: str = "hf_chunker_v1"
+    messages_per_minute: int = 30
+    tools_per_minute: int = 100
+    model_seconds: int = 20
+    """So long the language model may take over one message, all its answers together."""
+    sizing: Sizing = field(default_factory=Sizing)
+
+
+_TOP_KS = {"compute": 100, "k8s": 50, "hf": 25}
+_COUNTS = ("max_clarifications", "messages_per_minute", "tools_per_minute", "model_seconds")
+_HF = ("embedding_model", "chunker_version")
+
+
+def read_planner(given: Any, environment: Mapping[str, str]) -> PlannerSettings:
+    """What stands at `planner`; the environment wins. Raises ConfigurationError with the key and the cure."""
+    given = {} if given is None else given
+    if not isinstance(given, dict):
+        raise ConfigurationError("planner: expected options below it, one 'key: value' a line")
+    _check_names("planner", given, ("extractor", "top_k", "hf", "sizing", *_COUNTS))
+    sections = {name: _section(given, name) for name in ("top_k", "hf", "sizing")}
+    for variable, (section, key) in _WHERE_ELSE.items():
+        if told := environment.get(variable):
+            sections[section][key] = int(told) if section == "top_k" and told.isdecimal() else told
+    settings = PlannerSettings(extractor=_one_of("planner.extractor", given.get("extractor", "auto")))
+    for key in _COUNTS:
+        if key in given:
+            least = 0 if key == "max_clarifications" else 1
+            settings = replace(settings, **{key: _count(f"planner.{key}", given[key], least, 10**6)})
+    _check_names("planner.top_k", sections["top_k"], _TOP_KS)
+    for key, value in sections["top_k"].items():
+        settings = replace(settings, **{f"{key}_top_k": _count(f"planner.top_k.{key}", value, 1, _TOP_KS[key])})
+    _check_names("planner.hf", sections["hf"], _HF)
+    for key, value in sections["hf"].items():
+        if not isinstance(value, str) or not value.strip():
+            raise ConfigurationError(f"planner.hf.{key}: expected a text")
+        settings = replace(settings, **{key: value.strip()})
+    return replace(settings, sizing=_sizing(sections["sizing"]))
+
+
+def _sizing(given: Mapping[str, Any]) -> Sizing:
+    _check_names("planner.sizing", given, [one.name for one in fields(Sizing)])
+    for key, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 10**6:
+            raise ConfigurationError(f"planner.sizing.{key}: expected a number above 0, found {value!r}")
+    return Sizing(**{key: float(value) for key, value in given.items()})
+
+
+def _section(given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = given.get(name)
+    if section is not None and not isinstance(section, dict):
+        raise ConfigurationError(f"planner.{name}: expected options below it, one 'key: value' a line")
+    return dict(section or {})
+
+
+def _one_of(path: str, value: Any) -> str:
+    if value not in EXTRACTORS:
+        raise ConfigurationError(f"{path}: expected one of {', '.join(EXTRACTORS)}, found {value!r}")
+    return str(value)
+
+
+def _count(path: str, value: Any, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ConfigurationError(f"{path}: expected a whole number from {least} to {most}, found {value!r}")
+    return value
+
+
+def _check_names(path: str, given: Mapping[Any, Any], known: Any) -> None:
+    for key in given:
+        if key not in tuple(known):
+            raise ConfigurationError(unknown(f"{path}.{key}", str(key), tuple(known)))
