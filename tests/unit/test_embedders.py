@@ -209,7 +209,7 @@ async def test_a_broken_graph_in_the_cache_is_built_again(tmp_path: Path) -> Non
 
 
 def test_an_unknown_embedder_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="'openai' or 'hashing'"):
+    with pytest.raises(ConfigurationError, match="'openai', 'ollama' or 'hashing'"):
         build_embedder("magic", {}, models=tmp_path, threads=1)
 
 

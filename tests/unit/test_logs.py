@@ -73,7 +73,11 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
     assert "hush" not in str(line)
 
 
-def test_chatter_of_libraries_is_left_out_and_their_warnings_are_not(tmp_path: Path) -> None:
+def test_chatter_of_libraries_is_left_out_and_their_warnings_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A server that writes no access log, made by a test before this one, takes its logger from all handlers.
+    monkeypatch.setattr(logging.getLogger("uvicorn.access"), "propagate", True)
     logs.configure("info", tmp_path)
     for name in ("uvicorn.access", "httpx"):
         logging.getLogger(name).info("GET /search?q=what+a+user+wrote")
