@@ -285,7 +285,7 @@ class Town:
         deadline = time.monotonic() + seconds
         while (differing := self.differing()) and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert differing == []
+        assert differing == [], (differing, self.program.run_command("status", differing[0][2]))
 
     def differing(self) -> list[tuple[str, str, str]]:
         """Users and the sources they find and may not read, or may read and do not find."""
