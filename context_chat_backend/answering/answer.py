@@ -90,24 +90,20 @@ class Answering:
                     yield event
                 return
         passages = await self._readable(question, sight)
-        if not passages and question.answers_alone:
-            async with aclosing(self._written(question, None, turns)) as events:
-                async for event in events:
-                    yield event
-            return
-        if not passages:
-            yield Retrieved(())
-            for event in _sentence(_nothing(question)):
+        if (said := await self._said_at_once(question, passages, turns.writer)) is not None:
+            yield Retrieved(said.passages)
+            for event in _sentence(said):
                 yield event
             return
-        if (kept := await direct_answer(question, passages, self._retriever)) is not None:
-            yield Retrieved(kept.passages)
-            for event in _sentence(kept):
-                yield event
-            return
-        async with aclosing(self._written(question, passages, turns)) as events:
+        async with aclosing(self._written(question, passages or None, turns)) as events:
             async for event in events:
                 yield event
+
+    async def _said_at_once(self, question: Question, passages: Sequence[Passage], writer: Writer) -> Answer | None:
+        """The answer where no model has to write it."""
+        if passages:
+            return await direct_answer(question, passages, self._retriever, writer)
+        return None if question.answers_alone else _nothing(question)
 
     @property
     def models(self) -> tuple[str, ...]:
