@@ -32,7 +32,7 @@ class ChatServer:
 
     def admin(self, method: str, path: str, body: Any = None, token: str | None = TOKEN) -> httpx.Response:
         """What an administrator calls below /admin."""
-        headers = {} if token is None else {"Authorization": f"Bearer {token}".encode()}
+        headers = {} if token is None else {b"Authorization": f"Bearer {token}".encode()}
         return self.http.request(method, f"/admin{path}", json=body, headers=headers)
 
     def collection(self, name: str, pairs: Sequence[Mapping[str, str]] = ()) -> None:
@@ -60,7 +60,9 @@ class ChatServer:
     def records(self) -> list[dict[str, Any]]:
         """What was written down of the exchanges."""
         files = sorted((self.program.storage / "chat").glob("chat-*.log"))
-        return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+        return [
+            json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
 
 
 def events(answer: httpx.Response) -> list[dict[str, Any]]:

@@ -66,6 +66,8 @@ def _with_scope(*credentials: Credential) -> Door:
 EVERYBODY: Door = _let_in(*Credential)
 NEXTCLOUD: Door = _let_in(Credential.SYSTEM, Credential.USER)
 ADMINISTRATORS: Door = _let_in(Credential.SYSTEM, Credential.ADMINISTRATOR)
+ADMINISTRATOR: Door = _let_in(Credential.ADMINISTRATOR)
+"""The chat server knows no Nextcloud."""
 PROGRAMS: Door = _let_in(*_ALL_KEYS)
 CHAT: Door = _with_scope(Credential.CHAT_KEY, Credential.TOKEN)
 EMBEDDING: Door = _with_scope(Credential.EMBEDDING_KEY)
@@ -107,6 +109,24 @@ DOORS: Mapping[tuple[str, str], Door] = {
     ("GET", "/v1/conversations/{conversation}"): CHAT,
     ("DELETE", "/v1/conversations/{conversation}"): CHAT,
     ("POST", "/v1/embeddings"): EMBEDDING,
+    ("POST", "/chat"): CHAT,
+    ("POST", "/chat/feedback"): CHAT,
+    ("GET", "/chat/sessions/{session_id}"): CHAT,
+    ("DELETE", "/chat/sessions/{session_id}"): CHAT,
+    ("GET", "/health/live"): EVERYBODY,
+    ("GET", "/health/ready"): EVERYBODY,
+    ("GET", "/.well-known/acme-challenge/{token}"): EVERYBODY,  # whoever issues certificates has no key
+    ("POST", "/admin/api-keys"): ADMINISTRATOR,
+    ("GET", "/admin/api-keys"): ADMINISTRATOR,
+    ("GET", "/admin/api-keys/{api_key}/status"): ADMINISTRATOR,
+    ("POST", "/admin/api-keys/deactivate"): ADMINISTRATOR,
+    ("POST", "/admin/api-keys/{key_id}/rotate"): ADMINISTRATOR,
+    ("DELETE", "/admin/api-keys/{key_id}"): ADMINISTRATOR,
+    ("GET", "/admin/collections"): ADMINISTRATOR,
+    ("POST", "/admin/collections"): ADMINISTRATOR,
+    ("DELETE", "/admin/collections/{name}"): ADMINISTRATOR,
+    ("POST", "/admin/collections/{name}/qa-pairs"): ADMINISTRATOR,
+    ("POST", "/admin/collections/{name}/documents"): ADMINISTRATOR,
     ("POST", "/v1/documents"): INGEST,
     ("GET", "/v1/documents/{document_id}"): INGEST,
     ("DELETE", "/v1/documents/{document_id}"): INGEST,
@@ -133,7 +153,7 @@ def _within(group: Any) -> list[Any]:
 
 def routes_at(surface: str) -> set[tuple[str, str]]:
     """Method and path of what is served at a listener of one surface."""
-    routers = [*ROUTERS[surface], *([openapi.router] if surface in ("openai", "chatqna") else [])]
+    routers = [*ROUTERS[surface], *([openapi.router] if surface in ("openai", "chatqna", "chat") else [])]
     return {
         (method, route.path)
         for router in routers

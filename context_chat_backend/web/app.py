@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute
 
 from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
 from context_chat_backend.exapp.loops import Loops
@@ -92,23 +91,15 @@ def build_app(
     app.add_middleware(Bounds, places=app.state.places, limits=limits, told=told)
     app.add_middleware(Measuring)
     if "nextcloud" not in surfaces:
-        app.add_exception_handler(HTTPException, program_route.not_served)
+        elsewhere = acme_api.elsewhere if "redirect" in surfaces else program_route.not_served
+        app.add_exception_handler(HTTPException, elsewhere)
     named = [router for surface in surfaces for router in ROUTERS[surface]]
     routers = list({id(router): router for router in named}.values())  # two surfaces may have some in common
+    if chat_health_api.router in routers:  # it says more at the same path
+        routers = [router for router in routers if router is not health_api.router]
     for router in routers:
         app.include_router(router)
-    app.state.routes = _first_of_each(route for router in routers for route in router.routes)
-    if "redirect" in surfaces:
-        app.include_router(acme_api.redirecting)
+    app.state.routes = [route for router in routers for route in router.routes]
     if {"openai", "chatqna", "chat"} & set(surfaces):  # others are called by programs that know what is there
         app.include_router(openapi.router)
     return app
-
-
-def _first_of_each(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
-    """Routes without those that an earlier one takes the calls of: two surfaces at one port may both have /health."""
-    found: dict[tuple[str, str], BaseRoute] = {}
-    for route in routes:
-        methods = ",".join(sorted(getattr(route, "methods", None) or ()))
-        found.setdefault((getattr(route, "path", ""), methods), route)
-    return list(found.values())

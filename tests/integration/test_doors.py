@@ -52,8 +52,9 @@ class House:
 def house(module_storage: Path, module_database_url: str) -> Iterator[House]:
     ports = {surface: free_port() for surface in SURFACES if surface != "nextcloud"}
     listeners = "".join(f"  - {{port: {port}, surfaces: [{surface}]}}\n" for surface, port in ports.items())
+    limits = "rate_limits: {ip_per_minute: 1000000, key_per_minute: 1000000}\n"
     (module_storage / "config.yaml").write_text(
-        f"embedding:\n  hashing:\nllm:\n  extractive:\nrefusals_per_minute: 100000\n"
+        f"{limits}embedding:\n  hashing:\nllm:\n  extractive:\nrefusals_per_minute: 100000\n"
         f"chatqna:\n  requests_per_minute: 100000\n"
         f"jwt:\n  - {{issuer: 'https://id.example', audience: here, secret: '{TOKEN_SECRET}', users: local}}\n"
         f"listeners:\n{listeners}",
