@@ -125,8 +125,10 @@ RETURNING source.id, realm, ref, version, title, media_type, modified_at,
     place, access_set_id
 
 -- name: begin
--- An attempt that is not the first.
-UPDATE source SET attempts = %(attempts)s WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
+-- An attempt that is not the first. It does not count where somebody was let in since it was claimed (access.sql,
+-- seek_again).
+UPDATE source SET attempts = %(attempts)s
+WHERE id = %(id)s AND version = %(version)s AND state = 'waiting' AND attempts > 0
 
 -- name: prolong
 -- A worker that is alive keeps its leases.
@@ -157,10 +159,11 @@ FROM unnest(%(ids)s::bigint[], %(content_digests)s::bytea[], %(chunk_counts)s::i
 WHERE source.id = made.id
 
 -- name: reject
--- Final for this version.
+-- Final for this version. Where somebody was let in since the attempt began, its lease ends and another one begins.
 UPDATE source SET state = 'rejected', reason = %(reason)s, priority = 0, leased_until = NULL, settled_at = now(),
     indexed_modified_at = NULL, content_digest = NULL, chunk_count = 0
 WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
+  AND (attempts > 0 OR leased_until IS NULL)
 
 -- name: drop_rejected
 -- What an older version leaves behind. The bytes are kept for a while, for another try (sql/overview.sql).
