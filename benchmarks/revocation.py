@@ -25,7 +25,7 @@ import httpx
 from tests.conftest import open_folder
 from tests.program import BOUNDARY, Program, headers, part
 
-_SOURCES = 40
+_SOURCES = 100
 _ASKERS = 4
 _ASKER = "asker"
 _PROVIDER = "mail__messages"
