@@ -29,6 +29,7 @@ RECOVERY_SECONDS = 30.0
 _PATIENCE_SECONDS = 75.0
 _DAY = 86_401
 _QUESTION_SECONDS = 8.0
+_LONG_SHARE = 0.15
 FIRST_SEEDS = len(FAULTS) // 2
 """They bring every fault to its turn."""
 
@@ -226,7 +227,7 @@ def _live(place: Place, faults: list[Fault], trial: Trial) -> None:
             outcome = Outcome(fault.name)
             trial.outcomes.append(outcome)
             try:
-                fault.happens(place, chance, chance.uniform(0.5, 3.0))
+                fault.happens(place, chance, _duration(trial.seed, chance))
                 outcome.seconds = round(_recovered(place, town, load), 2)
                 if outcome.seconds > RECOVERY_SECONDS:
                     outcome.wrong.append(f"it took {outcome.seconds} s to recover")
@@ -235,6 +236,13 @@ def _live(place: Place, faults: list[Fault], trial: Trial) -> None:
                 outcome.wrong.append(str(error) or traceback.format_exc(limit=-2))
             outcome.wrong += load.take_wrong()
         trial.asked, trial.unanswered = load.asked, load.unanswered
+
+
+def _duration(seed: int, chance: random.Random) -> float:
+    """Seconds; some of the later seeds' faults last so long that back-off grows."""
+    if seed >= FIRST_SEEDS and chance.random() < _LONG_SHARE:
+        return chance.uniform(8.0, 15.0)
+    return chance.uniform(0.5, 3.0)
 
 
 def _rest(place: Place, town: Town, seconds: float = _PATIENCE_SECONDS) -> None:
