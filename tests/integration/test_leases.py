@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A clock that was ahead has written times that lie far away now that it is right: nobody waits for them."""
+"""Leases that nobody gives back: of a process that died, of one that lost the database, of a clock set back since."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+from psycopg_pool import PoolClosed
+
+from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.leases import Leases
 from context_chat_backend.store.tasks import HeldTasks
@@ -12,7 +16,7 @@ from context_chat_backend.store.tasks import HeldTasks
 LEASE = timedelta(seconds=15)
 
 
-async def test_a_lease_of_a_process_that_died_is_taken(database: Database) -> None:
+async def test_a_lease_that_a_clock_set_back_would_hold_is_taken(database: Database) -> None:
     async with Leases(database).hold("work", LEASE) as first:
         assert first is not None
         async with Leases(database).hold("work", LEASE) as second:
@@ -24,7 +28,24 @@ async def test_a_lease_of_a_process_that_died_is_taken(database: Database) -> No
             assert third is not None
 
 
-async def test_a_task_of_a_process_that_died_is_closed_by_another(database: Database) -> None:
+async def test_what_could_not_be_given_back_is_taken_again_at_once_and_by_nobody_else(database: Database) -> None:
+    ours, theirs = Leases(database), Leases(database)
+    holding = ours.hold("work", LEASE)
+    held = await holding.__aenter__()
+    assert held is not None
+    ours._database = Database("postgresql://nobody@127.0.0.1:1/nothing")  # it is gone
+    with pytest.raises((DatabaseUnavailable, PoolClosed)):
+        await holding.__aexit__(None, None, None)
+    ours._database = database
+
+    async with theirs.hold("work", LEASE) as other:
+        assert other is None
+    async with ours.hold("work", LEASE) as again:
+        assert again is not None
+        assert not await ours.prolong(held)
+
+
+async def test_a_task_that_a_clock_set_back_would_hold_is_closed_by_another(database: Database) -> None:
     await HeldTasks(database, "died").take(1)
     lives = HeldTasks(database, "lives")
     await lives.adopt_orphans({"error": "gone"})
