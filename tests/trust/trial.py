@@ -30,6 +30,7 @@ _PATIENCE_SECONDS = 75.0
 _DAY = 86_401
 _QUESTION_SECONDS = 8.0
 _LONG_SHARE = 0.15
+_ANSWERS_SHARE = 0.15
 FIRST_SEEDS = len(FAULTS) // 2
 """They bring every fault to its turn."""
 
@@ -156,23 +157,26 @@ class Load:
         user = self._random.choice([*town.users, *sorted(town.oracle.gone_users), "nobody"])
         if town.nextcloud.queues_are_empty():
             town.oracle.queues_were_empty()
-        began, expected = time.monotonic(), town.oracle.expected(user)
-        asked = {"query": WORD, "userId": user, "ctxLimit": 500}
-        self.asked += 1
-        try:
-            answer = self._client.post("/docSearch", json=asked)
-        except httpx.TransportError:
+        wants_answer = self._random.random() < _ANSWERS_SHARE
+        began, expected = time.monotonic(), set() if wants_answer else town.oracle.expected(user)
+        answer = self._answered("/query" if wants_answer else "/docSearch", user)
+        if answer is None:
             self.unanswered += 1
             time.sleep(0.1)
             return
-        if answer.status_code != 200:
-            assert answer.status_code >= 500, answer.text
-            self.unanswered += 1
-            time.sleep(0.1)
-            return
-        found = [source["source_id"] for source in answer.json()]
+        found = answer["sources"] if wants_answer else [source["source_id"] for source in answer]
         self.wrong += town.oracle.judge(user, found, began, expected)
         time.sleep(self._random.uniform(0, 0.03))
+
+    def _answered(self, path: str, user: str) -> Any:
+        """What comes back; None where that is an error of the server, or nothing."""
+        self.asked += 1
+        try:
+            answer = self._client.post(path, json={"query": WORD, "userId": user, "ctxLimit": 500})
+        except httpx.TransportError:
+            return None
+        assert answer.status_code == 200 or answer.status_code >= 500, answer.text
+        return answer.json() if answer.status_code == 200 else None
 
 
 def plan(seed: int) -> tuple[Layout, list[Fault]]:
