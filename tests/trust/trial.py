@@ -154,9 +154,12 @@ class Load:
 
     def _ask(self) -> None:
         town = self._town
-        user = self._random.choice([*town.users, *sorted(town.oracle.gone_users), "nobody"])
         if town.nextcloud.queues_are_empty():
             town.oracle.queues_were_empty()
+        try:
+            user = town.oracle.losers.pop()
+        except IndexError:
+            user = self._random.choice([*town.users, *sorted(town.oracle.gone_users), "nobody"])
         wants_answer = self._random.random() < _ANSWERS_SHARE
         began, expected = time.monotonic(), set() if wants_answer else town.oracle.expected(user)
         answer = self._answered("/query" if wants_answer else "/docSearch", user)
