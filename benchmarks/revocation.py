@@ -15,7 +15,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -27,6 +27,8 @@ from tests.program import BOUNDARY, Program, headers, part
 
 _SOURCES = 100
 _ASKERS = 4
+_ACTING = 8
+"""Actions that are sent at once."""
 _ASKER = "asker"
 _PROVIDER = "mail__messages"
 _SHOWN_SECONDS = 30.0
@@ -103,33 +105,38 @@ def _fill(program: Program) -> None:
 
 async def _trials(url: str, trials: int) -> Measured:
     measured = Measured()
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-    async with httpx.AsyncClient(base_url=url, headers=headers(), timeout=60, limits=limits) as client:
-        load = [asyncio.create_task(_ask(client, measured, number)) for number in range(_ASKERS)]
-        load.append(asyncio.create_task(_deliver(client, measured)))
-        left = iter(range(trials))
-        await asyncio.gather(*(_take_away(client, measured, ref, left) for ref in _refs()))
+    async with _client(url, _ACTING) as client, _client(url, _ASKERS + 1) as others:
+        load = [asyncio.create_task(_ask(others, measured, number)) for number in range(_ASKERS)]
+        load.append(asyncio.create_task(_deliver(others, measured)))
+        while (left := trials - len(measured.lags)) > 0:
+            await _give_back(client, measured)
+            await asyncio.gather(*(_take_away(client, measured, ref) for ref in _refs()[:left]))
         for task in load:
             task.cancel()
         await asyncio.gather(*load, return_exceptions=True)
     return measured
 
 
-async def _take_away(client: httpx.AsyncClient, measured: Measured, ref: str, left: Iterator[int]) -> None:
-    """Take a source away, watch until no search under way began before that, give it back; again and again."""
-    for _ in left:
-        await _until(lambda: ref in measured.shown)
-        await _change(client, "deny", ref)
-        at = measured.acknowledged[ref] = time.perf_counter()
-        await _until(partial(measured.all_began_after, at))
-        del measured.acknowledged[ref]
-        measured.lags.append(max(0.0, measured.last_seen.pop(ref, at) - at))
-        await _change(client, "allow", ref)
+def _client(url: str, connections: int) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=connections)
+    return httpx.AsyncClient(base_url=url, headers=headers(), timeout=60, limits=limits)
 
 
-async def _change(client: httpx.AsyncClient, op: str, ref: str) -> None:
-    answer = await client.post("/updateAccess", json={"op": op, "userIds": [_ASKER], "sourceId": ref})
-    answer.raise_for_status()
+async def _give_back(client: httpx.AsyncClient, measured: Measured) -> None:
+    """All sources at once, and until they are shown."""
+    given = {"op": "allow", "userIds": [_ASKER], "providerId": _PROVIDER}
+    (await client.post("/updateAccessProvider", json=given)).raise_for_status()
+    await _until(lambda: len(measured.shown) == _SOURCES)
+
+
+async def _take_away(client: httpx.AsyncClient, measured: Measured, ref: str) -> None:
+    """Take a source away, and watch until no search under way began before that."""
+    taken = {"op": "deny", "userIds": [_ASKER], "sourceId": ref}
+    (await client.post("/updateAccess", json=taken)).raise_for_status()
+    at = measured.acknowledged[ref] = time.perf_counter()
+    await _until(partial(measured.all_began_after, at))
+    del measured.acknowledged[ref]
+    measured.lags.append(max(0.0, measured.last_seen.pop(ref, at) - at))
 
 
 async def _ask(client: httpx.AsyncClient, measured: Measured, number: int) -> None:
