@@ -83,11 +83,12 @@ SELECT bytes FROM spool WHERE source_id = %(id)s AND version = %(version)s AND p
 -- beginning behind `after`, so that nobody's million files keep others waiting; of each set the newest and smallest.
 -- The bytes of small ones come along. Only the first attempt is counted here, the others when they begin: whoever dies
 -- with many sources in hand may die of each that was begun, not of those that waited. Nothing waits for more than five
--- minutes: a time that is further away was written by a clock that has been set back since.
+-- minutes, or for longer than a lease: a time that is further away was written by a clock that has been set back since.
 WITH RECURSIVE urgent AS (
     SELECT id FROM source
     WHERE state = 'waiting' AND priority > 0
-      AND (next_attempt_at <= now() OR next_attempt_at > now() + interval '10 minutes')
+      AND (next_attempt_at <= now() OR next_attempt_at > now() + interval '6 minutes'
+           OR leased_until > now() + 2 * %(lease)s)
       AND NOT EXISTS (SELECT FROM acknowledgement WHERE queue = 'files' AND row_id = file_row)
     ORDER BY next_attempt_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -103,7 +104,8 @@ WITH RECURSIVE urgent AS (
     FROM turns CROSS JOIN LATERAL (
         SELECT id, precedence FROM source
         WHERE state = 'waiting' AND access_set_id = turns.access_set_id
-          AND (next_attempt_at <= now() OR next_attempt_at > now() + interval '10 minutes')
+          AND (next_attempt_at <= now() OR next_attempt_at > now() + interval '6 minutes'
+               OR leased_until > now() + 2 * %(lease)s)
           AND NOT EXISTS (SELECT FROM acknowledgement WHERE queue = 'files' AND row_id = file_row)
         ORDER BY precedence DESC, id
         LIMIT (SELECT 1 + %(limit)s / greatest(count(access_set_id), 1) FROM turns)
