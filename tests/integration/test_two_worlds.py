@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Two worlds that differ only in what alice may not read look the same to alice, byte for byte, whatever she asks.
 
-Each seed makes two installations with the same sources, of which the second has more: secrets of others made of the same
-words, copies of what she reads, things she lost, things that were deleted, and a collection she does not know of.
+Each seed makes two installations with the same sources, of which the second has more: secrets of others made of the
+same words, copies of what she reads, things she lost, things that were deleted, and a collection she does not know of.
 `CCB_SEEDS=50` runs fifty seeds by hand.
 """
 

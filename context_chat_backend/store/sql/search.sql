@@ -205,7 +205,7 @@ BEGIN
 
     -- By words: the question's terms, the rarest first, each weighted by how few chunks hold it. Where little is visible
     -- that is told by what is visible alone, and so are the languages: else what the asker may not read would show in the
-    -- order of what he may. Where much is visible a weight tells how rare a word is in all to a power of two.
+    -- order of what he may. Where much is visible a sample of all tells it.
     IF by_words > 0 AND very_few THEN
         WITH sampled AS MATERIALIZED (
             SELECT impacts FROM words WHERE source_id = ANY (visible) ORDER BY words.chunk_id LIMIT sampled_chunks
@@ -233,11 +233,10 @@ BEGIN
         total := coalesce((SELECT chunks FROM word_sample),
             (SELECT count(*) FROM (SELECT FROM words LIMIT few_chunks) AS first_ones));
         SELECT array_agg(term ORDER BY share, term), array_agg(share * total ORDER BY share, term),
-            ('{{' || string_agg(term || ':' || ln(1 + (1 - rough + 0.5 / total) / (rough + 0.5 / total)), ',')
+            ('{{' || string_agg(term || ':' || ln(1 + (1 - share + 0.5 / total) / (share + 0.5 / total)), ',')
              || '}}/1000000000')::sparsevec
         INTO terms, expected, impacts_wanted
-        FROM (SELECT term, least(share, 1) AS share,
-                  least(power(2, round(log(2, greatest(share, 1 / total)::numeric))::float8), 1) AS rough
+        FROM (SELECT term, least(share, 1) AS share
               FROM (SELECT asked.term, coalesce(
                         (SELECT word_share.share FROM word_share WHERE word_share.key = asked.term),
                         CASE WHEN words_indexed THEN
