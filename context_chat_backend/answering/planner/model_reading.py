@@ -85,8 +85,8 @@ def _checks(providers: Sequence[str]) -> Mapping[str, Check]:
         "provider": lambda value, quote: (
             (value.lower(),) if isinstance(value, str) and value.lower() in known and value.lower() in quote else None
         ),
-        **dict.fromkeys(numbers, _number_in),
-        **dict.fromkeys(counts, _count_in),
+        **{name: _number_in for name in numbers},
+        **{name: _count_in for name in counts},
     }
 
 
