@@ -7,6 +7,7 @@ What stops the start and what only warns: ruling 23. All keys and variables are 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from context_chat_backend.settings.safety import SafetySettings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _TOKEN_CHARACTERS = 16
+_SECRET_NAMES = re.compile(r"SECRET|TOKEN(?!IZERS)|PASSW|API_?KEY|CREDENTIAL|PGPASS", re.IGNORECASE)
 ROLES = ("normal", "requestproc", "updatesproc", "indexing")
 
 VARIABLES = {
@@ -168,6 +170,14 @@ def read_environment(working_directory: Path, process: Mapping[str, str] | None 
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read; it has to be a readable text in UTF-8") from error
     return read | dict(os.environ if process is None else process)
+
+
+def environment_without_secrets(process: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of the process (the real one by default) for one it starts: without what is told to the program
+    alone, and without whatever else is called a secret.
+    """
+    given = os.environ if process is None else process
+    return {name: text for name, text in given.items() if name not in VARIABLES and not _SECRET_NAMES.search(name)}
 
 
 def storage_of(environment: Mapping[str, str]) -> Path:
