@@ -50,9 +50,10 @@ embedding_chunk_size: 2000
 uvicorn_log_level: info
 """
 ODD: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 7, 2**63, 10**400, -0.0, 1e308, float("inf"), float("nan"), "", " ", "x", "ü\U0001f98a",
-    "\x00", "\ud800", "x" * 5000, "true", "1", "http://", "https://[", "postgresql://[::1", "%s{}{0}", "../../etc/passwd", [],
-    [[]], [None], [1, "x"], {}, {"x": 1}, {1: 2}, {None: None}, {"base_url": 1}, {"model": {"x": []}}, {(1, 2): 3}, b"bytes",
+    None, True, False, 0, -1, 1, 7, 2**63, 10**400, -0.0, 1e308, float("inf"), float("nan"), "", " ", "x",
+    "ü\U0001f98a", "\x00", "\ud800", "x" * 5000, "true", "1", "http://", "https://[", "postgresql://[::1", "%s{}{0}",
+    "../../etc/passwd", [], [[]], [None], [1, "x"], {}, {"x": 1}, {1: 2}, {None: None}, {"base_url": 1}, {"model": {"x": []}},
+    {(1, 2): 3}, b"bytes",
 )  # fmt: skip
 LAUGHS = "a: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1}, ' * 9}]\n" for n in range(1, 9)) + "chunk_tokens: *a8\n"
 VALUES = st.sampled_from(ODD) | st.recursive(
