@@ -17,6 +17,7 @@ from context_chat_backend import __version__, traces
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
+from context_chat_backend.settings.checks import shown
 from context_chat_backend.settings.limits import Limits
 from context_chat_backend.settings.programs import ProgramSettings
 from context_chat_backend.settings.safety import SafetySettings
@@ -303,7 +304,7 @@ def _admin_token(text: str | None) -> Secret | None:
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise ConfigurationError(f"APP_PORT: expected a port from 1 to 65535, found {text!r}")
+        raise ConfigurationError(f"APP_PORT: expected a port from 1 to 65535, found {shown(text)}")
     return int(text)
 
 
@@ -381,7 +382,7 @@ def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool
         return default if not told else True
     if told in ("0", "false", "no", "off"):
         return False
-    raise ConfigurationError(f"{name}: expected true or false, found {told!r}")
+    raise ConfigurationError(f"{name}: expected true or false, found {shown(told)}")
 
 
 def _indexing(reader: KeyReader, cores: int) -> IndexingSettings:

@@ -33,6 +33,11 @@ _AGAIN_SECONDS = 30.0
 _FETCH_SECONDS = 5.0
 _HOLD_SECONDS = 24 * 3600.0
 """So long a key is taken that its issuer did not confirm."""
+_UNREADABLE = (
+    httpx.HTTPError, httpx.InvalidURL, TimeoutError, jwt.PyJWTError,
+    ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What comes of asking for keys where there are none, or none that anybody could read."""
 _log = get_logger(__name__)
 
 
@@ -152,7 +157,7 @@ class _PublishedKeys:
             async with asyncio.timeout(_FETCH_SECONDS):
                 answer = await self._client.get(self._url)
             found = jwt.PyJWKSet.from_dict(answer.raise_for_status().json())
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, jwt.PyJWTError, ValueError, AttributeError) as error:
+        except _UNREADABLE as error:
             _log.warning("keys_of_issuer_missing", error=type(error).__name__)
             self._tried_at = self._clock()
             return  # those we have still hold

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import unknown
+from context_chat_backend.settings.checks import shown, unknown
 
 SURFACES = ("nextcloud", "openai", "chatqna", "metrics")
 """What may be served at a port."""
@@ -43,9 +43,9 @@ def _listener(path: str, given: Any) -> Listener:
             raise ConfigurationError(unknown(f"{path}.{key}", str(key), ("port", "surfaces", "host")))
     port, surfaces, host = given.get("port"), given.get("surfaces"), given.get("host")
     if type(port) is not int or not 1 <= port <= 65535:
-        raise ConfigurationError(f"{path}.port: expected a port from 1 to 65535, found {port!r}")
+        raise ConfigurationError(f"{path}.port: expected a port from 1 to 65535, found {shown(port)}")
     if not isinstance(surfaces, list) or not surfaces or not all(surface in SURFACES for surface in surfaces):
-        raise ConfigurationError(f"{path}.surfaces: expected some of {', '.join(SURFACES)}, found {surfaces!r}")
+        raise ConfigurationError(f"{path}.surfaces: expected some of {', '.join(SURFACES)}, found {shown(surfaces)}")
     if host is not None and not isinstance(host, str):
         raise ConfigurationError(f"{path}.host: expected an address, for example 127.0.0.1")
     return Listener(port, tuple(dict.fromkeys(surfaces)), host)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import unknown
+from context_chat_backend.settings.checks import shown, unknown
 
 ENVIRONMENTS = ("production", "development")
 USERS_OF_A_TOKEN = ("own", "local", "nextcloud")
@@ -63,7 +63,7 @@ def read_program_settings(environment: Any, jwt: Any, chatqna: Any) -> ProgramSe
     if environment is None:
         environment = "production"
     if environment not in ENVIRONMENTS:
-        raise ConfigurationError(f"environment: expected one of {', '.join(ENVIRONMENTS)}, found {environment!r}")
+        raise ConfigurationError(f"environment: expected one of {', '.join(ENVIRONMENTS)}, found {shown(environment)}")
     listed = [] if jwt is None else jwt if isinstance(jwt, list) else [jwt]
     issuers = tuple(_issuer(f"jwt[{number}]", given) for number, given in enumerate(listed))
     for issuer in issuers:
@@ -104,9 +104,9 @@ def _chatqna(given: Any) -> ChatQnaSettings:
     for key, value in given.items():
         usual = getattr(default, key)
         if isinstance(usual, bool) and not isinstance(value, bool):
-            raise ConfigurationError(f"chatqna.{key}: expected true or false, found {value!r}")
+            raise ConfigurationError(f"chatqna.{key}: expected true or false, found {shown(value)}")
         if not isinstance(usual, bool) and (type(value) is not int or value < 1):
-            raise ConfigurationError(f"chatqna.{key}: expected a whole number of at least 1, found {value!r}")
+            raise ConfigurationError(f"chatqna.{key}: expected a whole number of at least 1, found {shown(value)}")
     return ChatQnaSettings(**given)
 
 
