@@ -97,7 +97,8 @@ def _describe(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     answer = operation["responses"][done]
     answer["description"] = "Done."
     known = answer.get("content", {}).get(example.answered_as, {})
-    answer["content"] = {example.answered_as: known | {"example": example.answer}}
+    if example.answer is not None:
+        answer["content"] = {example.answered_as: known | {"example": example.answer}}
     operation["responses"] = {done: answer} | dict(_errors(route))
     if isinstance(route, ProgramRoute):
         operation["security"] = [{"key": []}, {"x_api_key": []}]
@@ -136,8 +137,8 @@ def _page(schema: Mapping[str, Any]) -> Iterator[str]:
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 yield f"<p>Send <code>{html.escape(kind)}</code></p>{_shown(content.get('example'))}"
             for status, answer in operation["responses"].items():
-                (content,) = answer["content"].values()
-                shown = _shown(content["example"]) if status.startswith("2") else ""
+                examples = [content["example"] for content in answer.get("content", {}).values()]
+                shown = "".join(map(_shown, examples)) if status.startswith("2") else ""
                 yield f"<p><code>{status}</code> {html.escape(answer['description'])}</p>{shown}"
 
 

@@ -17,10 +17,10 @@ from context_chat_backend.store.conversations import Owner
 from context_chat_backend.store.planning import ConversationBusy, ConversationGone
 from context_chat_backend.web.callers import NOBODY, Caller
 from context_chat_backend.web.envelope import ApiError, api_error
+from context_chat_backend.web.places import take_place
 from context_chat_backend.web.program_route import ProgramRoute, in_scope
 from context_chat_backend.wiring import Backend
 
-MAX_BODY_BYTES = 256 * 1024
 _CODES = {"missing_api_key": "missing_token", "invalid_api_key": "invalid_token"}
 _INVALID = ("invalid_value", "invalid_json", "unsupported_content")
 DEVELOPER = Caller(Principal(Realm.LOCAL, "dev"), frozenset({KeyScope.CHAT}))
@@ -31,8 +31,8 @@ _WHO = {"WWW-Authenticate": "Bearer"}
 class PlannerRoute(ProgramRoute):
     """A route of the planner."""
 
-    max_body_bytes = MAX_BODY_BYTES
-    needs_caller = False  # asked below, where a developer needs no token
+    body_limit = "planner_body_bytes"
+    admits_administrators = False
 
     @staticmethod
     def told(error: Exception) -> ApiError:
@@ -50,6 +50,10 @@ class PlannerRoute(ProgramRoute):
             said.status_code, said.code = 422, "validation_error"
         return said
 
+    async def look_at_caller(self, request: Request) -> None:
+        """Also where a developer needs no token."""
+        await planner_caller(request)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Who asks is known before the body is read."""
         answer = super().get_route_handler()
@@ -63,8 +67,6 @@ class PlannerRoute(ProgramRoute):
             return await answer(request)
 
         return answered
-
-    admits_administrators = False
 
 
 class PlannerToolRoute(PlannerRoute):
@@ -100,6 +102,7 @@ async def planner_caller(request: Request) -> Caller:
 async def messages_caller(request: Request) -> Caller:
     """Who writes a message. Raises ApiError (401, 403, 429)."""
     caller = await planner_caller(request)
+    take_place(request, caller.key_id or caller.asker)
     backend: Backend = request.app.state.backend
     await _count(backend, caller, "planner messages", backend.config.planner.messages_per_minute)
     return caller
@@ -110,6 +113,7 @@ async def tools_caller(request: Request) -> Caller:
     caller = await planner_caller(request)
     backend: Backend = request.app.state.backend
     if caller.asker != EVERYBODY:
+        take_place(request, caller.key_id or caller.asker)
         await _count(backend, caller, "planner tools", backend.config.planner.tools_per_minute)
     return caller
 

@@ -70,7 +70,7 @@ def test_2_what_is_no_token_is_refused(planner: RunningPlanner) -> None:
         None: "missing_token",
         token("ann", exp=now - 600): "token_expired",
         token("ann", "another secret of some forty bytes, wrong"): "invalid_token",
-        jwt.encode(claims, None, "none"): "invalid_token",
+        jwt.encode(claims, "", "none"): "invalid_token",
         confused: "invalid_token",
         jwt.encode(claims, private, "RS256"): "invalid_token",
         token("ann", aud="others"): "invalid_token",
