@@ -17,18 +17,17 @@ router = APIRouter(route_class=PlannerToolRoute)
 
 
 def _endpoint(tool: Tool) -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
-    takes_nothing = not tool.arguments.model_fields
+    async def used(backend: Ready, caller: ToolsCaller, body: Any) -> dict[str, Any]:
+        return (await tool.run(backend.planner.place, caller.asker, body)).body
 
-    async def used(backend: Ready, caller: ToolsCaller, body: Any = None) -> dict[str, Any]:
-        arguments = tool.arguments() if body is None else body
-        return (await tool.run(backend.planner.place, caller.asker, arguments)).body
+    async def used_alone(backend: Ready, caller: ToolsCaller) -> dict[str, Any]:
+        return (await tool.run(backend.planner.place, caller.asker, tool.arguments())).body
 
-    used.__doc__ = tool.about
-    used.__name__ = tool.name.replace("/", "_")
-    used.__annotations__["body"] = tool.arguments | None if takes_nothing else tool.arguments
-    if not takes_nothing:
-        used.__defaults__ = None
-    return used
+    used.__annotations__["body"] = tool.arguments
+    endpoint = used if tool.arguments.model_fields else used_alone
+    endpoint.__doc__ = tool.about
+    endpoint.__name__ = tool.name.replace("/", "_")
+    return endpoint
 
 
 for _tool in TOOLS.values():

@@ -23,7 +23,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.planners import RunningPlanner, assert_grounded, facts, planning, token
 from tests.schemas import catalogue
 
-MANY = "planner:\n  extractor: rules\n  messages_per_minute: 10000\n  tools_per_minute: 10000\n"
+MANY = (
+    "planner:\n  extractor: rules\n  messages_per_minute: 10000\n  tools_per_minute: 10000\n"
+    "limits:\n  planner_body_bytes: 270000\n"
+)
 
 
 @pytest.fixture(scope="module")
