@@ -19,6 +19,7 @@ from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
 from context_chat_backend.settings.checks import shown
 from context_chat_backend.settings.limits import Limits
+from context_chat_backend.settings.planner import PlannerSettings, check_surface
 from context_chat_backend.settings.programs import ProgramSettings
 from context_chat_backend.settings.safety import SafetySettings
 
@@ -49,6 +50,15 @@ VARIABLES = {
     "CC_EM_USERNAME": "or a user name there",
     "CC_EM_PASSWORD": "and the password",
     "CC_DOWNLOAD_MODELS_FROM_HF": "false: no model is ever downloaded",
+    "ENVIRONMENT": "production or development, as environment of config.yaml says",
+    "SUPABASE_DB_URL": "URL of an external PostgreSQL, as the planner calls it",
+    "SUPABASE_JWT_SECRET": "by what the tokens of Supabase's users are checked",
+    "SUPABASE_PROJECT_URL": "who issues them",
+    "COMPUTE_TOP_K": "how many machines a search gives",
+    "K8S_TOP_K": "how many packages",
+    "HF_TOP_K": "how many models",
+    "HF_EMBEDDING_MODEL_NAME": "by whose vectors models are searched",
+    "HF_CHUNKER_VERSION": "how their cards were cut",
     "HP_SHARED_KEY": "set by HaRP: listen on a unix socket",
     "HP_EXAPP_SOCK": "that unix socket",
 }
@@ -138,6 +148,7 @@ class Config:
     listeners: tuple[Listener, ...]
     """Beside that of Nextcloud; one at its port says what is served there."""
     programs: ProgramSettings = field(default_factory=ProgramSettings)
+    planner: PlannerSettings = field(default_factory=PlannerSettings)
     safety: SafetySettings = field(default_factory=SafetySettings)
     limits: Limits = field(default_factory=Limits)
     download_models: bool = True
@@ -193,8 +204,9 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     """
     storage = storage_of(environment)
     reader = KeyReader(read_yaml(storage / "config.yaml"))
-    app, listeners = _app(environment, reader), reader.listeners()
+    app, listeners, programs = _app(environment, reader), reader.listeners(), reader.programs(environment)
     _keep_closed(app, listeners)
+    check_surface(listeners, programs)
     return Config(
         app=app,
         storage=storage,
@@ -210,7 +222,8 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         audit_log=reader.switch("audit_log"),
         traces=_traces(reader),
         listeners=listeners,
-        programs=reader.programs(),
+        programs=programs,
+        planner=reader.planner(environment),
         safety=reader.safety(),
         limits=reader.limits(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
@@ -333,6 +346,7 @@ def _database_url(vectordb: ModelChoice, environment: Mapping[str, str]) -> Secr
         "vectordb.pgvector.connection": vectordb.options.get("connection"),
         "CCB_DB_URL": environment.get("CCB_DB_URL"),
         "EXTERNAL_DB": environment.get("EXTERNAL_DB"),
+        "SUPABASE_DB_URL": environment.get("SUPABASE_DB_URL"),
     }
     for name, url in named.items():
         if url:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from context_chat_backend.settings.checks import shown, unknown
 from context_chat_backend.settings.limits import Limits, read_limits
 from context_chat_backend.settings.listeners import Listener, read_listeners
 from context_chat_backend.settings.models import MODELS, ModelChoice, models_of, read_choice, read_remote
-from context_chat_backend.settings.programs import ProgramSettings, read_program_settings
+from context_chat_backend.settings.planner import PlannerSettings, read_planner
+from context_chat_backend.settings.programs import ENVIRONMENTS, ProgramSettings, read_program_settings, supabase_issuer
 from context_chat_backend.settings.safety import SafetySettings, read_safety
 
 WITHOUT_EFFECT: Mapping[str, str] = {
@@ -166,9 +168,22 @@ class KeyReader:
         """`listeners`: further ports, and what is served there."""
         return read_listeners(self._left.pop("listeners", None))
 
-    def programs(self) -> ProgramSettings:
-        """`environment`, `jwt` and `chatqna`: who may ask without Nextcloud, and how."""
-        return read_program_settings(*(self._left.pop(key, None) for key in ("environment", "jwt", "chatqna")))
+    def programs(self, process: Mapping[str, str]) -> ProgramSettings:
+        """`environment`, `jwt` and `chatqna`: who may ask without Nextcloud, and how; `process` is its environment."""
+        environment = self._left.pop("environment", None)
+        named = process.get("ENVIRONMENT")
+        if environment is None and named:
+            if named in ENVIRONMENTS:
+                environment = named
+            else:
+                self.warn(f"ENVIRONMENT: expected one of {', '.join(ENVIRONMENTS)}; 'production' is used")
+        settings = read_program_settings(environment, *(self._left.pop(key, None) for key in ("jwt", "chatqna")))
+        supabase = supabase_issuer(process)
+        return settings if supabase is None else replace(settings, issuers=(*settings.issuers, supabase))
+
+    def planner(self, process: Mapping[str, str]) -> PlannerSettings:
+        """The section `planner`; the environment of the process wins."""
+        return read_planner(self._left.pop("planner", None), process)
 
     def safety(self) -> SafetySettings:
         """The section `safety`."""
@@ -212,6 +227,7 @@ class KeyReader:
             "environment",
             "jwt",
             "chatqna",
+            "planner",
             *NUMBERS,
             "conversation_days",
             *MAPPED,

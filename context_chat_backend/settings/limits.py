@@ -37,6 +37,8 @@ class Limits:
     """Of one user, or of one key."""
     program_body_bytes: int = 2 * 1024**2
     """JSON of programs."""
+    planner_body_bytes: int = 256 * 1024
+    """JSON of the planner."""
     document_body_bytes: int = 1024**3
     """Files of programs, all of one request."""
     nextcloud_body_bytes: int = 32 * 1024**2

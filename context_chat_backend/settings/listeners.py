@@ -9,7 +9,7 @@ from typing import Any
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.settings.checks import shown, unknown
 
-SURFACES = ("nextcloud", "openai", "chatqna", "metrics")
+SURFACES = ("nextcloud", "openai", "chatqna", "planner", "metrics")
 """What may be served at a port."""
 
 

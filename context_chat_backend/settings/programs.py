@@ -12,8 +12,9 @@ from context_chat_backend.settings.checks import shown, unknown
 
 ENVIRONMENTS = ("production", "development")
 USERS_OF_A_TOKEN = ("own", "local", "nextcloud")
-_OF_AN_ISSUER = ("issuer", "audience", "secret", "public_key_file", "jwks_url", "users", "claim")
-_KEYS_OF_AN_ISSUER = ("secret", "public_key_file", "jwks_url")
+_KEYS_OF_AN_ISSUER = ("secret", "public_key_file", "jwks_file", "jwks_url")
+_OF_AN_ISSUER = ("issuer", "audience", *_KEYS_OF_AN_ISSUER, "users", "claim")
+_SUPABASE_AUDIENCE = "authenticated"
 _SHORTEST_SECRET = 32
 """Bytes: what HMAC with SHA-256 needs (RFC 7518, 3.2)."""
 
@@ -23,12 +24,15 @@ class Issuer:
     """Somebody whose signed tokens say who an end user is."""
 
     issuer: str
+    """'': whoever says he issued it, where only the secret counts."""
     audience: str
     """What tokens for this program name as their audience."""
     secret: str | None = field(default=None, repr=False)
     public_key_file: str | None = None
+    jwks_file: str | None = None
+    """Published keys (RFC 7517) that were copied here."""
     jwks_url: str | None = None
-    """One of the three: by what a signature is checked."""
+    """One of the four: by what a signature is checked."""
     users: str = "own"
     """Whom a token names: users of this issuer alone, or those of the realm `local` or `nextcloud`."""
     claim: str = "sub"
@@ -92,6 +96,26 @@ def _issuer(path: str, given: Any) -> Issuer:
     if given.get("users", "own") not in USERS_OF_A_TOKEN:
         raise ConfigurationError(f"{path}.users: expected one of {', '.join(USERS_OF_A_TOKEN)}")
     return Issuer(**given)
+
+
+def supabase_issuer(environment: Mapping[str, str]) -> Issuer | None:
+    """The project of Supabase whose users' tokens are taken, as SUPABASE_JWT_SECRET and SUPABASE_PROJECT_URL name it.
+
+    None where neither is set. Raises ConfigurationError.
+    """
+    secret, url = environment.get("SUPABASE_JWT_SECRET"), environment.get("SUPABASE_PROJECT_URL", "").rstrip("/")
+    if not secret and not url:
+        return None
+    if url and not url.startswith(("http://", "https://")):
+        raise ConfigurationError("SUPABASE_PROJECT_URL: expected a URL https://…")
+    issuer = f"{url}/auth/v1" if url else ""
+    if not secret:
+        return Issuer(issuer, _SUPABASE_AUDIENCE, jwks_url=f"{issuer}/.well-known/jwks.json")
+    if len(secret.encode()) < _SHORTEST_SECRET:
+        raise ConfigurationError(
+            f"SUPABASE_JWT_SECRET: expected at least {_SHORTEST_SECRET} bytes: shorter ones are guessed"
+        )
+    return Issuer(issuer, _SUPABASE_AUDIENCE, secret=secret)
 
 
 def _chatqna(given: Any) -> ChatQnaSettings:

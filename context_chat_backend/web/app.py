@@ -21,6 +21,8 @@ from context_chat_backend.web import (
     metrics_api,
     openai_api,
     openapi,
+    planner_api,
+    planner_tools_api,
     program_route,
 )
 from context_chat_backend.web.bounds import Bounds
@@ -38,6 +40,7 @@ ROUTERS = {
         openai_api.router, health_api.router, embeddings_api.router, documents_api.router, conversations_api.router,
     ),
     "chatqna": (chatqna_api.router, health_api.router, openai_api.router),
+    "planner": (planner_api.router, planner_tools_api.router, health_api.router),
     "metrics": (lifecycle.heartbeat_router, status_api.router, metrics_api.router),
 }  # fmt: skip
 """What is served by each of settings.SURFACES."""
@@ -86,6 +89,6 @@ def build_app(
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
-    if {"openai", "chatqna"} & set(surfaces):  # others are called by programs that know what is there
+    if {"openai", "chatqna", "planner"} & set(surfaces):  # others are called by programs that know what is there
         app.include_router(openapi.router)
     return app

@@ -95,11 +95,13 @@ def _describe(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     if example.request is not None:
         content = operation.setdefault("requestBody", {"required": True, "content": {}})["content"]
         content.setdefault(example.media_type, {"schema": {"type": "object"}})["example"] = example.request
-    answer = operation["responses"]["200"]
+    done = str(route.status_code or 200)
+    answer = operation["responses"][done]
     answer["description"] = "Done."
     known = answer.get("content", {}).get(example.answered_as, {})
-    answer["content"] = {example.answered_as: known | {"example": example.answer}}
-    operation["responses"] = {"200": answer} | dict(_errors(route))
+    if example.answer is not None:
+        answer["content"] = {example.answered_as: known | {"example": example.answer}}
+    operation["responses"] = {done: answer} | dict(_errors(route))
     if isinstance(route, ProgramRoute):
         operation["security"] = [{"key": []}, {"x_api_key": []}]
     elif isinstance(route, AdministratorRoute):
@@ -137,8 +139,8 @@ def _page(schema: Mapping[str, Any]) -> Iterator[str]:
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 yield f"<p>Send <code>{html.escape(kind)}</code></p>{_shown(content.get('example'))}"
             for status, answer in operation["responses"].items():
-                (content,) = answer["content"].values()
-                shown = _shown(content["example"]) if status == "200" else ""
+                examples = [content["example"] for content in answer.get("content", {}).values()]
+                shown = "".join(map(_shown, examples)) if status.startswith("2") else ""
                 yield f"<p><code>{status}</code> {html.escape(answer['description'])}</p>{shown}"
 
 

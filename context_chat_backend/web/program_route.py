@@ -42,6 +42,11 @@ class ProgramRoute(APIRoute):
         """What `error` is to the caller."""
         return api_error(error)
 
+    async def look_at_caller(self, request: Request) -> None:
+        """What is asked of who calls before the body is read. Raises ApiError (401, 403)."""
+        if self.needs_caller:
+            await caller_of(request)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's place for what comes before the body."""
         answer = super().get_route_handler()
@@ -54,8 +59,7 @@ class ProgramRoute(APIRoute):
                     wait = {"Retry-After": "5"}
                     raise ApiError(503, "server_busy", "the program is starting: try again", headers=wait)
                 request.state.caller = await caller_by_headers(backend, request)
-                if self.needs_caller:
-                    await caller_of(request)
+                await self.look_at_caller(request)
                 limits = backend.config.limits
                 response = await answer(BoundedRequest(request, getattr(limits, self.body_limit), limits))
             except Exception as error:

@@ -20,12 +20,19 @@ _DONE = b"data: [DONE]\n\n"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def event_stream(events: AsyncGenerator[Event, None], *, ping_seconds: float = PING_SECONDS) -> StreamingResponse:
-    """The answer that sends `events`, which raise nothing, as they come; a caller that leaves closes the generator."""
-    return StreamingResponse(encoded(events, ping_seconds), media_type="text/event-stream", headers=_HEADERS)
+def event_stream(
+    events: AsyncGenerator[Event, None], *, ping_seconds: float = PING_SECONDS, named: bool = False
+) -> StreamingResponse:
+    """The answer that sends `events`, which raise nothing, as they come; a caller that leaves closes the generator.
+
+    Those that are `named` hold `event` and `data`, and the last of them says that it is the last.
+    """
+    return StreamingResponse(encoded(events, ping_seconds, named), media_type="text/event-stream", headers=_HEADERS)
 
 
-async def encoded(events: AsyncGenerator[Event, None], ping_seconds: float) -> AsyncGenerator[bytes, None]:
+async def encoded(
+    events: AsyncGenerator[Event, None], ping_seconds: float, named: bool = False
+) -> AsyncGenerator[bytes, None]:
     """The bytes of a stream. Closing it closes `events`, a moment later."""
     waiting: asyncio.Queue[Event | None] = asyncio.Queue(maxsize=1)
     # A task of its own: when the caller leaves, whoever awaits here is cancelled, and could not close anything.
@@ -40,10 +47,17 @@ async def encoded(events: AsyncGenerator[Event, None], ping_seconds: float) -> A
                 continue
             if event is None:
                 break
-            yield f"data: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
-        yield _DONE
+            yield _frame(event, named)
+        if not named:
+            yield _DONE
     finally:
         reading.cancel()
+
+
+def _frame(event: Event, named: bool) -> bytes:
+    data = event["data"] if named else event
+    name = f"event: {event['event']}\n" if named else ""
+    return f"{name}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
 
 
 async def _read(events: AsyncGenerator[Event, None], waiting: asyncio.Queue[Event | None]) -> None:

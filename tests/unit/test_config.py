@@ -498,7 +498,7 @@ def test_a_file_of_variables_in_another_encoding_is_refused(tmp_path: Path) -> N
 
 
 def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
-    example = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / "example.env").read_text(encoding="utf-8"), re.MULTILINE)
+    example = re.findall(r"^#? ?([A-Z0-9_]+)=", (ROOT / "example.env").read_text(encoding="utf-8"), re.MULTILINE)
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     source = (ROOT / "context_chat_backend" / "config.py").read_text(encoding="utf-8")
     source += (ROOT / "context_chat_backend" / "hardware.py").read_text(encoding="utf-8")
