@@ -7,6 +7,7 @@ What stops the start and what only warns: ruling 23. All keys and variables are 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +18,16 @@ from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
 from context_chat_backend.settings.chat import ChatSettings
-from context_chat_backend.settings.checks import filled
+from context_chat_backend.settings.checks import filled, shown
 from context_chat_backend.settings.limits import Limits
 from context_chat_backend.settings.listeners import ChatPorts
+from context_chat_backend.settings.planner import PlannerSettings, check_surface
 from context_chat_backend.settings.programs import ProgramSettings
 from context_chat_backend.settings.safety import SafetySettings
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _TOKEN_CHARACTERS = 16
+_SECRET_NAMES = re.compile(r"SECRET|TOKEN(?!IZERS)|PASSW|API_?KEY|CREDENTIAL|PGPASS", re.IGNORECASE)
 ROLES = ("normal", "requestproc", "updatesproc", "indexing")
 
 VARIABLES = {
@@ -52,6 +55,15 @@ VARIABLES = {
     "CC_EM_USERNAME": "or a user name there",
     "CC_EM_PASSWORD": "and the password",
     "CC_DOWNLOAD_MODELS_FROM_HF": "false: no model is ever downloaded",
+    "ENVIRONMENT": "production or development, as environment of config.yaml says",
+    "SUPABASE_DB_URL": "URL of an external PostgreSQL, as the planner calls it",
+    "SUPABASE_JWT_SECRET": "by what the tokens of Supabase's users are checked",
+    "SUPABASE_PROJECT_URL": "who issues them",
+    "COMPUTE_TOP_K": "how many machines a search gives",
+    "K8S_TOP_K": "how many packages",
+    "HF_TOP_K": "how many models",
+    "HF_EMBEDDING_MODEL_NAME": "by whose vectors models are searched",
+    "HF_CHUNKER_VERSION": "how their cards were cut",
     "HP_SHARED_KEY": "set by HaRP: listen on a unix socket",
     "HP_EXAPP_SOCK": "that unix socket",
 }
@@ -143,6 +155,7 @@ class Config:
     chat: ChatSettings = field(default_factory=ChatSettings)
     ports: ChatPorts = field(default_factory=ChatPorts)
     programs: ProgramSettings = field(default_factory=ProgramSettings)
+    planner: PlannerSettings = field(default_factory=PlannerSettings)
     safety: SafetySettings = field(default_factory=SafetySettings)
     limits: Limits = field(default_factory=Limits)
     download_models: bool = True
@@ -181,6 +194,14 @@ def read_environment(working_directory: Path, process: Mapping[str, str] | None 
     return read | dict(os.environ if process is None else process)
 
 
+def environment_without_secrets(process: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of the process (the real one by default) for one it starts: without what is told to the program
+    alone, and without whatever else is called a secret.
+    """
+    given = os.environ if process is None else process
+    return {name: text for name, text in given.items() if name not in VARIABLES and not _SECRET_NAMES.search(name)}
+
+
 def storage_of(environment: Mapping[str, str]) -> Path:
     """The folder that is kept over updates."""
     return Path(environment.get("APP_PERSISTENT_STORAGE") or "persistent_storage").absolute()
@@ -210,7 +231,9 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     reader = KeyReader(filled(read_yaml(file), environment))
     chat, ports = reader.chat(), reader.chat_ports(environment.get("CHAT_HOST"), environment.get("CHAT_PORT"))
     app, listeners = _app(environment, reader, chat.admin_token), (*ports.listeners, *reader.listeners())
+    programs = reader.programs(environment)
     _keep_closed(app, listeners)
+    check_surface(listeners, programs)
     return Config(
         app=app,
         storage=storage,
@@ -228,7 +251,8 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         listeners=listeners,
         chat=chat,
         ports=ports,
-        programs=reader.programs(),
+        programs=programs,
+        planner=reader.planner(environment),
         safety=reader.safety(),
         limits=reader.limits(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
@@ -322,7 +346,7 @@ def _admin_token(text: str | None) -> Secret | None:
 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise ConfigurationError(f"APP_PORT: expected a port from 1 to 65535, found {text!r}")
+        raise ConfigurationError(f"APP_PORT: expected a port from 1 to 65535, found {shown(text)}")
     return int(text)
 
 
@@ -351,6 +375,7 @@ def _database_url(vectordb: ModelChoice, environment: Mapping[str, str]) -> Secr
         "vectordb.pgvector.connection": vectordb.options.get("connection"),
         "CCB_DB_URL": environment.get("CCB_DB_URL"),
         "EXTERNAL_DB": environment.get("EXTERNAL_DB"),
+        "SUPABASE_DB_URL": environment.get("SUPABASE_DB_URL"),
     }
     for name, url in named.items():
         if url:
@@ -400,7 +425,7 @@ def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool
         return default if not told else True
     if told in ("0", "false", "no", "off"):
         return False
-    raise ConfigurationError(f"{name}: expected true or false, found {told!r}")
+    raise ConfigurationError(f"{name}: expected true or false, found {shown(told)}")
 
 
 def _indexing(reader: KeyReader, cores: int) -> IndexingSettings:

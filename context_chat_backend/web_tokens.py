@@ -8,6 +8,7 @@ for, and while it has not expired; one without an end is not taken.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,11 @@ _AGAIN_SECONDS = 30.0
 _FETCH_SECONDS = 5.0
 _HOLD_SECONDS = 24 * 3600.0
 """So long a key is taken that its issuer did not confirm."""
+_UNREADABLE = (
+    httpx.HTTPError, httpx.InvalidURL, TimeoutError, jwt.PyJWTError,
+    ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What comes of asking for keys where there are none, or none that anybody could read."""
 _log = get_logger(__name__)
 
 
@@ -62,7 +68,7 @@ class WebTokens:
             raise TokenInvalid
         try:
             said = jwt.decode(token, options={"verify_signature": False})
-            known = self._issuers.get(str(said.get("iss")))
+            known = self._issuers.get(str(said.get("iss"))) or self._issuers.get("")
             if known is None:
                 raise TokenInvalid
             issuer, keys = known
@@ -70,7 +76,7 @@ class WebTokens:
                 token,
                 await keys.key_for(token),
                 algorithms=list(_SYMMETRIC if issuer.secret is not None else _ASYMMETRIC),
-                issuer=issuer.issuer,
+                issuer=issuer.issuer or None,
                 audience=issuer.audience,
                 leeway=_LEEWAY_SECONDS,
                 options={"require": ["exp", issuer.claim]},
@@ -107,6 +113,23 @@ class _OneKey:
 
     async def key_for(self, _: str) -> Any:
         return self._key
+
+    async def close(self) -> None:
+        pass
+
+
+class _KeysOfAFile:
+    """The keys an issuer publishes, as they were copied to a file."""
+
+    def __init__(self, keys: jwt.PyJWKSet) -> None:
+        self._keys = {key.key_id: key.key for key in keys.keys if key.public_key_use in (None, "sig")}
+
+    async def key_for(self, token: str) -> Any:
+        """Raises TokenInvalid when the key of this token is not among them."""
+        kid = jwt.get_unverified_header(token).get("kid")
+        if kid not in self._keys:
+            raise TokenInvalid
+        return self._keys[kid]
 
     async def close(self) -> None:
         pass
@@ -152,7 +175,7 @@ class _PublishedKeys:
             async with asyncio.timeout(_FETCH_SECONDS):
                 answer = await self._client.get(self._url)
             found = jwt.PyJWKSet.from_dict(answer.raise_for_status().json())
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, jwt.PyJWTError, ValueError, AttributeError) as error:
+        except _UNREADABLE as error:
             _log.warning("keys_of_issuer_missing", error=type(error).__name__)
             self._tried_at = self._clock()
             return  # those we have still hold
@@ -163,11 +186,13 @@ class _PublishedKeys:
         await self._client.aclose()
 
 
-def _keys_of(issuer: Issuer, clock: Callable[[], float]) -> _OneKey | _PublishedKeys:
+def _keys_of(issuer: Issuer, clock: Callable[[], float]) -> _OneKey | _KeysOfAFile | _PublishedKeys:
     if issuer.jwks_url is not None:
         return _PublishedKeys(issuer.jwks_url, clock)
     if issuer.secret is not None:
         return _OneKey(issuer.secret)
+    if issuer.jwks_file is not None:
+        return _keys_of_file(Path(issuer.jwks_file))
     assert issuer.public_key_file is not None
     path = Path(issuer.public_key_file)
     try:
@@ -179,3 +204,18 @@ def _keys_of(issuer: Issuer, clock: Callable[[], float]) -> _OneKey | _Published
     if b"PUBLIC KEY" not in text:
         raise ConfigurationError(f"jwt: {path}: expected a public key in PEM")
     return _OneKey(text)
+
+
+def _keys_of_file(path: Path) -> _KeysOfAFile:
+    """Raises ConfigurationError; keys that are kept secret are none that are published."""
+    try:
+        listed = json.loads(path.read_bytes())
+        secret = any(key.get("kty") == "oct" or "d" in key for key in listed["keys"])
+        found = None if secret else jwt.PyJWKSet.from_dict(listed)
+    except OSError as error:
+        raise ConfigurationError(f"jwt: {path} cannot be read ({error.strerror}): name a file with keys") from None
+    except (ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError):
+        raise ConfigurationError(f'jwt: {path}: expected published keys: {{"keys": [{{"kty": …}}]}}') from None
+    if found is None:
+        raise ConfigurationError(f"jwt: {path}: it holds a secret key; name a file with public keys alone")
+    return _KeysOfAFile(found)

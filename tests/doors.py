@@ -72,6 +72,7 @@ PROGRAMS: Door = _let_in(*_ALL_KEYS)
 CHAT: Door = _with_scope(Credential.CHAT_KEY, Credential.TOKEN)
 EMBEDDING: Door = _with_scope(Credential.EMBEDDING_KEY)
 INGEST: Door = _with_scope(Credential.INGEST_KEY)
+TOOLS: Door = {**CHAT, **_let_in(Credential.ADMINISTRATOR)}
 
 DOORS: Mapping[tuple[str, str], Door] = {
     ("GET", "/heartbeat"): EVERYBODY,  # AppAPI and Kubernetes ask before they can sign anything
@@ -108,6 +109,17 @@ DOORS: Mapping[tuple[str, str], Door] = {
     ("GET", "/v1/conversations/export"): CHAT,
     ("GET", "/v1/conversations/{conversation}"): CHAT,
     ("DELETE", "/v1/conversations/{conversation}"): CHAT,
+    ("POST", "/api/v1/chat/start"): CHAT,
+    ("POST", "/api/v1/chat/message"): CHAT,
+    ("GET", "/api/v1/chat"): CHAT,
+    ("GET", "/api/v1/chat/{conversation}"): CHAT,
+    ("PATCH", "/api/v1/chat/{conversation}"): CHAT,
+    ("DELETE", "/api/v1/chat/{conversation}"): CHAT,
+    ("POST", "/api/v1/tools/compute/search"): TOOLS,
+    ("POST", "/api/v1/tools/k8s/search"): TOOLS,
+    ("POST", "/api/v1/tools/hf/search"): TOOLS,
+    ("POST", "/api/v1/tools/documents/search"): TOOLS,
+    ("POST", "/api/v1/tools/local/check"): TOOLS,
     ("POST", "/v1/embeddings"): EMBEDDING,
     ("POST", "/chat"): CHAT,
     ("POST", "/chat/feedback"): CHAT,
@@ -153,7 +165,8 @@ def _within(group: Any) -> list[Any]:
 
 def routes_at(surface: str) -> set[tuple[str, str]]:
     """Method and path of what is served at a listener of one surface."""
-    routers = [*ROUTERS[surface], *([openapi.router] if surface in ("openai", "chatqna", "chat") else [])]
+    described = ("openai", "chatqna", "chat", "planner")
+    routers = [*ROUTERS[surface], *([openapi.router] if surface in described else [])]
     return {
         (method, route.path)
         for router in routers

@@ -7,6 +7,7 @@ import math
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,6 +33,8 @@ class Oracle:
         self._unacknowledged: list[tuple[str, str]] = []
         self._finds: set[tuple[str, str]] = set()
         """Who was given a source when all was quiet, and has not lost it since."""
+        self.losers: deque[str] = deque(maxlen=8)
+        """Who has lost something a moment ago: a leak is found by asking these first."""
         self.gone_users: set[str] = set()
         self.gone_texts: set[str] = set()
 
@@ -77,6 +80,7 @@ class Oracle:
             for ref, user in lost:
                 if user not in self.readers.get(ref, set()):
                     self._until[ref, user] = min(self._until.get((ref, user), now), now)
+                    self.losers.append(user)
 
     def all_found(self) -> None:
         """Everybody found just now what he may read."""

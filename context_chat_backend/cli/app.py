@@ -30,6 +30,7 @@ from context_chat_backend.cli.import_reference import import_reference
 from context_chat_backend.cli.keys import keys
 from context_chat_backend.cli.models import models
 from context_chat_backend.cli.named import collection_named, local_user
+from context_chat_backend.cli.planner import planner
 from context_chat_backend.cli.register import register
 from context_chat_backend.cli.serve import serve as serve_until_stopped
 from context_chat_backend.cli.show import complaints, console, place, show_answer
@@ -54,6 +55,7 @@ app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.add_typer(collections, name="collections")
 app.add_typer(conversations, name="conversations")
+app.add_typer(planner, name="planner")
 app.command()(evaluate)
 app.command()(import_reference)
 app.command()(backup)

@@ -44,7 +44,9 @@ class NextcloudRoute(APIRoute):
                     raise Refusal(429, "not authenticated, too often in this minute", {"Retry-After": str(wait)})
                 _log.warning("not_authenticated", path=self.path)
                 raise Refusal(401, "not authenticated")
-            return await answer(BoundedRequest(request, getattr(config.limits, self.body_limit), config.limits))
+            most = getattr(config.limits, self.body_limit)
+            # The companion takes a 4xx for done: what may succeed another time answers 5xx.
+            return await answer(BoundedRequest(request, most, config.limits, slow_status=503))
 
         return authenticated
 

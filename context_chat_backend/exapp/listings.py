@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError
 
 from context_chat_backend.domain import FILES, Delivery, Realm, SourceRef, clean_title, is_provider_key
 from context_chat_backend.errors import InvalidRequest
@@ -36,7 +36,7 @@ class _Document(BaseModel):
     modified: int
     type: _Text
     provider: _Text
-    size: float | None = None
+    size: Annotated[float, Field(allow_inf_nan=False, lt=2.0**62)] | None = None
 
 
 class _Sources(BaseModel):
@@ -71,7 +71,7 @@ def listed(row: LeasedRow) -> Listed:
     if document.provider.strip() != ref.provider:
         raise InvalidRequest("provider: expected the provider of the source id")
     remote = row.queue == "files"
-    if remote != (ref.provider == FILES) or (remote and not ref.item.isdigit()):
+    if remote != (ref.provider == FILES) or (remote and not (ref.item.isascii() and ref.item.isdigit())):
         raise InvalidRequest(f"reference: expected a source id that belongs into the queue {row.queue}")
     body = b"" if remote else (document.content or "").strip().encode()
     delivery = Delivery(

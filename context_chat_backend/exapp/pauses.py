@@ -39,7 +39,7 @@ class Pauses:
         """Wait for something that is down, as long as Nextcloud asks for, with jitter."""
         asked = error.retry_after if isinstance(error, NextcloudUnavailable) else None
         await self._wait(max(asked or 0.0, self._next * random.uniform(0.5, 1.0)))  # noqa: S311
-        self._next = min(self._longest, 2 * self._next)
+        self._next = min(self._longest / 2, 2 * self._next)  # what comes back is noticed soon, however long it was gone
 
     async def _wait(self, seconds: float) -> None:
         try:

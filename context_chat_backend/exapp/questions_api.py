@@ -45,7 +45,7 @@ class Query(BaseModel):
 async def query(request: Request, body: Query, backend: Enabled) -> dict[str, object]:
     """An answer from what the user may read, with the sources it cites."""
     question = question_from(body, backend.config.limits.question_characters)
-    take_place(request, question.asker)
+    take_place(request, question.asker, 503)  # the companion takes a 4xx for an answer
     if not body.useContext:
         return {"output": await backend.chat(question.text, question.asker), "sources": []}
     answer = await backend.answer(question)
@@ -56,7 +56,7 @@ async def query(request: Request, body: Query, backend: Enabled) -> dict[str, ob
 async def doc_search(request: Request, body: Query, backend: Enabled) -> list[dict[str, str]]:
     """The sources that answer best, each once, best first."""
     question = question_from(body, backend.config.limits.question_characters)
-    take_place(request, question.asker)
+    take_place(request, question.asker, 503)  # the companion takes a 4xx for an answer
     found = await backend.find_sources(question)
     return [{"source_id": str(source.ref), "title": source.title} for source in found]
 

@@ -53,7 +53,7 @@ def error_in(said: bytes) -> Mapping[str, Any]:
     """What an error says; nothing where it is not understood."""
     try:
         error = json.loads(said)["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
     return error if isinstance(error, dict) else {"message": str(error)}
 

@@ -35,7 +35,7 @@ class RemoteModerator:
             raise ModelUnavailable(f"the moderation server refuses (status {answer.status_code})", ModelFailure.BROKEN)
         try:
             results = [(result["flagged"], result.get("categories") or {}) for result in answer.json()["results"]]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ModelUnavailable("the moderation server answers what cannot be read", ModelFailure.BROKEN) from None
         return bool(results) and all(_is_clear(flagged, categories) for flagged, categories in results)
 

@@ -130,7 +130,7 @@ class OpenAIServer:
                 raise ModelUnavailable(text, _failure_told(answer.status_code, error_in(answer.content)))
         try:
             return answer.json() if answer.is_success else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from context_chat_backend.config import environment_without_secrets
 from context_chat_backend.errors import (
     ConfigurationError,
     ContextChatError,
@@ -27,11 +28,13 @@ _ERRORS: Mapping[str, type[ContextChatError]] = {
 def spawn(module: str) -> subprocess.Popen[bytes]:
     """Run one of our modules in a process and a session of its own, so that Ctrl-C reaches it through us alone.
 
-    Its standard input and output are pipes; its errors lead nowhere: what a library prints may quote users' content.
+    Of our environment it gets what its libraries may look at, and no secret. Its standard input and output are pipes;
+    its errors lead nowhere: what a library prints may quote users' content.
     """
     return subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-m", module],
         cwd=_ROOT,
+        env=environment_without_secrets(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

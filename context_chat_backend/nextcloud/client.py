@@ -149,7 +149,7 @@ def _read(answer: httpx.Response) -> OcsAnswer:
     try:
         envelope = answer.json()["ocs"]
         done, code, data = envelope["meta"]["status"] == "ok", int(envelope["meta"]["statuscode"]), envelope["data"]
-    except (ValueError, KeyError, TypeError):  # ValueError: also UnicodeDecodeError
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # ValueError: also UnicodeDecodeError
         if answer.is_success:
             raise NextcloudUnavailable("Nextcloud's answer cannot be read") from None
         raise refusal_of(answer) from None

@@ -7,6 +7,7 @@ What is leased is given to nobody else for 24 hours, whatever becomes of the ans
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from context_chat_backend.nextcloud.client import NextcloudClient
 
 _PATH = "/ocs/v2.php/apps/context_chat/queues"
 _ACKNOWLEDGED_AT_ONCE = 1000
+
+_ID = re.compile(r"[0-9]{1,18}")
 
 FILES, CONTENT, ACTIONS = "files", "content_providers", "actions"
 
@@ -78,5 +81,5 @@ class Queues:
 def _rows(queue: str, listed: Any) -> list[QueuedRow]:
     """Rows by ascending id; PHP writes an empty map as a list."""
     named = listed if isinstance(listed, dict) else {}
-    rows = [QueuedRow(queue, int(id_), json.dumps(payload)) for id_, payload in named.items() if id_.isdigit()]
+    rows = [QueuedRow(queue, int(id_), json.dumps(payload)) for id_, payload in named.items() if _ID.fullmatch(id_)]
     return sorted(rows, key=lambda row: row.id)

@@ -83,7 +83,7 @@ def _task(answer: OcsAnswer) -> Task:
             input=given if isinstance(given, dict) else {},
             streams=task.get("preferStreaming") is True,
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise NextcloudUnavailable("the task cannot be read") from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,11 +38,26 @@ def typed(path: str, value: Any, kind: type) -> Any:
     return value
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxlevel = 2
+_LONGEST_PATH = 200
+
+
+def shown(value: Any) -> str:
+    """`value` on one line of bounded length, however much it holds."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # a number of thousands of digits
+        return "a number that is far too long"
+
+
 def unknown(path: str, name: str, known: Iterable[str]) -> str:
     """The sentence about a key `name` at `path` that is none of `known`: the nearest one, or all there are."""
     names = tuple(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name[:_LONGEST_PATH], names, n=1)
     there_are = f"there are: {', '.join(names)}" if names else "it has none"
+    path = "".join(letter if letter.isprintable() else "?" for letter in path[:_LONGEST_PATH])
     return f"config.yaml: unknown key '{path}'; " + (f"did you mean '{near[0]}'?" if near else there_are)
 
 
@@ -49,7 +65,7 @@ def switch(path: str, value: Any) -> bool:
     """A value that says yes or no, as it is or as a text. Raises ConfigurationError."""
     said = str(value).strip().lower()
     if said not in _TRUE + _FALSE:
-        raise ConfigurationError(f"{path}: expected true or false, found {value!r}")
+        raise ConfigurationError(f"{path}: expected true or false, found {shown(value)}")
     return said in _TRUE
 
 

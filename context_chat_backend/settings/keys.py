@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import yaml
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions, read_exclusions
 from context_chat_backend.settings.chat import SECTIONS, ChatSettings, read_chat
-from context_chat_backend.settings.checks import unknown
+from context_chat_backend.settings.checks import shown, unknown
 from context_chat_backend.settings.limits import Limits, read_limits
 from context_chat_backend.settings.listeners import ChatPorts, Listener, read_general, read_listeners
 from context_chat_backend.settings.models import MODELS, ModelChoice, models_of, read_choice, read_remote
-from context_chat_backend.settings.programs import ProgramSettings, read_program_settings
+from context_chat_backend.settings.planner import PlannerSettings, read_planner
+from context_chat_backend.settings.programs import ENVIRONMENTS, ProgramSettings, read_program_settings, supabase_issuer
 from context_chat_backend.settings.safety import SafetySettings, read_safety
 
 WITHOUT_EFFECT: Mapping[str, str] = {
@@ -54,6 +56,8 @@ NUMBERS: Mapping[str, tuple[int | None, int]] = {
     "tasks_at_once": (4, 1),
 }
 """Whole numbers: default (None: the hardware or another key decides) and least value."""
+_NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
+"""What the library raises for damaged files: not its own errors alone."""
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _LANGUAGE = re.compile(r"[A-Za-z]{3}(?:_[A-Za-z_]{1,20})?|script/[A-Za-z_]{1,40}")
 """What Tesseract calls a language or a script: `deu`, `chi_sim`, `script/Latin`."""
@@ -67,7 +71,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read ({error.strerror}); it has to be a readable file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except _NOT_YAML as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where is not None else ""
         raise ConfigurationError(f"{path}{line}: this is not YAML; mend it or delete the file") from error
@@ -122,7 +126,7 @@ class KeyReader:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigurationError(f"{key}: expected a whole number of at least {least}, found {value!r}")
+            raise ConfigurationError(f"{key}: expected a whole number of at least {least}, found {shown(value)}")
         return value
 
     def switch(self, key: str, *, default: bool = False) -> bool:
@@ -130,14 +134,14 @@ class KeyReader:
         value = self._left.pop(key, None)
         if value is None or isinstance(value, bool):
             return default if value is None else value
-        raise ConfigurationError(f"{key}: expected true or false, found {value!r}")
+        raise ConfigurationError(f"{key}: expected true or false, found {shown(value)}")
 
     def address(self, key: str) -> str | None:
         """A URL; None when it is not set."""
         value = self._left.pop(key, None)
         if value is None or (isinstance(value, str) and value.startswith(("http://", "https://"))):
             return value
-        raise ConfigurationError(f"{key}: expected a URL http://… or https://…, found {value!r}")
+        raise ConfigurationError(f"{key}: expected a URL http://… or https://…, found {shown(value)}")
 
     def recognition_languages(self) -> tuple[str, ...]:
         """`ocr_languages`: names of Tesseract, in a list or joined by `+`; none when it is not set."""
@@ -156,7 +160,7 @@ class KeyReader:
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int):
-                raise ConfigurationError(f"{old}: expected a whole number, found {value!r}")
+                raise ConfigurationError(f"{old}: expected a whole number, found {shown(value)}")
             if value > 0:  # the reference writes -1 for "as many as there are"
                 self._left.setdefault(new, max(value // units, NUMBERS[new][1]))
                 self.warn(f"{old} is called {new} here and is read as {self._left[new]}")
@@ -178,9 +182,22 @@ class KeyReader:
         """What the chat server does."""
         return read_chat({name: self._left.pop(name) for name in SECTIONS if self._left.get(name)}, self.warn)
 
-    def programs(self) -> ProgramSettings:
-        """`environment`, `jwt` and `chatqna`: who may ask without Nextcloud, and how."""
-        return read_program_settings(*(self._left.pop(key, None) for key in ("environment", "jwt", "chatqna")))
+    def programs(self, process: Mapping[str, str]) -> ProgramSettings:
+        """`environment`, `jwt` and `chatqna`: who may ask without Nextcloud, and how; `process` is its environment."""
+        environment = self._left.pop("environment", None)
+        named = process.get("ENVIRONMENT")
+        if environment is None and named:
+            if named in ENVIRONMENTS:
+                environment = named
+            else:
+                self.warn(f"ENVIRONMENT: expected one of {', '.join(ENVIRONMENTS)}; 'production' is used")
+        settings = read_program_settings(environment, *(self._left.pop(key, None) for key in ("jwt", "chatqna")))
+        supabase = supabase_issuer(process)
+        return settings if supabase is None else replace(settings, issuers=(*settings.issuers, supabase))
+
+    def planner(self, process: Mapping[str, str]) -> PlannerSettings:
+        """The section `planner`; the environment of the process wins."""
+        return read_planner(self._left.pop("planner", None), process)
 
     def safety(self) -> SafetySettings:
         """The section `safety`."""
@@ -199,7 +216,7 @@ class KeyReader:
         debug = self.switch("debug")
         level = self._left.pop("log_level", None) or ("debug" if debug else "info")
         if level not in LOG_LEVELS:
-            raise ConfigurationError(f"log_level: expected one of {', '.join(LOG_LEVELS)}, found {level!r}")
+            raise ConfigurationError(f"log_level: expected one of {', '.join(LOG_LEVELS)}, found {shown(level)}")
         return str(level)
 
     def finish(self) -> tuple[str, ...]:
@@ -226,6 +243,7 @@ class KeyReader:
             "chatqna",
             "general",
             *SECTIONS,
+            "planner",
             *NUMBERS,
             "conversation_days",
             *MAPPED,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import switch, unknown
+from context_chat_backend.settings.checks import shown, switch, unknown
 
-SURFACES = ("nextcloud", "openai", "chatqna", "chat", "redirect", "metrics")
+SURFACES = ("nextcloud", "openai", "chatqna", "chat", "redirect", "planner", "metrics")
 """What may be served at a port."""
 
 
@@ -94,7 +94,7 @@ def _listener(path: str, given: Any) -> Listener:
     _check(path, given, _KEYS)
     port, surfaces, host = _port(f"{path}.port", given.get("port")), given.get("surfaces"), given.get("host")
     if not isinstance(surfaces, list) or not surfaces or not all(surface in SURFACES for surface in surfaces):
-        raise ConfigurationError(f"{path}.surfaces: expected some of {', '.join(SURFACES)}, found {surfaces!r}")
+        raise ConfigurationError(f"{path}.surfaces: expected some of {', '.join(SURFACES)}, found {shown(surfaces)}")
     if host is not None and not isinstance(host, str):
         raise ConfigurationError(f"{path}.host: expected an address, for example 127.0.0.1")
     tls = None if given.get("tls") is None else _tls(f"{path}.tls", given["tls"])
@@ -114,7 +114,7 @@ def _tls(path: str, given: Any) -> Tls:
 
 def _port(path: str, port: Any) -> int:
     if type(port) is not int or not 1 <= port <= 65535:
-        raise ConfigurationError(f"{path}: expected a port from 1 to 65535, found {port!r}")
+        raise ConfigurationError(f"{path}: expected a port from 1 to 65535, found {shown(port)}")
     return port
 
 

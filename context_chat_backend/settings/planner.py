@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.settings.checks import unknown
+from context_chat_backend.settings.listeners import Listener
+from context_chat_backend.settings.programs import ProgramSettings
 
 EXTRACTORS = ("auto", "rules", "model")
 _WHERE_ELSE: Mapping[str, tuple[str, ...]] = {
@@ -71,22 +73,31 @@ def read_planner(given: Any, environment: Mapping[str, str]) -> PlannerSettings:
     _check_names("planner", given, ("extractor", "top_k", "hf", "sizing", *_COUNTS))
     sections = {name: _section(given, name) for name in ("top_k", "hf", "sizing")}
     for variable, (section, key) in _WHERE_ELSE.items():
-        if told := environment.get(variable):
-            sections[section][key] = int(told) if section == "top_k" and told.isdecimal() else told
-    settings = PlannerSettings(extractor=_one_of("planner.extractor", given.get("extractor", "auto")))
+        if named := environment.get(variable):
+            sections[section][key] = int(named) if section == "top_k" and named.isdecimal() else named
+    told: dict[str, Any] = {"extractor": _one_of("planner.extractor", given.get("extractor", "auto"))}
     for key in _COUNTS:
         if key in given:
-            least = 0 if key == "max_clarifications" else 1
-            settings = replace(settings, **{key: _count(f"planner.{key}", given[key], least, 10**6)})
+            told[key] = _count(f"planner.{key}", given[key], 0 if key == "max_clarifications" else 1, 10**6)
     _check_names("planner.top_k", sections["top_k"], _TOP_KS)
     for key, value in sections["top_k"].items():
-        settings = replace(settings, **{f"{key}_top_k": _count(f"planner.top_k.{key}", value, 1, _TOP_KS[key])})
+        told[f"{key}_top_k"] = _count(f"planner.top_k.{key}", value, 1, _TOP_KS[key])
     _check_names("planner.hf", sections["hf"], _HF)
     for key, value in sections["hf"].items():
         if not isinstance(value, str) or not value.strip():
             raise ConfigurationError(f"planner.hf.{key}: expected a text")
-        settings = replace(settings, **{key: value.strip()})
-    return replace(settings, sizing=_sizing(sections["sizing"]))
+        told[key] = value.strip()
+    return PlannerSettings(**told, sizing=_sizing(sections["sizing"]))
+
+
+def check_surface(listeners: Iterable[Listener], programs: ProgramSettings) -> None:
+    """Raises ConfigurationError where plans would be served in production and nobody could say who he is."""
+    is_served = any("planner" in listener.surfaces for listener in listeners)
+    if is_served and programs.environment == "production" and not programs.issuers:
+        raise ConfigurationError(
+            "listeners: the surface 'planner' has to know its users: set SUPABASE_JWT_SECRET, or an issuer below jwt; "
+            "environment: development does without"
+        )
 
 
 def _sizing(given: Mapping[str, Any]) -> Sizing:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import unknown
+from context_chat_backend.settings.checks import shown, unknown
 
 ENVIRONMENTS = ("production", "development")
 USERS_OF_A_TOKEN = ("own", "local", "nextcloud")
-_OF_AN_ISSUER = ("issuer", "audience", "secret", "public_key_file", "jwks_url", "users", "claim")
-_KEYS_OF_AN_ISSUER = ("secret", "public_key_file", "jwks_url")
+_KEYS_OF_AN_ISSUER = ("secret", "public_key_file", "jwks_file", "jwks_url")
+_OF_AN_ISSUER = ("issuer", "audience", *_KEYS_OF_AN_ISSUER, "users", "claim")
+_SUPABASE_AUDIENCE = "authenticated"
 _SHORTEST_SECRET = 32
 """Bytes: what HMAC with SHA-256 needs (RFC 7518, 3.2)."""
 
@@ -23,12 +24,15 @@ class Issuer:
     """Somebody whose signed tokens say who an end user is."""
 
     issuer: str
+    """'': whoever says he issued it, where only the secret counts."""
     audience: str
     """What tokens for this program name as their audience."""
     secret: str | None = field(default=None, repr=False)
     public_key_file: str | None = None
+    jwks_file: str | None = None
+    """Published keys (RFC 7517) that were copied here."""
     jwks_url: str | None = None
-    """One of the three: by what a signature is checked."""
+    """One of the four: by what a signature is checked."""
     users: str = "own"
     """Whom a token names: users of this issuer alone, or those of the realm `local` or `nextcloud`."""
     claim: str = "sub"
@@ -63,7 +67,7 @@ def read_program_settings(environment: Any, jwt: Any, chatqna: Any) -> ProgramSe
     if environment is None:
         environment = "production"
     if environment not in ENVIRONMENTS:
-        raise ConfigurationError(f"environment: expected one of {', '.join(ENVIRONMENTS)}, found {environment!r}")
+        raise ConfigurationError(f"environment: expected one of {', '.join(ENVIRONMENTS)}, found {shown(environment)}")
     listed = [] if jwt is None else jwt if isinstance(jwt, list) else [jwt]
     issuers = tuple(_issuer(f"jwt[{number}]", given) for number, given in enumerate(listed))
     for issuer in issuers:
@@ -94,6 +98,26 @@ def _issuer(path: str, given: Any) -> Issuer:
     return Issuer(**given)
 
 
+def supabase_issuer(environment: Mapping[str, str]) -> Issuer | None:
+    """The project of Supabase whose users' tokens are taken, as SUPABASE_JWT_SECRET and SUPABASE_PROJECT_URL name it.
+
+    None where neither is set. Raises ConfigurationError.
+    """
+    secret, url = environment.get("SUPABASE_JWT_SECRET"), environment.get("SUPABASE_PROJECT_URL", "").rstrip("/")
+    if not secret and not url:
+        return None
+    if url and not url.startswith(("http://", "https://")):
+        raise ConfigurationError("SUPABASE_PROJECT_URL: expected a URL https://…")
+    issuer = f"{url}/auth/v1" if url else ""
+    if not secret:
+        return Issuer(issuer, _SUPABASE_AUDIENCE, jwks_url=f"{issuer}/.well-known/jwks.json")
+    if len(secret.encode()) < _SHORTEST_SECRET:
+        raise ConfigurationError(
+            f"SUPABASE_JWT_SECRET: expected at least {_SHORTEST_SECRET} bytes: shorter ones are guessed"
+        )
+    return Issuer(issuer, _SUPABASE_AUDIENCE, secret=secret)
+
+
 def _chatqna(given: Any) -> ChatQnaSettings:
     if given is None:
         return ChatQnaSettings()
@@ -104,9 +128,9 @@ def _chatqna(given: Any) -> ChatQnaSettings:
     for key, value in given.items():
         usual = getattr(default, key)
         if isinstance(usual, bool) and not isinstance(value, bool):
-            raise ConfigurationError(f"chatqna.{key}: expected true or false, found {value!r}")
+            raise ConfigurationError(f"chatqna.{key}: expected true or false, found {shown(value)}")
         if not isinstance(usual, bool) and (type(value) is not int or value < 1):
-            raise ConfigurationError(f"chatqna.{key}: expected a whole number of at least 1, found {value!r}")
+            raise ConfigurationError(f"chatqna.{key}: expected a whole number of at least 1, found {shown(value)}")
     return ChatQnaSettings(**given)
 
 

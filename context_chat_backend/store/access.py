@@ -30,6 +30,8 @@ Targets = Sequence[SourceRef] | str
 _NOBODY = Principal("nobody", "nobody")
 """Of no realm that anybody asks in: the one reader of sources that are kept though all others were taken away."""
 _SWEEP_BATCH = 500
+_UNOPENED = [str(Reason.NOT_FOUND), str(Reason.UNREADABLE)]
+"""In the names of those who were known to read it: of others Nextcloud may say something else."""
 
 
 @dataclass(frozen=True)
@@ -287,9 +289,7 @@ async def _seek_again(connection: Connection, realm: str, targets: Targets) -> N
     """A download is made in the names of those who are known to read a file: now there are others."""
     if not targets:
         return
-    await connection.execute(
-        statement("access", "seek_again"), _selection(realm, targets) | {"reason": str(Reason.NOT_FOUND)}
-    )
+    await connection.execute(statement("access", "seek_again"), _selection(realm, targets) | {"reasons": _UNOPENED})
 
 
 async def _remember(

@@ -220,7 +220,7 @@ async def _replaced(
     return Changes(added.rowcount - changed.rowcount, changed.rowcount, removed.rowcount, unchanged.rowcount)
 
 
-async def _copy(connection: Connection, into: sql.Composable, rows: Iterable[Sequence[Any]]) -> None:
+async def _copy(connection: Connection, into: sql.SQL | sql.Composed, rows: Iterable[Sequence[Any]]) -> None:
     async with connection.cursor() as cursor, cursor.copy(into) as copy:
         for row in rows:
             await copy.write_row(row)

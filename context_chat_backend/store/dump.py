@@ -80,23 +80,20 @@ def _refuse_commands(file: Path) -> None:
                 in_rows = _COPY.fullmatch(plain) is not None
 
 
+def _command(file: Path, database: str, binaries: Path, *, custom: bool) -> list[str]:
+    """What loads the file into the database; run in another folder than we are in."""
+    if custom:
+        options = ["--no-owner", "--no-privileges", "--dbname", database]
+        return [str(binaries / "pg_restore"), *options, str(file.absolute())]
+    restricted = f"\\restrict {secrets.token_hex(16)}"
+    options = ["--no-psqlrc", "--quiet", "--command", restricted, "--file", str(file.absolute())]
+    return [str(binaries / "psql"), *options, database]
+
+
 async def _load(file: Path, url: str, binaries: Path, *, custom: bool) -> str:
     """Load as the program's role; what it may not do (owners, extensions) is passed over. Returns its last words."""
     parts = {key: str(value) for key, value in psycopg.conninfo.conninfo_to_dict(url).items()}
-    command = (
-        [str(binaries / "pg_restore"), "--no-owner", "--no-privileges", "--dbname", parts["dbname"], str(file)]
-        if custom
-        else [
-            str(binaries / "psql"),
-            "--no-psqlrc",
-            "--quiet",
-            "--command",
-            f"\\restrict {secrets.token_hex(16)}",
-            "--file",
-            str(file),
-            parts["dbname"],
-        ]
-    )
+    command = _command(file, parts["dbname"], binaries, custom=custom)
     environment = {
         "PATH": "/usr/bin:/bin", "LC_ALL": "C", "PGHOST": parts["host"], "PGPORT": parts["port"],
         "PGUSER": parts["user"], "PGPASSWORD": parts["password"],

@@ -28,6 +28,8 @@ class Leases:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._not_given_back: dict[str, str] = {}
+        """Holders of leases whose end the database has not heard of, by name: whoever held one here is done with it."""
 
     @asynccontextmanager
     async def hold(self, name: str, lease: timedelta) -> AsyncIterator[Held | None]:
@@ -47,6 +49,7 @@ class Leases:
         finally:
             keeper.cancel()
             await asyncio.wait([keeper])
+            self._not_given_back[name] = held.holder
             await self._give_back(held)
 
     async def prolong(self, held: Held) -> bool:
@@ -60,7 +63,8 @@ class Leases:
         return row is not None
 
     async def _changed(self, name: str, held: Held) -> bool:
-        parameters = {"name": held.name, "holder": held.holder, "lease": held.lease}
+        former = self._not_given_back.get(held.name, held.holder)
+        parameters = {"name": held.name, "holder": held.holder, "lease": held.lease, "former": former}
         async with self._database.transaction() as connection:
             row = await (await connection.execute(statement("leases", name), parameters)).fetchone()
         return row is not None

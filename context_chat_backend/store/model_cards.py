@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ class ModelCards:
         self, pieces: Pieces, cards: Sequence[CardToEmbed], texts: Sequence[Sequence[str]], vectors: NDArray[np.float32]
     ) -> None:
         """Keep the pieces of some cards; `texts` are those of each, `vectors` of all, one after the other."""
-        rows = []
+        rows: list[dict[str, object]] = []
         for card, of_card in zip(cards, texts, strict=True):
             for number, text in enumerate(of_card):
                 rows.append(
@@ -157,7 +158,7 @@ class ModelCards:
 
 async def _through_the_index(
     connection: Connection, pieces: Pieces, dimension: int, parameters: dict[str, object]
-) -> list[tuple[object, ...]]:
+) -> list[tuple[Any, ...]]:
     await connection.execute(statement("model_cards", "deep"))
     query = _of_pieces("nearest_indexed", pieces, dimension)
     return await (await connection.execute(query, parameters)).fetchall()

@@ -43,7 +43,7 @@ class OldServer:
     def __init__(self, data: Path, postgres: Path | None = None) -> None:
         """`data` holds PG_VERSION; `postgres` is the folder of programs to run it with, where it must be named."""
         self._data = data.absolute()
-        self._postgres = postgres
+        self._postgres = None if postgres is None else postgres.absolute()  # its programs run in another folder
         self._sockets: Path | None = None
         self._binaries = Path()
 

@@ -26,6 +26,8 @@ from context_chat_backend.web import (
     metrics_api,
     openai_api,
     openapi,
+    planner_api,
+    planner_tools_api,
     program_route,
 )
 from context_chat_backend.web.bounds import Bounds
@@ -49,6 +51,7 @@ ROUTERS = {
         embeddings_api.router,
     ),
     "redirect": (chat_health_api.router, acme_api.router),
+    "planner": (planner_api.router, planner_tools_api.router, health_api.router),
     "metrics": (lifecycle.heartbeat_router, status_api.router, metrics_api.router),
 }  # fmt: skip
 """What is served by each of settings.SURFACES."""
@@ -100,6 +103,7 @@ def build_app(
     for router in routers:
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
-    if {"openai", "chatqna", "chat"} & set(surfaces):  # others are called by programs that know what is there
+    # Others are called by programs that know what is there.
+    if {"openai", "chatqna", "chat", "planner"} & set(surfaces):
         app.include_router(openapi.router)
     return app

@@ -15,6 +15,7 @@ from context_chat_backend.web.errors import Refusal
 
 _GONE = {"Connection": "close"}
 """What else would come of a refused body is not waited for."""
+_TOO_SLOW = "the body of the request came too slowly"
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _ALL_BUT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
@@ -23,9 +24,9 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 class BoundedRequest(Request):
     """A request whose body raises Refusal (400, 408, 413) instead of exceeding a limit."""
 
-    def __init__(self, request: Request, max_bytes: int, limits: Limits) -> None:
-        """`request` is taken over; of its body at most `max_bytes` come."""
-        super().__init__(request.scope, bounded(request.receive, max_bytes, limits))
+    def __init__(self, request: Request, max_bytes: int, limits: Limits, *, slow_status: int = 408) -> None:
+        """`request` is taken over; of its body at most `max_bytes` come. `slow_status` takes the place of 408."""
+        super().__init__(request.scope, bounded(request.receive, max_bytes, limits, slow_status))
         self._limits = limits
 
     async def json(self) -> Any:
@@ -36,8 +37,9 @@ class BoundedRequest(Request):
         return decoded
 
 
-def bounded(receive: Receive, max_bytes: int, limits: Limits) -> Receive:
-    """`receive` that raises Refusal: 413 when more than `max_bytes` of a body have come, 408 when it comes too slowly.
+def bounded(receive: Receive, max_bytes: int, limits: Limits, slow_status: int = 408) -> Receive:
+    """`receive` that raises Refusal: 413 when more than `max_bytes` of a body have come, `slow_status` when it comes
+    too slowly.
 
     Only the time somebody here waits for the sender counts: a body nobody reads yet may take as long as it likes.
     """
@@ -55,14 +57,14 @@ def bounded(receive: Receive, max_bytes: int, limits: Limits) -> Receive:
             async with asyncio.timeout(limits.body_seconds):
                 message = await receive()
         except TimeoutError:
-            raise _too_slow() from None
+            raise Refusal(slow_status, _TOO_SLOW, _GONE) from None
         waited += loop.time() - begun
         received += len(message.get("body", b""))
         more = message.get("more_body", False)
         if received > max_bytes:
             raise Refusal(413, f"the body of a request here has at most {max_bytes} bytes", _GONE)
         if more and waited > limits.body_seconds + received / limits.body_bytes_per_second:
-            raise _too_slow()
+            raise Refusal(slow_status, _TOO_SLOW, _GONE)
         return message
 
     return receive_bounded
@@ -76,7 +78,3 @@ def is_deeper(text: bytes, depth: int) -> bool:
     for _ in range(depth):  # each round takes away what holds nothing more
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
-
-
-def _too_slow() -> Refusal:
-    return Refusal(408, "the body of the request came too slowly", _GONE)

@@ -111,10 +111,7 @@ class Connection(HttpToolsProtocol):
         in_work = self.cycle is not None and not self.cycle.response_complete
         if in_work or now - self._idle_since <= self.limits.header_seconds:
             return False
-        if self._head_bytes:
-            self._refuse(408, "the headers of the request came too slowly")
-        else:
-            self.transport.close()
+        self.transport.close()
         return True
 
     def _look_at_reader(self, now: float) -> bool:

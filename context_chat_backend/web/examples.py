@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from context_chat_backend.answering.planner.toolbox import NOT_CONNECTED, TOOLS
+
 
 @dataclass(frozen=True)
 class Example:
@@ -105,6 +107,22 @@ _COLLECTION = {
 }
 _OF_CHAT = {"id": "collection__town: qa:1f0c", "title": "Opening hours", "confidence": 0.93}
 _COMPONENTS = {name: {"status": "ok"} for name in ("server", "chroma", "vector_store", "llm")}
+_PLAN_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+_PLAN_CONVERSATION = {
+    "conversation_id": _PLAN_ID,
+    "title": "Llama 70B",
+    "created_at": "2025-11-01T12:00:00+00:00",
+    "updated_at": "2025-11-01T12:01:00+00:00",
+}
+_ASKED_BACK = {
+    "conversation_id": _PLAN_ID,
+    "response": "One question before I can plan: …",
+    "response_type": "clarification",
+    "questions": ["Do you need a GPU? …"],
+    "deployment_plan": None,
+    "workload_spec": {"task_type": "inference", "domain": "llm", "gpu_needed": None},
+    "message_id": _PLAN_ID,
+}
 
 EXAMPLES: Mapping[tuple[str, str], Example] = {
     ("GET", "/heartbeat"): Example({"status": "ok"}),
@@ -202,6 +220,36 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
     ("GET", "/v1/documents/{document_id}"): Example({**_DOCUMENT, "status": "indexed"}),
     ("DELETE", "/v1/documents/{document_id}"): Example({"id": _DOCUMENT["id"], "object": "document", "deleted": True}),
     ("POST", "/v1/conversations"): Example({**_CONVERSATION, "messages": 0}, {"title": "The lift"}),
+    ("POST", "/api/v1/chat/start"): Example(
+        {"conversation_id": _PLAN_ID, "message": "Conversation started. How can I help you deploy your workload?"},
+        {"title": "Llama 70B"},
+    ),
+    ("POST", "/api/v1/chat/message"): Example(
+        _ASKED_BACK, {"conversation_id": _PLAN_ID, "message": "Serve a language model"}
+    ),
+    ("GET", "/api/v1/chat"): Example(
+        {
+            "conversations": [
+                {
+                    "conversation_id": _PLAN_ID,
+                    "title": "Llama 70B",
+                    "updated_at": "2025-11-01T12:01:00+00:00",
+                    "message_count": 2,
+                }
+            ],
+            "next": None,
+        }
+    ),
+    ("GET", "/api/v1/chat/{conversation}"): Example({**_PLAN_CONVERSATION, "messages": []}),
+    ("PATCH", "/api/v1/chat/{conversation}"): Example(_PLAN_CONVERSATION, {"title": "Llama 70B"}),
+    ("DELETE", "/api/v1/chat/{conversation}"): Example(None),
+    **{
+        ("POST", f"/api/v1/tools/{tool.name}"): Example(
+            {"connected": False, "message": NOT_CONNECTED} if not tool.example else {"results": [], "count": 0},
+            dict(tool.example) or None,
+        )
+        for tool in TOOLS.values()
+    },
     ("GET", "/v1/conversations"): Example({"object": "list", "data": [_CONVERSATION], "has_more": False}),
     ("DELETE", "/v1/conversations"): Example({"object": "conversations.deleted", "deleted": 3}),
     ("GET", "/v1/conversations/export"): Example({"object": "list", "data": [_WHOLE_CONVERSATION]}),

@@ -34,7 +34,9 @@ _OF_PROGRAMS = {
     401: ("invalid_api_key", "No key or token, or one that does not hold. Nothing else takes its place."),
     403: ("scope_not_allowed", "The key is not made for this, or a collection cannot be read."),
     404: ("not_found", "There is no such thing, or it is not the caller's."),
+    408: ("request_too_slow", "The body came too slowly."),
     413: ("body_too_large", "The body is too long."),
+    415: ("unsupported_encoding", "The body has a `Content-Encoding`: bodies are taken as they are."),
     429: ("rate_limited", "Too many requests in this minute, or today (`quota_exceeded`); see `Retry-After`."),
     500: ("internal_error", "A fault of the program."),
     502: ("upstream_bad_response", "The server of the model is gone, refuses our key, or answers with an error."),
@@ -55,7 +57,6 @@ _SECURITY = {
     "administrator": {"type": "http", "scheme": "bearer", "description": "The token of administrators."},
     "nextcloud": {"type": "apiKey", "in": "header", "name": "AUTHORIZATION-APP-API", "description": "AppAPI's."},
 }
-_NO_CONTENT = "204"
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "pre{background:#8881;padding:.7rem;overflow:auto}code{font-size:.9em}h2{margin-top:2.5rem}"
@@ -94,13 +95,13 @@ def _describe(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     if example.request is not None:
         content = operation.setdefault("requestBody", {"required": True, "content": {}})["content"]
         content.setdefault(example.media_type, {"schema": {"type": "object"}})["example"] = example.request
-    status = str(route.status_code or 200)
-    answer = operation["responses"][status]
+    done = str(route.status_code or 200)
+    answer = operation["responses"][done]
     answer["description"] = "Done."
     known = answer.get("content", {}).get(example.answered_as, {})
-    if status != _NO_CONTENT:
+    if example.answer is not None:
         answer["content"] = {example.answered_as: known | {"example": example.answer}}
-    operation["responses"] = {status: answer} | dict(_errors(route))
+    operation["responses"] = {done: answer} | dict(_errors(route))
     if isinstance(route, ProgramRoute):
         operation["security"] = [{"key": []}, {"x_api_key": []}]
     elif isinstance(route, AdministratorRoute):
@@ -138,13 +139,9 @@ def _page(schema: Mapping[str, Any]) -> Iterator[str]:
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 yield f"<p>Send <code>{html.escape(kind)}</code></p>{_shown(content.get('example'))}"
             for status, answer in operation["responses"].items():
-                shown = _shown(_example(answer)) if status == "200" else ""
+                examples = [content["example"] for content in answer.get("content", {}).values()]
+                shown = "".join(map(_shown, examples)) if status.startswith("2") else ""
                 yield f"<p><code>{status}</code> {html.escape(answer['description'])}</p>{shown}"
-
-
-def _example(answer: Mapping[str, Any]) -> Any:
-    (content,) = answer["content"].values()
-    return content["example"]
 
 
 def _shown(example: Any) -> str:

@@ -42,10 +42,10 @@ class Places:
             self._taken -= 1
 
     @contextmanager
-    def of(self, asker: Hashable) -> Iterator[None]:
-        """One of the places of `asker`. Raises Refusal (429) when he holds as many as he may."""
+    def of(self, asker: Hashable, status: int = 429) -> Iterator[None]:
+        """One of the places of `asker`. Raises Refusal (`status`) when he holds as many as he may."""
         if self._of[asker] >= self._limits.requests_at_once_per_asker:
-            raise Refusal(429, "too many of your requests are in work: wait for their answers", _AGAIN_SOON)
+            raise Refusal(status, "too many of your requests are in work: wait for their answers", _AGAIN_SOON)
         self._of[asker] += 1
         try:
             yield
@@ -60,8 +60,8 @@ def hold(request: Request, held: ExitStack) -> None:
     request.scope[_HELD] = held
 
 
-def take_place(request: Request, asker: Hashable) -> None:
-    """A place of `asker`, to the end of the answer. Raises Refusal (429)."""
+def take_place(request: Request, asker: Hashable, status: int = 429) -> None:
+    """A place of `asker`, to the end of the answer. Raises Refusal (`status`)."""
     places: Places = request.app.state.places
     held: ExitStack = request.scope[_HELD]
-    held.enter_context(places.of(asker))
+    held.enter_context(places.of(asker, status))

@@ -45,8 +45,12 @@ class ProgramRoute(APIRoute):
         return api_error(error)
 
     async def admit(self, backend: Backend, request: Request) -> None:
-        """Find out who asks, before the body is read. Raises ApiError (401, 429)."""
+        """Find out who asks, before the body is read. Raises ApiError (401, 403, 429)."""
         request.state.caller = await caller_by_headers(backend, request)
+        await self.look_at_caller(request)
+
+    async def look_at_caller(self, request: Request) -> None:
+        """What is asked of who calls before the body is read. Raises ApiError (401, 403)."""
         if self.needs_caller:
             await caller_of(request)
 

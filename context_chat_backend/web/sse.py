@@ -21,19 +21,24 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def event_stream(
-    events: AsyncGenerator[Event, None], *, ping_seconds: float = PING_SECONDS, says_done: bool = True
+    events: AsyncGenerator[Event, None],
+    *,
+    ping_seconds: float = PING_SECONDS,
+    named: bool = False,
+    says_done: bool = True,
 ) -> StreamingResponse:
     """The answer that sends `events`, which raise nothing, as they come; a caller that leaves closes the generator.
 
-    With `says_done` the last line is OpenAI's `[DONE]`; else the last event is the end, and nothing is kept either.
+    Those that are `named` hold `event` and `data`. They, and those of who is not to be told by `says_done`, say
+    themselves which is the last.
     """
     headers = _HEADERS if says_done else _HEADERS | {"Cache-Control": "no-cache"}
-    stream = encoded(events, ping_seconds, says_done=says_done)
+    stream = encoded(events, ping_seconds, named, says_done=says_done)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 async def encoded(
-    events: AsyncGenerator[Event, None], ping_seconds: float, *, says_done: bool = True
+    events: AsyncGenerator[Event, None], ping_seconds: float, named: bool = False, *, says_done: bool = True
 ) -> AsyncGenerator[bytes, None]:
     """The bytes of a stream. Closing it closes `events`, a moment later."""
     waiting: asyncio.Queue[Event | None] = asyncio.Queue(maxsize=1)
@@ -49,11 +54,17 @@ async def encoded(
                 continue
             if event is None:
                 break
-            yield f"data: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
-        if says_done:
+            yield _frame(event, named)
+        if says_done and not named:
             yield _DONE
     finally:
         reading.cancel()
+
+
+def _frame(event: Event, named: bool) -> bytes:
+    data = event["data"] if named else event
+    name = f"event: {event['event']}\n" if named else ""
+    return f"{name}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
 
 
 async def _read(events: AsyncGenerator[Event, None], waiting: asyncio.Queue[Event | None]) -> None:

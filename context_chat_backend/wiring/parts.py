@@ -13,6 +13,7 @@ from pathlib import Path
 from context_chat_backend import traces
 from context_chat_backend.answering.answer import Answering
 from context_chat_backend.answering.memory import Memory
+from context_chat_backend.answering.planner.planner import Planner
 from context_chat_backend.audit import Audit
 from context_chat_backend.chat_log import ChatLog
 from context_chat_backend.config import Config
@@ -55,6 +56,7 @@ from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.lost_rows import LostRows
 from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.overview import Overview
+from context_chat_backend.store.planning import Planning
 from context_chat_backend.store.queued import Queued
 from context_chat_backend.store.search import Search
 from context_chat_backend.store.spaces import Spaces, StoredSpace
@@ -69,6 +71,7 @@ from context_chat_backend.wiring.databases import OurDatabase, index_not_taken_o
 from context_chat_backend.wiring.key_making import KeyMaking
 from context_chat_backend.wiring.models import Models, load
 from context_chat_backend.wiring.monitoring import Monitoring
+from context_chat_backend.wiring.planning import build_planner
 from context_chat_backend.wiring.recent_check import RecentCheck
 
 _TEMPORARY_SECONDS = 24 * 3600
@@ -103,6 +106,8 @@ class Parts:
     collections: Collections
     collecting: Collecting
     conversations: Conversations
+    planning: Planning
+    planner: Planner
     nextcloud: Nextcloud | None
     web_tokens: WebTokens
 
@@ -190,6 +195,7 @@ class Parts:
         self.key_making = KeyMaking(self.keys, self.collections)
         self.feedback = Feedback(database)
         self.conversations = Conversations(database)
+        self.planning = Planning(database)
         self.overview = Overview(database)
         # Tasks are held by a process rather than by an installation: several may run.
         self.held_tasks = HeldTasks(database, uuid.uuid4().hex)
@@ -247,6 +253,7 @@ class Parts:
         self._retriever = Retriever(self.spaces, Search(database), self._reranker, Neighbours(database))
         self._answering = Answering(self._retriever, self._writers, self._moderation)
         self._memory = Memory(self.conversations, self._writers)
+        self.planner = build_planner(self.config, database, self.spaces, self._retriever, self._writers)
 
     def _start_work(self, indexing: bool) -> None:
         run, database = Background(self._stack, self.health).run, self.database

@@ -17,6 +17,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -262,6 +263,43 @@ def test_no_log_holds_what_users_wrote_or_a_secret(lived: Program) -> None:
     planted = {form for secret in SECRETS for form in forms(secret)}
     planted |= {form for sentence in WORDS.values() for one in words_of(sentence) for form in forms(one)}
     found = [(name, text) for name, log in logs.items() for text in planted if text.lower() in log.lower()]
+    assert found == []
+
+
+def processes_of(program: Program) -> dict[int, list[bytes]]:
+    """Arguments and environment of what the program has started, by process; it is told its own from outside."""
+    assert program.process is not None
+    parents, told = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            number = int(folder.name)
+            parents[number] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            told[number] = [(folder / "cmdline").read_bytes()]
+            told[number].append((folder / "environ").read_bytes())
+    ours = {program.process.pid}
+    while children := {number for number, parent in parents.items() if parent in ours} - ours:
+        ours |= children
+    ours |= {number for number, what in told.items() if os.fsencode(program.storage) in what[0]}  # the database
+    started = {number: told[number] for number in ours if number in told}
+    started[program.process.pid] = started[program.process.pid][:1]
+    return started
+
+
+def test_no_secret_stands_in_the_list_of_processes(lived: Program) -> None:
+    """Everybody on a machine reads the arguments of all processes; the environment of each its user."""
+    started = processes_of(lived)
+    named = b"".join(arguments[0] for arguments in started.values())
+    assert b"postgres" in named
+    assert len(started) >= 4
+
+    passwords = [
+        match.decode()
+        for file in (lived.storage / "postgres.superuser", lived.storage / "postgres.program")
+        for match in re.findall(rb"[\w-]{16,}", file.read_bytes())
+    ]
+    assert len(passwords) == 2
+    looked_for = {form for secret in [*SECRETS, *passwords] for form in forms(secret)}
+    found = [(number, form) for number, what in started.items() for one in what for form in looked_for if form in one]
     assert found == []
 
 

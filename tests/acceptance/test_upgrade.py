@@ -28,13 +28,22 @@ HASHING = "embedding:\n  hashing:\n"
 async def old_volume(data: Path, dumps: Path | None = None) -> dict[str, Counter[str]]:
     """A cluster as the reference leaves it; returns who may read what. `dumps`: a folder for dumps of it."""
     old_cluster.make_cluster(data)
-    sources = await old_index.embedded(old_index.at_random(SOURCES, USERS), HashingEmbedder())
+    sources = await old_sources(SOURCES)
     async with old_cluster.running(data, "ccb") as url:
         old_index.write(url, sources)
         if dumps is not None:
             binaries = embedded_place.binaries_of(old_cluster.EARLIER)
             for name, kind in (("custom", "c"), ("plain", "p")):
                 subprocess.run([binaries / "pg_dump", "-F", kind, "-f", dumps / name, url], check=True)
+    return readers_of(sources)
+
+
+async def old_sources(count: int) -> list[old_index.Old]:
+    return await old_index.embedded(old_index.at_random(count, USERS), HashingEmbedder())
+
+
+def readers_of(sources: list[old_index.Old]) -> dict[str, Counter[str]]:
+    """Who may read what."""
     readable: dict[str, Counter[str]] = {f"user{number}": Counter() for number in range(USERS)}
     for one in sources:
         for user in one.readers:
@@ -116,3 +125,56 @@ def test_a_dump_is_taken_over_and_a_backup_of_that_comes_back(storage: Path, kin
     assert "Restored" in fresh.run_command("restore", str(backup))
     with fresh:
         assert_rights(fresh, readable)
+
+
+@pytest.mark.slow
+def test_an_index_is_taken_over_again_after_a_restore_and_its_tables_go_when_all_is_verified(storage: Path) -> None:
+    sources = asyncio.run(old_sources(60))
+    readable = readers_of(sources)
+    (storage / "config.yaml").write_text(HASHING)
+    before, after = str(storage / "before.backup"), str(storage / "after.backup")
+    with Program(storage) as program:
+        old_index.write(database_of(program), sources)
+        program.run_command("backup", before)
+        first = json.loads(program.run_command("import-reference", "--json"))
+        assert (first["wrong"], first["known"]) == ([], 0)
+        program.run_command("backup", after)
+
+    program.run_command("restore", "--replace", before)
+    with Program(storage) as program:
+        assert indexed(program) == 0
+        assert "import-reference" in program.run_command("status")
+        again = json.loads(program.run_command("import-reference", "--json"))
+        assert (again["taken"], again["wrong"]) == (first["taken"], [])
+        assert_rights(program, readable)
+
+    program.run_command("restore", "--replace", after)
+    with Program(storage) as program:
+        again = json.loads(program.run_command("import-reference", "--json"))
+        assert (again["taken"], again["known"], again["wrong"]) == (0, first["taken"], [])
+
+        with psycopg.connect(database_of(program)) as connection:
+            connection.execute("SELECT set_config('context_chat.principals', '{0}', false)")
+            connection.execute("UPDATE chunk_text SET text = text || ' and more'")
+        code, said = command(program, "import-reference", "--drop")
+        assert code == 1
+        assert "WRONG: " in said
+        assert "Nothing was dropped" in said
+        with psycopg.connect(database_of(program)) as connection:
+            assert connection.execute("SELECT count(*) FROM docs").fetchone() == (len(sources),)
+            connection.execute("SELECT set_config('context_chat.principals', '{0}', false)")
+            connection.execute("UPDATE chunk_text SET text = replace(text, ' and more', '')")
+
+        assert "The old tables are dropped" in program.run_command("import-reference", "--drop")
+        assert_rights(program, readable)
+        code, said = command(program, "import-reference")
+        assert code == 3
+        assert "there is no old index in the database and none in the storage" in said
+
+
+def command(program: Program, *arguments: str) -> tuple[int, str]:
+    """The exit code of a command that need not go well, and what it prints in one line."""
+    done = subprocess.run(
+        [sys.executable, "main.py", *arguments], cwd=ROOT, env=program.environment, capture_output=True, text=True
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())

@@ -168,7 +168,7 @@ def test_23_several_processes_have_keys_and_answers_in_common(storage: Path, dat
     file.write_text(f"{QUOTING}{NO_JUDGE}{UNLIMITED}general:\n  host: 127.0.0.1\n  port: 1\n")
     program = Program(storage, {"CCB_DB_URL": database_url, "ADMIN_TOKEN": "token-of-the-administrators"})
     log = (storage / "output.log").open("ab")
-    command = [ROOT / "start.sh", f"--port={port}", "--workers=2", f"--config={file}"]
+    command = [str(ROOT / "start.sh"), f"--port={port}", "--workers=2", f"--config={file}"]
     with log, subprocess.Popen(command, env=program.environment, stdout=log, stderr=log) as process:
         try:
             server = ChatServer(program, port)

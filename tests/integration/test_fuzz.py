@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import mimetypes
 import random
-import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,10 +14,10 @@ import pytest
 
 from context_chat_backend.errors import ParserKilled, SourceRejected
 from context_chat_backend.parsing.sandbox import Sandbox
+from tests.mutation import damaged
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
-NUMBERS = (b"\x00" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\x00\x00\x00", b"\x01\x00\x00\x00")
 FEW, MANY = 10, 200
 
 
@@ -32,51 +30,6 @@ def samples() -> list[Path]:
         for file in found
         if file.is_file() and file.suffix not in PICTURES | beside and not {"scan", "expected"} & set(file.parts)
     )
-
-
-def damaged(content: bytes, chance: random.Random) -> bytes:
-    """`content` with one to eight damages; in archives, often to what is inside."""
-    if content.startswith(b"PK") and chance.random() < 0.6:
-        return _damaged_inside(content, chance)
-    data = bytearray(content)
-    for _ in range(chance.randint(1, 8)):
-        _damage(data, chance)
-    return bytes(data)
-
-
-def _damage(data: bytearray, chance: random.Random) -> None:
-    place, length = chance.randrange(len(data) + 1), chance.choice((1, 2, 16, 256))
-    match chance.randrange(7):
-        case 0:
-            data[place : place + 1] = bytes([chance.randrange(256)])
-        case 1:
-            data[place : place + length] = chance.randbytes(length)
-        case 2:
-            del data[place : place + length]
-        case 3:
-            data[place:place] = data[place : place + length] * chance.choice((1, 2, 1000))
-        case 4:
-            number = chance.choice(NUMBERS)
-            data[place : place + len(number)] = number
-        case 5:
-            data[place:place] = chance.randbytes(length)
-        case 6 if chance.random() < 0.3:
-            del data[place:]
-
-
-def _damaged_inside(content: bytes, chance: random.Random) -> bytes:
-    target = io.BytesIO()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(target, "w") as copy:
-            hit = chance.choice(archive.namelist())
-            for entry in archive.infolist():
-                data = bytearray(archive.read(entry))
-                if entry.filename == hit:
-                    _damage(data, chance)
-                copy.writestr(entry.filename, bytes(data))
-    except (zipfile.BadZipFile, OSError, IndexError):  # a sample that is broken already
-        return content[: chance.randrange(len(content))]
-    return target.getvalue()
 
 
 async def outcomes(folder: Path, files: Iterable[Path], times: int) -> Counter[str]:

@@ -86,7 +86,7 @@ def hostile(module_storage: Path, module_database_url: str) -> Iterator[Hostile]
 
 
 def _bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+    return (value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")).strip()
 
 
 def _send(hostile: Hostile, method: str, path: str, times: int, mode: GenerationMode) -> None:

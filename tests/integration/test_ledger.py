@@ -35,6 +35,7 @@ from context_chat_backend.indexing.preparing import Preparation
 from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.ports import Vectors
+from context_chat_backend.store.access import Access
 from context_chat_backend.store.chunks import Chunks, IndexedSource
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.ledger import Ledger
@@ -249,6 +250,42 @@ async def test_a_lease_written_by_a_clock_that_was_ahead_ends_when_the_clock_is_
 
     assert len(await bench.ledger.claim(1, LEASE)) == 1
     assert await bench.ledger.claim(1, LEASE) == []
+
+
+REMOTE = Delivery(Realm.NEXTCLOUD, REF, "a.txt", "text/plain", START, frozenset({ALICE}), remote=True)
+BOB = Principal(Realm.NEXTCLOUD, "bob")
+
+
+@pytest.mark.parametrize("reason", [Reason.NOT_FOUND, Reason.UNREADABLE])
+async def test_a_file_its_readers_could_not_open_is_sought_again_when_others_may_read_it(
+    bench: Bench, reason: Reason
+) -> None:
+    await bench.ledger.admit(REMOTE, b"", 9)
+    (claimed,) = await bench.ledger.claim(1, LEASE)
+    await bench.ledger.reject(claimed, reason)
+
+    await Access(bench.database).allow(Realm.NEXTCLOUD, [REF], [BOB])
+
+    (again,) = await bench.ledger.claim(1, LEASE)
+    assert again.attempts == 1
+
+
+async def test_what_the_readers_of_before_could_not_open_is_not_final_when_somebody_was_let_in_meanwhile(
+    bench: Bench,
+) -> None:
+    await bench.ledger.admit(REMOTE, b"", 9)
+    for _ in range(MAX_ATTEMPTS):
+        (claimed,) = await bench.ledger.claim(1, LEASE)
+        await bench.ledger.begin(claimed)
+        await bench.ledger.retry_later(claimed, Reason.UNREADABLE, timedelta(0))
+    (last,) = await bench.ledger.claim(1, timedelta(0))
+
+    await Access(bench.database).allow(Realm.NEXTCLOUD, [REF], [BOB])
+    await bench.ledger.begin(last)
+    await bench.ledger.reject(last, Reason.UNREADABLE)
+
+    (again,) = await bench.ledger.claim(1, LEASE)
+    assert (last.attempts, again.attempts) == (MAX_ATTEMPTS + 1, 1)
 
 
 async def test_preferred_sources_are_claimed_first(bench: Bench) -> None:

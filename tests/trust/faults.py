@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -70,6 +71,27 @@ def _power_failure(place: Place, chance: random.Random, seconds: float) -> None:
             os.kill(pid, signal.SIGKILL)
     place.program.stop(signal.SIGKILL)
     place.program.start(enable=False)
+
+
+def _restart_program(place: Place, chance: random.Random, seconds: float) -> None:
+    place.program.stop()
+    place.program.start(enable=False)
+
+
+def _kill_while_starting(place: Place, chance: random.Random, seconds: float) -> None:
+    place.program.stop(signal.SIGKILL)
+    starting = threading.Thread(target=_start_in_vain, args=(place,))
+    starting.start()
+    time.sleep(chance.uniform(0.1, 2.5))
+    assert place.program.process is not None
+    place.program.process.kill()
+    starting.join()
+    place.program.start(enable=False)
+
+
+def _start_in_vain(place: Place) -> None:
+    with suppress(AssertionError):
+        place.program.start(enable=False)
 
 
 def _start_set_back(place: Place, chance: random.Random, seconds: float) -> None:
@@ -142,6 +164,17 @@ def _jump(sign: str) -> Callable[[Place, random.Random, float], None]:
     return jump
 
 
+def _every_wire(wire: Wire) -> Callable[[Place, random.Random, float], None]:
+    def happen(place: Place, chance: random.Random, seconds: float) -> None:
+        for relay in place.wires.values():
+            relay.be(wire)
+        time.sleep(seconds)
+        for relay in place.wires.values():
+            relay.be(Wire.WHOLE)
+
+    return happen
+
+
 def _wire(name: str, wire: Wire) -> Callable[[Place, random.Random, float], None]:
     def happen(place: Place, chance: random.Random, seconds: float) -> None:
         place.wires[name].be(wire)
@@ -152,18 +185,22 @@ def _wire(name: str, wire: Wire) -> Callable[[Place, random.Random, float], None
 
 
 FAULTS = [
-    Fault("kill -9 of the program", Layout.ONE_MACHINE, _kill_program),
-    Fault("slow disk", Layout.ONE_MACHINE, _slow_disk),
     Fault("kill -9 of a parser", Layout.OWN_MODEL, _kill_child(PARSERS)),
     Fault("kill -9 of the model process", Layout.OWN_MODEL, _kill_child(MODELS)),
+    Fault("disk full", Layout.SMALL_DISK, _full_disk),
+    Fault("kill -9 of the program", Layout.ONE_MACHINE, _kill_program),
+    Fault("slow disk", Layout.ONE_MACHINE, _slow_disk),
     Fault("kill -9 of the database", Layout.ONE_MACHINE, _kill_database),
     Fault("clock jumps ahead", Layout.ONE_MACHINE, _jump("-")),
     Fault("power failure", Layout.ONE_MACHINE, _power_failure),
     Fault("database stands still", Layout.ONE_MACHINE, _stall_database),
-    Fault("disk full", Layout.SMALL_DISK, _full_disk),
     Fault("kill -9 of a database session", Layout.ONE_MACHINE, _kill_session),
     Fault("clock jumps back", Layout.ONE_MACHINE, _jump("+")),
     Fault("start with a clock set back", Layout.ONE_MACHINE, _start_set_back),
+    Fault("kill -9 while it starts", Layout.ONE_MACHINE, _kill_while_starting),
+    Fault("restart of the program", Layout.ONE_MACHINE, _restart_program),
+    Fault("everything cut off", Layout.APART, _every_wire(Wire.CUT)),
+    Fault("nothing answers", Layout.APART, _every_wire(Wire.HOLE)),
     Fault("restart of the database", Layout.APART, _restart_database),
     Fault("Nextcloud cut off", Layout.APART, _wire("nextcloud", Wire.CUT)),
     Fault("Nextcloud does not answer", Layout.APART, _wire("nextcloud", Wire.HOLE)),

@@ -29,6 +29,8 @@ RECOVERY_SECONDS = 30.0
 _PATIENCE_SECONDS = 75.0
 _DAY = 86_401
 _QUESTION_SECONDS = 8.0
+_LONG_SHARE = 0.15
+_ANSWERS_SHARE = 0.15
 FIRST_SEEDS = len(FAULTS) // 2
 """They bring every fault to its turn."""
 
@@ -152,26 +154,32 @@ class Load:
 
     def _ask(self) -> None:
         town = self._town
-        user = self._random.choice([*town.users, *sorted(town.oracle.gone_users), "nobody"])
         if town.nextcloud.queues_are_empty():
             town.oracle.queues_were_empty()
-        began, expected = time.monotonic(), town.oracle.expected(user)
-        asked = {"query": WORD, "userId": user, "ctxLimit": 500}
-        self.asked += 1
         try:
-            answer = self._client.post("/docSearch", json=asked)
-        except httpx.TransportError:
+            user = town.oracle.losers.pop()
+        except IndexError:
+            user = self._random.choice([*town.users, *sorted(town.oracle.gone_users), "nobody"])
+        wants_answer = self._random.random() < _ANSWERS_SHARE
+        began, expected = time.monotonic(), set() if wants_answer else town.oracle.expected(user)
+        answer = self._answered("/query" if wants_answer else "/docSearch", user)
+        if answer is None:
             self.unanswered += 1
             time.sleep(0.1)
             return
-        if answer.status_code != 200:
-            assert answer.status_code >= 500, answer.text
-            self.unanswered += 1
-            time.sleep(0.1)
-            return
-        found = [source["source_id"] for source in answer.json()]
+        found = answer["sources"] if wants_answer else [source["source_id"] for source in answer]
         self.wrong += town.oracle.judge(user, found, began, expected)
         time.sleep(self._random.uniform(0, 0.03))
+
+    def _answered(self, path: str, user: str) -> Any:
+        """What comes back; None where that is an error of the server, or nothing."""
+        self.asked += 1
+        try:
+            answer = self._client.post(path, json={"query": WORD, "userId": user, "ctxLimit": 500})
+        except httpx.TransportError:
+            return None
+        assert answer.status_code == 200 or answer.status_code >= 500, answer.text
+        return answer.json() if answer.status_code == 200 else None
 
 
 def plan(seed: int) -> tuple[Layout, list[Fault]]:
@@ -226,7 +234,7 @@ def _live(place: Place, faults: list[Fault], trial: Trial) -> None:
             outcome = Outcome(fault.name)
             trial.outcomes.append(outcome)
             try:
-                fault.happens(place, chance, chance.uniform(0.5, 3.0))
+                fault.happens(place, chance, _duration(trial.seed, chance))
                 outcome.seconds = round(_recovered(place, town, load), 2)
                 if outcome.seconds > RECOVERY_SECONDS:
                     outcome.wrong.append(f"it took {outcome.seconds} s to recover")
@@ -235,6 +243,13 @@ def _live(place: Place, faults: list[Fault], trial: Trial) -> None:
                 outcome.wrong.append(str(error) or traceback.format_exc(limit=-2))
             outcome.wrong += load.take_wrong()
         trial.asked, trial.unanswered = load.asked, load.unanswered
+
+
+def _duration(seed: int, chance: random.Random) -> float:
+    """Seconds; some of the later seeds' faults last so long that back-off grows."""
+    if seed >= FIRST_SEEDS and chance.random() < _LONG_SHARE:
+        return chance.uniform(8.0, 15.0)
+    return chance.uniform(0.5, 3.0)
 
 
 def _rest(place: Place, town: Town, seconds: float = _PATIENCE_SECONDS) -> None:

@@ -386,6 +386,17 @@ def test_a_further_port_without_authentication_is_on_loopback_too(tmp_path: Path
     assert read(tmp_path, text % ("openai", "0.0.0.0")).app.disable_aaa  # programs have keys
 
 
+def test_processes_of_models_are_told_no_secret() -> None:
+    given = {
+        "PATH": "/bin", "CUDA_VISIBLE_DEVICES": "0", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "2",
+        "APP_SECRET": "s", "CCB_DB_URL": "s", "HP_SHARED_KEY": "s", "HF_TOKEN": "s", "OPENAI_API_KEY": "s",
+        "PGPASSWORD": "s", "AWS_SECRET_ACCESS_KEY": "s", "CC_EM_APIKEY": "s", "GOOGLE_APPLICATION_CREDENTIALS": "s",
+    }  # fmt: skip
+
+    kept = config.environment_without_secrets(given)
+    assert set(kept) == {"PATH", "CUDA_VISIBLE_DEVICES", "TOKENIZERS_PARALLELISM", "OMP_NUM_THREADS"}
+
+
 def test_refusals_are_bounded_as_the_key_says(tmp_path: Path) -> None:
     assert read(tmp_path).app.refusals_per_minute == 100
     assert read(tmp_path, "refusals_per_minute: 5").app.refusals_per_minute == 5
@@ -487,7 +498,7 @@ def test_a_file_of_variables_in_another_encoding_is_refused(tmp_path: Path) -> N
 
 
 def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
-    example = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / "example.env").read_text(encoding="utf-8"), re.MULTILINE)
+    example = re.findall(r"^#? ?([A-Z0-9_]+)=", (ROOT / "example.env").read_text(encoding="utf-8"), re.MULTILINE)
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     source = (ROOT / "context_chat_backend" / "config.py").read_text(encoding="utf-8")
     source += (ROOT / "context_chat_backend" / "hardware.py").read_text(encoding="utf-8")

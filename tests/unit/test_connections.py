@@ -77,17 +77,15 @@ async def test_whoever_says_nothing_is_let_go(tmp_path: Path) -> None:
         assert await said(port) == b""
 
 
-async def test_slow_headers_end_in_408(tmp_path: Path) -> None:
+async def test_slow_headers_are_not_waited_for(tmp_path: Path) -> None:
     async with listening(tmp_path, header_seconds=1) as port:
-        answer = await said(port, b"GET /heartbeat HTTP/1.1\r\n", *[b"x: y\r\n"] * 50, pause=0.2)
-    assert status(answer) == 408
-    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"error": "the headers of the request came too slowly"}
+        assert await said(port, b"GET /heartbeat HTTP/1.1\r\n", *[b"x: y\r\n"] * 50, pause=0.2) == b""
 
 
 async def test_slow_headers_after_an_answer_end_too(tmp_path: Path) -> None:
     async with listening(tmp_path, header_seconds=1) as port:
-        answer = await said(port, HEARTBEAT, *[b"G"] + [b"E"] * 20, pause=0.3)
-    assert (status(answer), b"408" in answer or b"400" in answer) == (200, True)
+        answer = await said(port, HEARTBEAT, *[b"G", b"E", b"T"], *[b" "] * 20, pause=0.3)
+    assert (status(answer), answer.count(b"HTTP/1.1 ")) == (200, 1)
 
 
 @pytest.mark.parametrize(
@@ -121,13 +119,13 @@ async def test_what_is_just_small_enough_is_answered(tmp_path: Path) -> None:
         assert (await said(port, HEARTBEAT * 200)).count(b"HTTP/1.1 200 OK") == 200
 
 
-async def test_slow_bodies_end_in_408(tmp_path: Path) -> None:
+async def test_slow_bodies_end_in_503_which_nextcloud_tries_again(tmp_path: Path) -> None:
     head = f"POST /docSearch HTTP/1.1\r\n{SIGNED}content-type: application/json\r\ncontent-length: 100000\r\n\r\n"
     async with listening(tmp_path, body_seconds=1) as port:
         silent = await said(port, head.encode())
         trickling = await said(port, head.encode(), *[b" "] * 50, pause=0.2)
     for answer in (silent, trickling):
-        assert status(answer) == 408
+        assert status(answer) == 503
         assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"error": "the body of the request came too slowly"}
 
 

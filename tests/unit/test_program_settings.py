@@ -28,7 +28,12 @@ WRONG: dict[str, tuple[Any, Any, Any, str]] = {
     "environment": ("test", None, None, "environment: expected one of"),
     "no issuer": (None, ["x"], None, r"jwt\[0\]: expected issuer"),
     "no audience": (None, {"issuer": "x", "secret": "s" * 32}, None, r"jwt\[0\].audience: it is missing"),
-    "no key": (None, {"issuer": "x", "audience": "us"}, None, "expected one of secret, public_key_file, jwks_url"),
+    "no key": (
+        None,
+        {"issuer": "x", "audience": "us"},
+        None,
+        "expected one of secret, public_key_file, jwks_file, jwks_url",
+    ),
     "two keys": (None, GOOD | {"jwks_url": "https://x"}, None, "expected one of secret"),
     "a short secret": (None, GOOD | {"secret": "short"}, None, "at least 32 bytes"),
     "a number": (None, GOOD | {"audience": 7}, None, r"jwt\[0\].audience: expected a text"),

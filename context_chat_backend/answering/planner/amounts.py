@@ -23,8 +23,9 @@ _MONEY = re.compile(
     rf"{_PERIOD}"
 )
 _BARE = re.compile(
-    rf"(?:under|below|at most|max(?:imum)?(?: of)?|up to|less than|budget(?: of| is|:| at most| up to)?|no more than|"
-    rf"cap(?:ped)? at|spend)\s{_NUMBER}\s?(k|m)?\b(?!\s?(?:gb|gpu|b\b|x\b|vcpu|cpu|cores|users|ms|tokens|replicas|nodes)){_PERIOD}"
+    rf"(?:under|below|at most|max(?:imum)?(?: of)?|up to|less than|budget(?: of| is|:| at most| up to)*(?: now| only| just)*|no more than|"
+    rf"cap(?:ped)? at|spend)\s{_NUMBER}\s?(k|m)?\b(?!\s?(?:gb|gpu|b\b|x\b|vcpu|cpu|cores|users|ms|"
+    rf"tokens|replicas|nodes)){_PERIOD}"
 )
 _HOURS = {"hour": 1, "hr": 1, "h": 1, "hourly": 1}
 _PER_MONTH = {"year": 1 / 12, "yr": 1 / 12, "yearly": 1 / 12, "annually": 1 / 12, "week": 52 / 12, "weekly": 52 / 12,
@@ -41,7 +42,8 @@ _VRAM = re.compile(
     r"(?:v-?ram|gpu[- ]memory)\s*(?:of|:|>=|at least|is)?\s*(\d+(?:\.\d+)?)\s*gb"
 )
 _RAM = re.compile(
-    r"(\d+(?:\.\d+)?)\s*gb\s*(?:of\s+)?(?:system\s+|main\s+)?(?:ram|memory)\b|\bram\s*(?:of|:|>=|at least)?\s*(\d+)\s*gb"
+    r"(\d+(?:\.\d+)?)\s*gb\s*(?:of\s+)?(?:system\s+|main\s+)?(?:ram|memory)\b|\bram\s*(?:of|:|>=|"
+    r"at least)?\s*(\d+)\s*gb"
 )
 _CPU = re.compile(rf"\b{_COUNT}\s*-?(?:v?cpus?|v?cores?|virtual cpus)\b")
 _MIXTURE = re.compile(r"\b(\d)\s?x\s?(\d+(?:\.\d+)?)\s?b\b")
@@ -58,8 +60,10 @@ _RATE = re.compile(
     rf"{_NUMBER}\s*(?:(?:requests?|queries|images|calls|predictions)\s*(?:per|a|/)\s*(second|sec|s|minute|min)\b|"
     r"(?:rps|qps|req/s)\b)"
 )
-_CONTEXT = re.compile(r"\b(\d{1,4})\s?k[\s-]*(?:tokens?|context)|context (?:length|window|size)?\s*(?:of )?(\d{1,7})\s?(k)?|"
-                      r"\b(\d{4,7})[\s-]tokens?\b")  # fmt: skip
+_CONTEXT = re.compile(
+    r"\b(\d{1,4})\s?k[\s-]*(?:tokens?|context)|context (?:length|window|size)?\s*(?:of )?(\d{1,7})\s?(k)?|"
+    r"\b(\d{4,7})[\s-]tokens?\b"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,10 +60,10 @@ class Architect:
         known = {entry.package.name for entry in material.stack}
         found = await self._packages(queries, limit=1)
         material.found["packages"] += sum(map(len, found))
-        for query, rows in zip(queries, found, strict=True):
+        for rows in found:
             if rows and rows[0].name not in known:
                 known.add(rows[0].name)
-                material.stack.append(StackEntry(rows[0], f"suggested for: {query}", required=False))
+                material.stack.append(StackEntry(rows[0], "suggested beside what is usual", required=False))
 
     async def add_documents(self, material: Material, query: str) -> list[str]:
         """Put passages of documents the asker may read beside the plan; returns warnings."""
@@ -98,13 +98,15 @@ class Architect:
             warnings.append("No machine of the catalogue fits, even without the limits that may be relaxed.")
         elif given_up:
             warnings.append(
-                f"No machine fits all limits: {', '.join(given_up)} had to be relaxed. What each machine does not keep is "
+                f"No machine fits all limits: {', '.join(given_up)} had to be relaxed. What each "
+                "machine does not keep is "
                 "said beside it."
             )
         currency = stated.currency
         if currency and any(offer.instance.currency != currency for offer in material.offers):
             warnings.append(
-                f"The budget is in {currency}, prices are in {material.currency}: they were compared without conversion."
+                f"The budget is in {currency}, prices are in {material.currency}: they were compared "
+                "without conversion."
             )
         return warnings
 

@@ -53,11 +53,9 @@ def _read(
     seen: dict[tuple[Any, ...], int] = {}
     for line, given in _listed(path):
         try:
-            row = made(_values(catalogue, given))
+            row: _Row = made(_values(catalogue, given))
             for key in keys:
-                named = (key, *(getattr(row, name) for name in key))
-                if (before := seen.setdefault(named, line)) != line:
-                    raise Fault(f"column {', '.join(key)}: the same stands in line {before}")
+                _check_new(row, key, line, seen)
         except Fault as fault:
             faults.append(f"line {line}, {fault}")
             if len(faults) == _MOST_SAID:
@@ -69,6 +67,13 @@ def _read(
     if not rows:
         raise InvalidRequest(f"{path.name}: it holds no rows; nothing was loaded")
     return rows
+
+
+def _check_new(row: object, key: tuple[str, ...], line: int, seen: dict[tuple[Any, ...], int]) -> None:
+    """Raises Fault where another row has the same key."""
+    before = seen.setdefault((key, *(getattr(row, name) for name in key)), line)
+    if before != line:
+        raise Fault(f"column {', '.join(key)}: the same stands in line {before}")
 
 
 def _values(catalogue: Catalogue, given: Any) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Calls(BaseModel):
 
 async def complete(help_: ModelHelp, architect: Architect, material: Material, said: str) -> None:
     """Use the tools the model names, and put what they find into the plan."""
-    done: set[str] = set()
+    done: set[tuple[str, str]] = set()
     for _ in range(_ROUNDS):
         data = {
             "request": said[-4000:],
@@ -58,11 +58,11 @@ async def complete(help_: ModelHelp, architect: Architect, material: Material, s
             "documents": [passage.title for passage in material.documents],
         }
         wanted = await help_.filled(_INSTRUCTIONS, json.dumps(data, ensure_ascii=False), Calls)
-        new = [] if wanted is None else [query for call in wanted.calls[:_CALLS] if (query := _query(call)) is not None]
-        new = [call for call in new if str(call) not in done]
+        named = [] if wanted is None else [_query(call) for call in wanted.calls[:_CALLS]]
+        new = [call for call in named if call is not None and call not in done]
         if not new:
             return
-        done |= {str(call) for call in new}
+        done |= set(new)
         packages = [query for tool, query in new if tool == PACKAGES.name]
         if packages:
             await architect.add_packages(material, packages)

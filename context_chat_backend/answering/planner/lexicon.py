@@ -16,17 +16,18 @@ def _words(**patterns: str) -> dict[str, Pattern]:
 TASKS: Mapping[str, Pattern] = _words(
     fine_tuning=r"fine[- ]?tun|\b(?:q?lora|sft|dpo|rlhf)\b|instruction[- ]tun|adapt (?:a|the|our) model",
     training=r"\b(?:re|pre)?-?train(?:ing)?\b",
-    batch=r"\bbatch(?:es)?\b(?! size)|\bnightly\b|\boffline (?:scoring|inference|predictions)|\bin bulk\b|\bovernight\b",
+    batch=r"\bbatch(?:es)?\b(?! size)|\bnightly\b|\boffline (?:scoring|inference|predictions)|\bin bulk\b|"
+    r"\bovernight\b",
     data_processing=r"\betl\b|data[- ]processing|data pipeline|\bspark\b|\bpreprocess|"
     r"\b(?:process|clean|transform|aggregate|crunch)\w* (?:[\w,.]+ ){0,5}(?:data|logs|records|events|files)\b",
     web_service=r"\bweb ?(?:site|shop|app|application|service|server|portal)|\brest api|\bbackend api|\bwordpress\b|"
     r"\bmicro-?services?\b|\bdjango\b|\bonline shop\b",
-    inference=r"\binferenc|\bserv(?:e|es|ing)\b|\bhost(?:ing)?\b|\bself-host|\bdeploy|\brun(?:ning|s)?\b|\bchat ?bot|"
+    inference=r"\binferen[cz]|\bserv(?:e|es|ing)\b|\bhost(?:ing)?\b|\bself-host|\bdeploy|\brun(?:ning|s)?\b|\bchat ?bot|"
     r"\bassistant\b|\bgenerat(?:e|ing|ion|or)\b|\btranscri|\bendpoint|\bpredict|\bset ?(?:ting )?up\b|\banswers? |"
-    r"\bdetect(?:s|ing)? |\bsummari[sz]e|\btranslat(?:e|ing)\b|\bclassify\b|\brecommend(?:er|ation)|\bscoring\b",
+    r"\bdetect(?:s|ing)? |\bsummari[sz]e|\btranslat(?:e|ing)\b|\bclassify\b|\brecommend(?:er|ation)|\bscoring\b|\bservice\b",
 )
 """In their order: what is more particular comes first."""
-INFERENCE = re.compile(r"\binferenc|\bserv(?:e|es|ing)\b")
+INFERENCE = re.compile(r"\binferen[cz]|\bserv(?:e|es|ing)\b")
 """By which inference is meant, whatever was said before."""
 
 LEADING_DOMAINS = ("image-generation", "multimodal")
@@ -140,15 +141,17 @@ AREAS: Mapping[str, tuple[Pattern, Pattern]] = {
 """Parts of the world: how people name them, and the names of regions there."""
 
 KUBERNETES: Mapping[str, Pattern] = _words(
-    mlflow=r"\bml ?flow\b", kubeflow_trainer=r"\bkubeflow\b", airflow=r"\bairflow\b", argo_workflows=r"\bargo workflows?\b",
-    argo_cd=r"\bargo ?-?cd\b", kuberay_operator=r"\b(?:kube)?ray\b(?! ?tracing)", jupyterhub=r"\bjupyter(?:hub)?\b|\bnotebooks\b",
+    mlflow=r"\bml ?flow\b", kubeflow_trainer=r"\bkubeflow\b", airflow=r"\bairflow\b",
+    argo_workflows=r"\bargo workflows?\b", argo_cd=r"\bargo ?-?cd\b",
+    kuberay_operator=r"\b(?:kube)?ray\b(?! ?tracing)", jupyterhub=r"\bjupyter(?:hub)?\b|\bnotebooks\b",
     minio=r"\bminio\b", qdrant=r"\bqdrant\b", milvus=r"\bmilvus\b", weaviate=r"\bweaviate\b", redis=r"\bredis\b",
     postgresql=r"\bpostgres(?:ql)?\b", kafka=r"\bkafka\b", spark_operator=r"\bspark\b", grafana=r"\bgrafana\b",
     prometheus=r"\bprometheus\b", keycloak=r"\bkeycloak\b", vllm=r"\bvllm\b", kserve=r"\bkserve\b",
     triton_inference_server=r"\btriton\b", volcano=r"\bvolcano\b", kueue=r"\bkueue\b", keda=r"\bkeda\b|\bautoscal",
-    label_studio=r"\blabel[- ]studio\b", clearml=r"\bclearml\b", comfyui=r"\bcomfyui\b", open_webui=r"\bopen[- ]webui\b",
-    dagster=r"\bdagster\b", velero=r"\bvelero\b", elasticsearch=r"\belastic ?search\b", opensearch=r"\bopensearch\b",
-    trino=r"\btrino\b", feast=r"\bfeast\b", rabbitmq=r"\brabbit ?mq\b", vault=r"\bvault\b", ollama=r"\bollama\b",
+    label_studio=r"\blabel[- ]studio\b", clearml=r"\bclearml\b", comfyui=r"\bcomfyui\b",
+    open_webui=r"\bopen[- ]webui\b", dagster=r"\bdagster\b", velero=r"\bvelero\b",
+    elasticsearch=r"\belastic ?search\b", opensearch=r"\bopensearch\b", trino=r"\btrino\b", feast=r"\bfeast\b",
+    rabbitmq=r"\brabbit ?mq\b", vault=r"\bvault\b", ollama=r"\bollama\b",
 )  # fmt: skip
 
 CHEAPER = re.compile(r"\bcheap(?:er|est)?\b|less expensive|lower (?:the )?(?:cost|price)|save money|too expensive")

@@ -17,7 +17,8 @@ from context_chat_backend.answering.planner.model_help import ModelHelp
 from context_chat_backend.answering.planner.workload import DOMAINS, PRECISIONS, TASKS
 
 _INSTRUCTIONS = (
-    "You read requests about running AI workloads. Give only what the user stated. For each value quote, word for word, "
+    "You read requests about running AI workloads. Give only what the user stated. For each value "
+    "quote, word for word, "
     "the words of the user it comes from. Leave out what he did not state. Names: "
     f"task_type (one of {', '.join(TASKS)}), domain (one of {', '.join(DOMAINS)}), gpu_needed (true, false), "
     "model_name, parameters_b (billions), "
@@ -85,8 +86,8 @@ def _checks(providers: Sequence[str]) -> Mapping[str, Check]:
         "provider": lambda value, quote: (
             (value.lower(),) if isinstance(value, str) and value.lower() in known and value.lower() in quote else None
         ),
-        **{name: _number_in for name in numbers},
-        **{name: _count_in for name in counts},
+        **dict.fromkeys(numbers, _number_in),
+        **dict.fromkeys(counts, _count_in),
     }
 
 

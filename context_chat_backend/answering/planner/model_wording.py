@@ -19,8 +19,10 @@ from context_chat_backend.answering.planner.model_help import ModelHelp
 from context_chat_backend.answering.planner.wording import Words
 
 _INSTRUCTIONS = (
-    "You word deployment plans in plain British English, one or two sentences for each text. Name no prices, no numbers "
-    "and no names but those in the data. The keys of reasons are ids, those of purposes are names of packages, those of "
+    "You word deployment plans in plain British English, one or two sentences for each text. Name no "
+    "prices, no numbers "
+    "and no names but those in the data. The keys of reasons are ids, those of purposes are names of "
+    "packages, those of "
     "details numbers of steps."
 )
 _PRICES = re.compile(
@@ -64,7 +66,7 @@ async def reworded(help_: ModelHelp, material: Material, words: Words, said: str
     written = await help_.filled(_INSTRUCTIONS, json.dumps(data, ensure_ascii=False), Wording)
     if written is None:
         return words
-    guard = Guard(material, words, said, providers)
+    guard = Guard(material, words, providers)
 
     def better(new: str | None, old: str) -> str:
         return new.strip() if new is not None and guard.allows(new) else old
@@ -85,7 +87,7 @@ async def reworded(help_: ModelHelp, material: Material, words: Words, said: str
 class Guard:
     """Knows what a text about a plan may name."""
 
-    def __init__(self, material: Material, words: Words, said: str, providers: list[str]) -> None:
+    def __init__(self, material: Material, words: Words, providers: list[str]) -> None:
         told = [words.understanding, *words.instances.values(), *words.models.values(), *words.tradeoffs]
         told += [step.detail for step in words.steps] + list(words.purposes.values())
         names = [name.lower() for name in material.names()]

@@ -111,6 +111,23 @@ def _lines(plan: dict[str, Any]) -> Iterator[str]:
     yield from ("## Deployment plan", "", _plain(plan["understanding"]), "")
     yield from _listed("Warnings", plan["warnings"])
     yield from _listed("Assumptions", plan["assumptions"])
+    yield from _recommended(plan)
+    yield from ("", "### Steps", "")
+    for one in plan["deployment_steps"]:
+        yield f"{one['order']}. **{_plain(one['title'])}**: {_plain(one['detail'])}"
+        if one["command"]:
+            yield f"   {_code(one['command'])}"
+    cost = plan["cost_estimate"]
+    total = "not known" if cost["monthly_total"] is None else f"{cost['monthly_total']:.2f} {cost['currency']} a month"
+    yield from ("", "### Cost", "", f"Together {total}. {cost['note']}", "")
+    if plan["price_as_of"]:
+        yield from (f"Prices as of {plan['price_as_of']}.", "")
+    yield from _listed("Trade-offs", plan["tradeoffs"])
+    yield from _listed("From your documents", [f"{one['title']}: {one['text']}" for one in plan["documents"]])
+
+
+def _recommended(plan: dict[str, Any]) -> Iterator[str]:
+    """Machines, models and packages."""
     yield from ("### Machines", "")
     if not plan["gpu_recommendations"]:
         yield from ("None fits.", "")
@@ -129,18 +146,6 @@ def _lines(plan: dict[str, Any]) -> Iterator[str]:
         for one in plan["kubernetes_stack"]:
             kind = "" if one["required"] else " (optional)"
             yield f"- {_code(one['name'])} {_code(one['version'])}{kind}: {_plain(one['purpose'])}"
-    yield from ("", "### Steps", "")
-    for one in plan["deployment_steps"]:
-        yield f"{one['order']}. **{_plain(one['title'])}**: {_plain(one['detail'])}"
-        if one["command"]:
-            yield f"   {_code(one['command'])}"
-    cost = plan["cost_estimate"]
-    total = "not known" if cost["monthly_total"] is None else f"{cost['monthly_total']:.2f} {cost['currency']} a month"
-    yield from ("", "### Cost", "", f"Together {total}. {cost['note']}", "")
-    if plan["price_as_of"]:
-        yield from (f"Prices as of {plan['price_as_of']}.", "")
-    yield from _listed("Trade-offs", plan["tradeoffs"])
-    yield from _listed("From your documents", [f"{one['title']}: {one['text']}" for one in plan["documents"]])
 
 
 def _listed(title: str, texts: list[str]) -> Iterator[str]:

@@ -25,15 +25,18 @@ from context_chat_backend.answering.writing import Writer
 from context_chat_backend.domain import Principal, SourceRef
 
 EMPTY = (
-    "There is nothing to plan with: the catalogue of machines is empty. Load one with 'context-chat planner load compute "
+    "There is nothing to plan with: the catalogue of machines is empty. Load one with 'context-chat "
+    "planner load compute "
     "<file>', or the samples with 'context-chat planner sample-data'."
 )
 _MODEL_NEEDED = (
-    "The request could not be read: {failure}, and the rules are switched off (planner.extractor is 'model'). Try again, "
+    "The request could not be read: {failure}, and the rules are switched off (planner.extractor is "
+    "'model'). Try again, "
     "or set planner.extractor to auto."
 )
 _NOTHING_KNOWN = (
-    "I cannot plan without knowing anything of the workload. Still missing: {missing}. Say it in a sentence, for example: "
+    "I cannot plan without knowing anything of the workload. Still missing: {missing}. Say it in a "
+    "sentence, for example: "
     "'Serve a 7B language model on a GPU for at most $1000 a month'."
 )
 _NAMES = {

@@ -18,14 +18,15 @@ _NEGATED = re.compile(
 )
 _NO_GPU = re.compile(
     r"\b(?:no|without|not (?:need|use|want)(?:ing)?|(?:don'?t|do not|doesn'?t|does not) (?:need|use|want|have))"
-    r"\s+(?:a |any |the )?gpus?\b|\bcpus?[- ]only|\bonly (?:on )?cpus?\b|\bon cpus?\b|\bcpu (?:instances?|machines?|nodes?)\b|"
+    r"\s+(?:a |any |the )?gpus?\b|\bcpus?[- ]only|\bonly (?:on )?cpus?\b|\bon cpus?\b|"
+    r"\bcpu (?:instances?|machines?|nodes?)\b|"
     r"\bgpu[- ]?(?:less|free)\b"
 )
 _ASKS_FOR_GPU = re.compile(r"(?:need|require|necessary|have)\w* (?:a |any )?gpus?[^.!]*\?")
 _YES = re.compile(r"^\W*(?:yes|yep|yeah|sure|please do|of course|certainly|ja|oui|si)\b")
 _NO = re.compile(r"^\W*(?:no|nope|nein|non)\b")
 _PLACED = (
-    r"(?:\b(?:on|in|at|with|using|via|from|through|prefer(?:red|ably)?|provider(?: is|:)?|only|stay with|use)\s+"
+    r"(?:\b(?:on|in|at|with|using|via|from|through|prefer(?:red|ably)?|provider(?: is|:)|only|stay with|use)\s+"
     r"(?:the\s+)?)"
 )
 _NO_LIMIT = re.compile(r"(?:no|without(?: a)?) budget(?: limit)?\b|budget (?:does not|doesn'?t) matter|money is no")

@@ -8,12 +8,13 @@ asked for ever.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from context_chat_backend.answering.planner.asking import asked_of
 from context_chat_backend.answering.planner.reading import Read
 from context_chat_backend.answering.planner.settling import settle
+from context_chat_backend.answering.planner.sizing import SERVING
 from context_chat_backend.answering.planner.workload import CRITICAL, Stated, Workload
 from context_chat_backend.settings.planner import Sizing
 
@@ -25,7 +26,7 @@ _LOWER_PRECISION = {"fp32": "fp16", "fp16": "int8", "bf16": "int8", None: "int8"
 class Known:
     """What is kept of a conversation beside its messages."""
 
-    stated: Stated = Stated()
+    stated: Stated = field(default_factory=Stated)
     rounds: int = 0
     """How often it was asked."""
     asked: tuple[str, ...] = ()
@@ -98,7 +99,19 @@ def merged(before: Stated, read: Read) -> Stated:
     for name in _COLLECTED:
         if name in new:
             new[name] = tuple(dict.fromkeys((*getattr(before, name), *new[name])))
-    dropped = set(read.dropped)
+    dropped = read.dropped | _outdated(before, new)
+    blank = Stated()
+    stated = replace(before, **{name: getattr(blank, name) for name in dropped})
+    stated = replace(stated, **new)
+    if "provider" in read.stated:
+        kept = tuple(name for name in stated.without_provider if name not in stated.provider)
+        return replace(stated, without_provider=kept)
+    return replace(stated, provider=tuple(one for one in stated.provider if one not in stated.without_provider))
+
+
+def _outdated(before: Stated, new: Mapping[str, Any]) -> set[str]:
+    """What was stated of something that is another now."""
+    dropped: set[str] = set()
     if new.get("model_name", before.model_name) != before.model_name:
         dropped |= {"parameters_b", "model_id"}
     if new.get("domain", before.domain) != before.domain:
@@ -109,24 +122,14 @@ def merged(before: Stated, read: Read) -> Stated:
         dropped |= {"vram_per_gpu_gb", "min_gpu_count", "min_vram_gb"}
     if new.get("gpu_needed") is False:
         dropped |= {"gpu_model", "min_gpu_count", "min_vram_gb", "vram_per_gpu_gb"}
-    blank = Stated()
-    stated = replace(before, **{name: getattr(blank, name) for name in dropped})
-    stated = replace(stated, **new)
-    if "provider" in read.stated:
-        kept = tuple(name for name in stated.without_provider if name not in stated.provider)
-        return replace(stated, without_provider=kept)
-    return replace(stated, provider=tuple(one for one in stated.provider if one not in stated.without_provider))
+    return dropped
 
 
 def _cheaper(stated: Stated, read: Read, workload: Workload) -> tuple[Stated, tuple[str, ...]]:
     """What may be given up for a lower price: the first of these that was not said in the same message."""
     if {"precision", "method", "budget_monthly", "budget_hourly", "parameters_b"} & set(read.stated):
         return stated, ()
-    if (
-        workload.gpu_needed
-        and workload.task_type in ("inference", "batch")
-        and workload.domain in ("llm", "multimodal")
-    ):
+    if workload.gpu_needed and workload.task_type in SERVING and workload.domain in ("llm", "multimodal"):
         lower = _LOWER_PRECISION.get(stated.precision)
         if lower is not None and stated.min_vram_gb is None and stated.gpu_model is None:
             return replace(stated, precision=lower), (f"To make it cheaper the precision is lowered to {lower}.",)

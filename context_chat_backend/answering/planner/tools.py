@@ -32,7 +32,11 @@ class EmbeddingMismatch(ContextChatError):
     public = True
 
 
-def _without_nul(text: str) -> str:
+def _storable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it must be valid Unicode") from None
     if "\x00" in text:
         raise ValueError("it holds a NUL character")
     return text
@@ -44,8 +48,8 @@ def _not_blank(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_without_nul), AfterValidator(_not_blank)]
-Query = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_without_nul), AfterValidator(_not_blank)]
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable), AfterValidator(_not_blank)]
+Query = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_storable), AfterValidator(_not_blank)]
 
 
 class Arguments(BaseModel):

@@ -100,7 +100,8 @@ def _tradeoffs(material: Material, sizing: Sizing) -> Iterator[str]:
         less, _ = needed_vram(workload.stated, workload.task_type, workload.domain, "int4", sizing)
         if less is not None and workload.min_vram_gb is not None and less < workload.min_vram_gb:
             yield (
-                f"In int4 the model takes about {less:g} GB of GPU memory instead of {workload.min_vram_gb:g} GB: cheaper, "
+                f"In int4 the model takes about {less:g} GB of GPU memory instead of "
+                f"{workload.min_vram_gb:g} GB: cheaper, "
                 "with somewhat worse answers. Say 'use int4' for that plan."
             )
     if len(material.offers) > 1:

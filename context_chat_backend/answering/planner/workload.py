@@ -9,7 +9,8 @@ from typing import Any
 
 TASKS = ("inference", "training", "fine-tuning", "batch", "data-processing", "web-service", "other")
 DOMAINS = (
-    "llm", "computer-vision", "image-generation", "speech", "embedding", "tabular", "recommender", "multimodal", "other",
+    "llm", "computer-vision", "image-generation", "speech", "embedding", "tabular", "recommender", "multimodal",
+    "other",
 )  # fmt: skip
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int4")
 CRITICAL = ("task_type", "domain", "gpu_needed")
@@ -71,7 +72,8 @@ class Stated:
     def from_json(cls, kept: Mapping[str, Any]) -> Stated:
         """What was kept; names of another version are passed over."""
         known = {one.name for one in fields(cls)}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in kept.items() if k in known})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in kept.items() if k in known}
+        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -258,7 +258,7 @@ def _read(answer: httpx.Response, form: Form, count: int, dimension: int | None)
     """The vectors of an answer in the order of the texts, of length 1. Raises ModelUnavailable."""
     try:
         vectors = np.array(form.vectors(json.loads(answer.content), count), dtype=np.float64)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         raise ModelUnavailable("the embedding server answers in a form that is not known") from None
     if vectors.ndim != 2 or vectors.shape[1] == 0 or not np.isfinite(vectors).all():
         raise ModelUnavailable("the embedding server gives vectors that are none")
@@ -279,7 +279,7 @@ def _says_too_long(answer: httpx.Response) -> bool:
     try:
         error: Any = json.loads(answer.content)["error"]
         message = str(error["message"] if isinstance(error, dict) else error).lower()
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return False
     return any(words in message for words in _TOO_LONG)
 

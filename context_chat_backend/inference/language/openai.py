@@ -205,7 +205,7 @@ def _read(event: Any) -> tuple[str, str, Finish | None, Usage | None]:
         piece = message.get("content")
         thought = message.get("reasoning_content") or message.get("reasoning")
         reason = choices[0].get("finish_reason")
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise ModelUnavailable(_FOREIGN, ModelFailure.BROKEN) from None
     if "delta" not in choices[0] and "message" not in choices[0]:
         raise ModelUnavailable(_FOREIGN, ModelFailure.BROKEN)

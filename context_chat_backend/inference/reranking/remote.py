@@ -61,7 +61,7 @@ class RemoteReranker:
             raise ModelUnavailable(f"the re-ranker refuses the request (status {status})")
         try:
             return json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ModelUnavailable("the re-ranker answers something that is not JSON") from None
 
     def _request(self, question: str, texts: Sequence[str]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _scores(answer: Any, count: int) -> list[float]:
         if sorted(index for index, _ in pairs) != list(range(count)):
             raise ModelUnavailable("the re-ranker does not judge each text once")
         ordered = [float(scores[index]) for index in range(count)]
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise ModelUnavailable("the re-ranker answers in a form that is not known") from None
     if not all(math.isfinite(score) for score in ordered):
         raise ModelUnavailable("the re-ranker gives scores that are no numbers")

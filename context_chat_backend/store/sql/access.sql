@@ -136,9 +136,12 @@ WHERE realm = %(realm)s AND state <> 'gone'
   AND (%(refs)s::text[] IS NULL OR ref = ANY (%(refs)s))
 
 -- name: seek_again
--- Files that none of their readers saw, and which others may read now, are fetched in the names of these.
-UPDATE source SET state = 'waiting', reason = NULL, attempts = 0, next_attempt_at = now(), settled_at = NULL
-WHERE realm = %(realm)s AND state = 'rejected' AND reason = %(reason)s
+-- Files that none of their readers could open are fetched in the names of those let in now. What an attempt that is
+-- under way finds by the others is not final.
+UPDATE source SET state = 'waiting', reason = NULL, attempts = 0, settled_at = NULL,
+    next_attempt_at = CASE WHEN leased_until IS NULL THEN now() ELSE next_attempt_at END
+WHERE realm = %(realm)s AND remote AND attempts > 0
+  AND (state = 'waiting' OR state = 'rejected' AND reason = ANY (%(reasons)s))
   AND (%(provider)s::text IS NULL OR provider = %(provider)s)
   AND (%(refs)s::text[] IS NULL OR ref = ANY (%(refs)s))
 

@@ -1,9 +1,11 @@
 -- SPDX-License-Identifier: AGPL-3.0-or-later
 
 -- name: take
--- Take a lease that is free or has ended.
+-- Take a lease that is free or has ended, or that we could not give back; one that would last for so long was written by
+-- a clock that has been set back.
 INSERT INTO lease (name, holder, until) VALUES (%(name)s, %(holder)s, now() + %(lease)s)
-ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE lease.until < now()
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until
+WHERE lease.until < now() OR lease.holder = %(former)s OR lease.until > now() + 2 * %(lease)s
 RETURNING name
 
 -- name: prolong

@@ -83,11 +83,12 @@ SELECT bytes FROM spool WHERE source_id = %(id)s AND version = %(version)s AND p
 -- beginning behind `after`, so that nobody's million files keep others waiting; of each set the newest and smallest.
 -- The bytes of small ones come along. Only the first attempt is counted here, the others when they begin: whoever dies
 -- with many sources in hand may die of each that was begun, not of those that waited. Nothing waits for more than five
--- minutes: a time that is further away was written by a clock that has been set back since.
+-- minutes, or for longer than a lease: a time that is further away was written by a clock that has been set back since.
 WITH RECURSIVE urgent AS (
     SELECT id FROM source
     WHERE state = 'waiting' AND priority > 0
-      AND (next_attempt_at <= now() OR next_attempt_at > now() + interval '10 minutes')
+      AND (next_attempt_at <= now() OR next_attempt_at > now() + interval '6 minutes'
+           OR leased_until > now() + 2 * %(lease)s)
       AND NOT EXISTS (SELECT FROM acknowledgement WHERE queue = 'files' AND row_id = file_row)
     ORDER BY next_attempt_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -103,7 +104,8 @@ WITH RECURSIVE urgent AS (
     FROM turns CROSS JOIN LATERAL (
         SELECT id, precedence FROM source
         WHERE state = 'waiting' AND access_set_id = turns.access_set_id
-          AND (next_attempt_at <= now() OR next_attempt_at > now() + interval '10 minutes')
+          AND (next_attempt_at <= now() OR next_attempt_at > now() + interval '6 minutes'
+               OR leased_until > now() + 2 * %(lease)s)
           AND NOT EXISTS (SELECT FROM acknowledgement WHERE queue = 'files' AND row_id = file_row)
         ORDER BY precedence DESC, id
         LIMIT (SELECT 1 + %(limit)s / greatest(count(access_set_id), 1) FROM turns)
@@ -125,8 +127,10 @@ RETURNING source.id, realm, ref, version, title, media_type, modified_at,
     place, access_set_id
 
 -- name: begin
--- An attempt that is not the first.
-UPDATE source SET attempts = %(attempts)s WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
+-- An attempt that is not the first. It does not count where somebody was let in since it was claimed (access.sql,
+-- seek_again).
+UPDATE source SET attempts = %(attempts)s
+WHERE id = %(id)s AND version = %(version)s AND state = 'waiting' AND attempts > 0
 
 -- name: prolong
 -- A worker that is alive keeps its leases.
@@ -157,10 +161,11 @@ FROM unnest(%(ids)s::bigint[], %(content_digests)s::bytea[], %(chunk_counts)s::i
 WHERE source.id = made.id
 
 -- name: reject
--- Final for this version.
+-- Final for this version. Where somebody was let in since the attempt began, its lease ends and another one begins.
 UPDATE source SET state = 'rejected', reason = %(reason)s, priority = 0, leased_until = NULL, settled_at = now(),
     indexed_modified_at = NULL, content_digest = NULL, chunk_count = 0
 WHERE id = %(id)s AND version = %(version)s AND state = 'waiting'
+  AND (attempts > 0 OR leased_until IS NULL)
 
 -- name: drop_rejected
 -- What an older version leaves behind. The bytes are kept for a while, for another try (sql/overview.sql).

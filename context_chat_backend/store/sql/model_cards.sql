@@ -77,7 +77,7 @@ SELECT DISTINCT embedding_model_name, chunker_version FROM hf.card_chunks ORDER 
 -- Whether there are so many pieces that an index pays.
 SELECT count(*) FROM (
     SELECT FROM hf.card_chunks WHERE embedding_model_name = %(model)s AND chunker_version = %(chunker)s
-    LIMIT %(limit)s) AS some
+    LIMIT %(limit)s) AS counted
 
 -- name: index
 -- What finds the nearest of them.
@@ -99,7 +99,7 @@ SELECT count(*) FROM (
     SELECT FROM hf.models
     WHERE (%(tag)s::text IS NULL OR pipeline_tag = %(tag)s)
       AND (%(licences)s::text[] IS NULL OR lower(license) = ANY (%(licences)s))
-    LIMIT %(limit)s) AS some
+    LIMIT %(limit)s) AS counted
 
 -- name: deep
 -- The index is read on until enough of what it finds passes the filters.

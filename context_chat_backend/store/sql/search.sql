@@ -75,6 +75,7 @@ DECLARE
     candidates CONSTANT integer := greatest(40, wanted);
     enough_by_words CONSTANT integer := CASE WHEN meaning > 0 THEN candidates / 4 ELSE wanted END;
     sampled_sources CONSTANT integer := 300;
+    sampled_chunks CONSTANT integer := 1000;
     few_sets CONSTANT integer := 1000;
     narrowed CONSTANT boolean := wanted_types IS NOT NULL OR wanted_path IS NOT NULL
         OR wanted_since IS NOT NULL OR wanted_until IS NOT NULL;
@@ -89,6 +90,7 @@ DECLARE
     visible_chunks bigint;
     much boolean;
     few boolean;
+    very_few boolean;
     all_known boolean;
     all_sources CONSTANT float8 := (
         SELECT greatest(reltuples, few_sources) FROM pg_class WHERE oid = 'source'::regclass);
@@ -158,6 +160,7 @@ BEGIN
         RETURN;
     END IF;
     few := NOT much AND cardinality(visible) <= few_sources AND visible_chunks <= few_chunks;
+    very_few := few AND visible_chunks <= scanned_chunks;
     all_known := wanted_refs IS NOT NULL OR NOT much AND cardinality(visible) <= few_sources;
 
     -- By meaning.
@@ -200,8 +203,33 @@ BEGIN
         END IF;
     END IF;
 
-    -- By words: the question's terms, the rarest first, each weighted by how few chunks hold it.
-    IF by_words > 0 THEN
+    -- By words: the question's terms, the rarest first, each weighted by how few chunks hold it. Where little is visible
+    -- that is told by what is visible alone, and so are the languages: else what the asker may not read would show in the
+    -- order of what he may. Where much is visible a sample of all tells it.
+    IF by_words > 0 AND very_few THEN
+        WITH sampled AS MATERIALIZED (
+            SELECT impacts FROM words WHERE source_id = ANY (visible) ORDER BY words.chunk_id LIMIT sampled_chunks
+        ), size AS (
+            SELECT count(*)::float8 AS chunks FROM sampled
+        ), asked AS (
+            SELECT term_id(lexeme) AS term
+            FROM (SELECT DISTINCT language FROM words WHERE source_id = ANY (visible)) AS spoken
+            CROSS JOIN LATERAL unnest(to_tsvector(language, question_text))
+            UNION
+            SELECT term_id(name) FROM unnest(question_names) AS name
+        )
+        SELECT array_agg(term ORDER BY share, term),
+            ('{{' || string_agg(term || ':' || ln(1 + (1 - share + 0.5 / chunks) / (share + 0.5 / chunks)), ',')
+             || '}}/1000000000')::sparsevec
+        INTO terms, impacts_wanted
+        FROM (SELECT term, chunks, share
+              FROM (SELECT term, chunks,
+                        (SELECT count(*) FROM sampled
+                         WHERE sampled.impacts <#> ('{{' || term || ':1}}/1000000000')::sparsevec < 0) / chunks AS share
+                    FROM asked CROSS JOIN size WHERE chunks > 0) AS known
+              WHERE share > 0 OR visible_chunks > sampled_chunks
+              ORDER BY share LIMIT most_terms) AS counted;
+    ELSIF by_words > 0 THEN
         total := coalesce((SELECT chunks FROM word_sample),
             (SELECT count(*) FROM (SELECT FROM words LIMIT few_chunks) AS first_ones));
         SELECT array_agg(term ORDER BY share, term), array_agg(share * total ORDER BY share, term),
@@ -222,7 +250,7 @@ BEGIN
               WHERE share > 0
               ORDER BY share LIMIT most_terms) AS counted;
     END IF;
-    IF terms IS NOT NULL AND few AND (visible_chunks <= scanned_chunks OR NOT words_indexed
+    IF terms IS NOT NULL AND few AND (very_few OR NOT words_indexed
             OR visible_chunks * 2500 < 2 * candidates * total) THEN
         best := ARRAY(
             SELECT scored.chunk_id

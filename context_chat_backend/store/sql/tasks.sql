@@ -18,10 +18,11 @@ UPDATE task SET result = %(result)s WHERE id = %(id)s
 DELETE FROM task WHERE id = %(id)s
 
 -- name: orphans
--- Tasks of processes that are no more: taken over by this one, which tells Nextcloud.
+-- Tasks of processes that are no more: taken over by this one, which tells Nextcloud. No lease lasts for twice its time,
+-- but where the clock has been set back.
 UPDATE task SET holder = %(holder)s, until = clock_timestamp() + %(lease)s,
     result = coalesce(result, %(result)s)
-WHERE until < clock_timestamp()
+WHERE until < clock_timestamp() OR until > clock_timestamp() + 2 * %(lease)s
 
 -- name: ended
 -- What this process has to tell, oldest first.

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The planner without a language model: `python -m benchmarks.planner [--json] [--instances N] [--scenarios-only]`.
+
+Two things in one run. How many expectations of samples/catalogues/planner_scenarios.yaml are met, with the sample
+catalogues, and whether every plan keeps its hard limits and names only what the catalogues hold. And how long a plan
+takes with 50 000 machines, 20 000 packages and 100 000 models, from the message to the reply, one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import statistics
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from context_chat_backend.answering.planner.cards import embed_cards
+from context_chat_backend.answering.planner.catalogue_files import read_instances, read_models, read_packages
+from context_chat_backend.answering.planner.model_tool import pieces_meant
+from context_chat_backend.answering.planner.planner import Planner, Reply
+from context_chat_backend.answering.planner.tools import Workplace
+from context_chat_backend.domain import Passage, Principal, Question, Realm
+from context_chat_backend.domain.catalogues import Instance, ModelCard, Package
+from context_chat_backend.inference.embedding.hashing import HashingEmbedder
+from context_chat_backend.settings.planner import PlannerSettings
+from context_chat_backend.store.catalogues import Catalogues
+from context_chat_backend.store.database import Database
+from context_chat_backend.store.embedded import EmbeddedPostgres
+from context_chat_backend.store.history import install_schema
+from context_chat_backend.store.model_cards import ModelCards
+from tests.conftest import open_folder
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples" / "catalogues"
+ASKER = Principal(Realm.LOCAL, "bench")
+_SIZES = (50_000, 20_000, 100_000)
+_MESSAGES = 120
+
+
+@dataclass
+class Score:
+    """What became of the scenarios."""
+
+    expected: int = 0
+    met: int = 0
+    broken_limits: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    unmet: list[str] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        """Of expectations that are met."""
+        return self.met / self.expected
+
+
+def main() -> None:
+    """Fill, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--instances", type=int, default=_SIZES[0], help="machines; the rest grows with them")
+    parser.add_argument("--scenarios-only", action="store_true")
+    arguments = parser.parse_args()
+    storage = open_folder()
+    try:
+        found = asyncio.run(run(storage, arguments.instances, speed=not arguments.scenarios_only))
+    finally:
+        shutil.rmtree(storage)
+    print(json.dumps(found, indent=None if arguments.json else 2))
+
+
+async def run(storage: Path, instances: int, *, speed: bool) -> dict[str, Any]:
+    """Scenarios on the samples, then times on large catalogues."""
+    server = EmbeddedPostgres(storage)
+    try:
+        url = await server.start()
+        await install_schema(url)
+        database = Database(url)
+        await database.open()
+        async with planner_on(database) as planner:
+            await load_samples(planner)
+            score = await scored(planner)
+            found: dict[str, Any] = {
+                "scenarios": len(scenarios()),
+                "expectations": score.expected,
+                "met": round(score.share, 4),
+                "unmet": score.unmet,
+                "limits_broken": score.broken_limits,
+                "names_outside_catalogues": score.foreign,
+            }
+            if speed:
+                found |= await measured(planner, instances)
+        await database.close()
+    finally:
+        await server.stop()
+    return found
+
+
+@asynccontextmanager
+async def planner_on(database: Database, settings: PlannerSettings | None = None) -> AsyncIterator[Planner]:
+    """A planner with rules alone, whose models are embedded by hashing."""
+    embedder = HashingEmbedder()
+    await embedder.open()
+
+    async def passages(_question: Question) -> list[Passage]:
+        return []
+
+    place = Workplace(
+        catalogues=Catalogues(database),
+        cards=ModelCards(database),
+        settings=settings or PlannerSettings(extractor="rules"),
+        embed=embedder.embed_question,
+        embedding_model=lambda: embedder.space.model,
+        passages=passages,
+    )
+    yield Planner(place)
+    await embedder.close()
+
+
+async def load_samples(planner: Planner) -> None:
+    """The catalogues that come with the program."""
+    catalogues = planner.place.catalogues
+    await catalogues.replace_instances(read_instances(SAMPLES / "cloud_instances.csv"))
+    await catalogues.replace_packages(read_packages(SAMPLES / "k8s_packages.json"))
+    await catalogues.replace_models(read_models(SAMPLES / "hf_models.jsonl"))
+    await _embed(planner)
+
+
+async def _embed(planner: Planner) -> None:
+    embedder = HashingEmbedder()
+    await embedder.open()
+    await embed_cards(planner.place.cards, embedder, pieces_meant(planner.place))
+    await embedder.close()
+
+
+def scenarios() -> list[dict[str, Any]]:
+    """Conversations with what is expected of them."""
+    listed: list[dict[str, Any]] = yaml.safe_load((SAMPLES / "planner_scenarios.yaml").read_text(encoding="utf-8"))
+    return listed
+
+
+async def scored(planner: Planner) -> Score:
+    """What becomes of all scenarios, with the samples loaded."""
+    score = Score()
+    models = {one.model_id: one for one in read_models(SAMPLES / "hf_models.jsonl")}
+    machines = {one.id: one for one in read_instances(SAMPLES / "cloud_instances.csv")}
+    packages = {(one.name, one.version) for one in read_packages(SAMPLES / "k8s_packages.json")}
+    for scenario in scenarios():
+        reply = await said(planner, scenario["say"])
+        about = scenario["say"][-1][:50]
+        for name, is_met in _expectations(scenario, reply, models):
+            score.expected += 1
+            score.met += is_met
+            if not is_met:
+                score.unmet.append(f"{about}: {name}")
+        if reply.plan is not None:
+            score.broken_limits += [f"{about}: {one}" for one in _broken(scenario.get("limits", {}), reply.plan)]
+            score.foreign += _foreign(reply.plan, machines, packages, models)
+    return score
+
+
+async def said(planner: Planner, messages: list[str]) -> Reply:
+    """The reply to the last of some messages."""
+    state: dict[str, Any] = {}
+    for message in messages:
+        reply = await planner.reply(ASKER, message, state)
+        state = json.loads(json.dumps(reply.state))
+    return reply
+
+
+def _expectations(scenario: dict[str, Any], reply: Reply, models: dict[str, ModelCard]) -> Iterator[tuple[str, bool]]:
+    yield f"type is {reply.kind}", reply.kind == scenario["type"]
+    spec = reply.workload | reply.workload["scale"] | (reply.workload["model_needs"] or {})
+    for name, wanted in scenario.get("spec", {}).items():
+        found = spec.get(name)
+        if isinstance(wanted, list):
+            yield f"{name} is {found}", set(wanted) <= set(found or ())
+        else:
+            yield f"{name} is {found}", found == wanted
+    plan = reply.plan or {"kubernetes_stack": [], "model_recommendations": []}
+    for name in scenario.get("stack", ()):
+        yield f"{name} in the stack", name in [one["name"] for one in plan["kubernetes_stack"]]
+    if "tag" in scenario:
+        tags = {models[one["model_id"]].pipeline_tag for one in plan["model_recommendations"]}
+        yield f"models are for {tags}", tags == {scenario["tag"]}
+
+
+def _broken(limits: dict[str, Any], plan: dict[str, Any]) -> Iterator[str]:
+    """Limits that a machine does not keep, and does not say so."""
+    for one in plan["gpu_recommendations"]:
+        relaxed = set(one["relaxed"])
+        for name, limit in limits.items():
+            keeps = {
+                "min_vram_gb": one["vram_gb"] >= limit if name == "min_vram_gb" else True,
+                "min_gpu_count": name != "min_gpu_count" or one["gpu_count"] >= limit,
+                "gpu_count": name != "gpu_count" or one["gpu_count"] == limit,
+                "min_vcpu": name != "min_vcpu" or one["vcpu"] >= limit,
+                "min_ram_gb": name != "min_ram_gb" or one["ram_gb"] >= limit,
+                "max_price_monthly": name != "max_price_monthly"
+                or "price" in relaxed
+                or (one["price_monthly"] is not None and one["price_monthly"] <= limit),
+                "max_price_hourly": name != "max_price_hourly"
+                or "price" in relaxed
+                or (one["price_hourly"] is not None and one["price_hourly"] <= limit),
+                "provider": name != "provider" or "provider" in relaxed or one["provider"] == limit,
+                "not_provider": name != "not_provider" or one["provider"] != limit,
+            }
+            if not keeps[name]:
+                yield f"{one['id']} does not keep {name}"
+
+
+def _foreign(
+    plan: dict[str, Any], machines: dict[str, Instance], packages: set[tuple[str, str]], models: dict[str, ModelCard]
+) -> list[str]:
+    """Names and prices that are not in the catalogues."""
+    found = [one["id"] for one in plan["gpu_recommendations"] if one["id"] not in machines]
+    found += [
+        f"price of {one['id']}"
+        for one in plan["gpu_recommendations"]
+        if one["id"] in machines and Decimal(str(one["price_monthly"])) != machines[one["id"]].price_monthly
+    ]
+    found += [one["name"] for one in plan["kubernetes_stack"] if (one["name"], one["version"]) not in packages]
+    return found + [one["model_id"] for one in plan["model_recommendations"] if one["model_id"] not in models]
+
+
+async def measured(planner: Planner, instances: int) -> dict[str, Any]:
+    """Milliseconds of a plan on large catalogues."""
+    share = instances / _SIZES[0]
+    draw = random.Random(7)
+    catalogues = planner.place.catalogues
+    started = time.perf_counter()
+    await catalogues.replace_instances(_machines(draw, instances))
+    await catalogues.replace_packages(_packages(draw, int(_SIZES[1] * share)))
+    await catalogues.replace_models(_models(draw, int(_SIZES[2] * share)))
+    loaded = time.perf_counter()
+    await _embed(planner)
+    embedded = time.perf_counter()
+    messages = [text for scenario in scenarios() if scenario["type"] == "deployment_plan" for text in scenario["say"]]
+    milliseconds = []
+    for number in range(_MESSAGES + 10):
+        begun = time.perf_counter()
+        reply = await planner.reply(ASKER, messages[number % len(messages)], {})
+        if number >= 10 and reply.kind == "deployment_plan":
+            milliseconds.append((time.perf_counter() - begun) * 1000)
+    milliseconds.sort()
+    return {
+        "instances": instances,
+        "packages": int(_SIZES[1] * share),
+        "models": int(_SIZES[2] * share),
+        "load_seconds": round(loaded - started, 1),
+        "embed_seconds": round(embedded - loaded, 1),
+        "plans": len(milliseconds),
+        "p50_ms": round(statistics.median(milliseconds), 1),
+        "p95_ms": round(milliseconds[int(len(milliseconds) * 0.95)], 1),
+        "max_ms": round(milliseconds[-1], 1),
+    }
+
+
+def _machines(draw: random.Random, count: int) -> Iterator[Instance]:
+    """Variations of the samples."""
+    samples = read_instances(SAMPLES / "cloud_instances.csv")
+    for number in range(count):
+        like = draw.choice(samples)
+        factor = Decimal(draw.randint(70, 160)) / 100
+        assert like.price_hourly is not None
+        yield Instance(
+            id=f"{like.id}-{number}",
+            provider=like.provider,
+            name=f"{like.name}-{number}",
+            region=like.region,
+            gpu_model=like.gpu_model,
+            gpu_count=like.gpu_count,
+            vram_per_gpu_gb=like.vram_per_gpu_gb,
+            vram_gb=like.vram_gb,
+            vcpu=like.vcpu,
+            ram_gb=like.ram_gb,
+            price_hourly=(like.price_hourly * factor).quantize(Decimal("0.01")),
+            price_monthly=(like.price_hourly * factor * 730).quantize(Decimal("0.01")),
+            currency="USD",
+            price_as_of=date(2025, 11, 1),
+            price_source="sample",
+        )
+
+
+def _packages(draw: random.Random, count: int) -> Iterator[Package]:
+    samples = read_packages(SAMPLES / "k8s_packages.json")
+    yield from samples
+    for number in range(count - len(samples)):
+        like = draw.choice(samples)
+        yield Package(
+            id=f"{like.id}-{number}",
+            name=f"{like.name}-{number}",
+            version=like.version,
+            app_version=like.app_version,
+            description=f"{like.description}, variation {number}",
+            repository="sample",
+            keywords=like.keywords,
+            stars=draw.randint(0, 500),
+            official=False,
+        )
+
+
+def _models(draw: random.Random, count: int) -> Iterator[ModelCard]:
+    samples = read_models(SAMPLES / "hf_models.jsonl")
+    words = " ".join(one.card for one in samples).split()
+    for number in range(count):
+        like = draw.choice(samples)
+        yield ModelCard(
+            model_id=f"{like.model_id}-{number}",
+            pipeline_tag=like.pipeline_tag,
+            license=like.license,
+            downloads=draw.randint(0, 10**6),
+            likes=draw.randint(0, 10**4),
+            parameters_b=like.parameters_b,
+            tags=like.tags,
+            updated_at=datetime(2025, 1, 1, tzinfo=UTC),
+            card=f"{like.card[:300]} {' '.join(draw.choices(words, k=30))}",
+        )
+
+
+if __name__ == "__main__":
+    main()

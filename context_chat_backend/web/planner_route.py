@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Routes of the planner: who asks, how often he may, and errors in the codes of its interface."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+
+from context_chat_backend.answering.planner.tools import EmbeddingMismatch
+from context_chat_backend.domain import EVERYBODY, KeyScope, Principal, Realm
+from context_chat_backend.store.conversations import Owner
+from context_chat_backend.store.planning import ConversationBusy, ConversationGone
+from context_chat_backend.web.callers import NOBODY, Caller
+from context_chat_backend.web.envelope import ApiError, api_error
+from context_chat_backend.web.places import take_place
+from context_chat_backend.web.program_route import ProgramRoute, in_scope
+from context_chat_backend.wiring import Backend
+
+_CODES = {"missing_api_key": "missing_token", "invalid_api_key": "invalid_token"}
+_INVALID = ("invalid_value", "invalid_json", "unsupported_content")
+DEVELOPER = Caller(Principal(Realm.LOCAL, "dev"), frozenset({KeyScope.CHAT}))
+"""Who asks without a token where that is allowed."""
+_WHO = {"WWW-Authenticate": "Bearer"}
+
+
+class PlannerRoute(ProgramRoute):
+    """A route of the planner."""
+
+    body_limit = "planner_body_bytes"
+    admits_administrators = False
+
+    @staticmethod
+    def told(error: Exception) -> ApiError:
+        """As everywhere, in the codes of this interface."""
+        match error:
+            case ConversationGone():
+                return ApiError(404, "conversation_not_found", str(error))
+            case ConversationBusy():
+                return ApiError(409, "conversation_busy", str(error), headers={"Retry-After": "5"})
+            case EmbeddingMismatch():
+                return ApiError(409, "embedding_mismatch", str(error))
+        said = api_error(error)
+        said.code = _CODES.get(said.code, said.code)
+        if said.status_code == 400 and said.code in _INVALID:
+            said.status_code, said.code = 422, "validation_error"
+        return said
+
+    async def look_at_caller(self, request: Request) -> None:
+        """Also where a developer needs no token."""
+        await planner_caller(request)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Who asks is known before the body is read."""
+        answer = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            if self.admits_administrators and _is_administrator(request):
+                # What follows looks for a key in the same place.
+                kept = [(name, value) for name, value in request.scope["headers"] if name != b"authorization"]
+                request = Request({**request.scope, "headers": kept}, request.receive)
+                request.state.is_administrator = True
+            return await answer(request)
+
+        return answered
+
+
+class PlannerToolRoute(PlannerRoute):
+    """A route of a tool: for administrators too."""
+
+    admits_administrators = True
+
+
+def _is_administrator(request: Request) -> bool:
+    """Whether the token of administrators is sent, and nothing else."""
+    app = request.app.state.backend.config.app
+    headers = request.headers.getlist("authorization")
+    if app.admin_token is None or len(headers) != 1 or request.headers.get("x-api-key"):
+        return False
+    scheme, _, token = headers[0].partition(" ")
+    expected = app.admin_token.reveal().encode()
+    return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode("latin-1"), expected)
+
+
+async def planner_caller(request: Request) -> Caller:
+    """Who asks. Raises ApiError (401, 403)."""
+    if getattr(request.state, "is_administrator", False):
+        return NOBODY
+    sent: Caller | None = request.state.caller
+    if sent is not None:
+        return in_scope(sent, KeyScope.CHAT)
+    programs = request.app.state.backend.config.programs
+    if programs.environment == "development" and not programs.issuers:
+        return DEVELOPER
+    raise ApiError(401, "missing_token", "a token is needed: Authorization: Bearer <token>", headers=_WHO)
+
+
+async def messages_caller(request: Request) -> Caller:
+    """Who writes a message. Raises ApiError (401, 403, 429)."""
+    caller = await planner_caller(request)
+    take_place(request, caller.key_id or caller.asker)
+    backend: Backend = request.app.state.backend
+    await _count(backend, caller, "planner messages", backend.config.planner.messages_per_minute)
+    return caller
+
+
+async def tools_caller(request: Request) -> Caller:
+    """Who uses a tool. Raises ApiError (401, 403, 429)."""
+    caller = await planner_caller(request)
+    backend: Backend = request.app.state.backend
+    if caller.asker != EVERYBODY:
+        take_place(request, caller.key_id or caller.asker)
+        await _count(backend, caller, "planner tools", backend.config.planner.tools_per_minute)
+    return caller
+
+
+async def _count(backend: Backend, caller: Caller, what: str, most: int) -> None:
+    """Count by itself what is limited by itself."""
+    counted = Principal(f"{what}:{caller.asker.realm}", caller.asker.name)
+    used, seconds_left = await backend.uses.asked(counted)
+    if used > most:
+        wait = {"Retry-After": str(math.ceil(seconds_left))}
+        raise ApiError(429, "rate_limited", "there were too many requests in this minute", headers=wait)
+
+
+def owner_of(caller: Caller) -> Owner:
+    """Whose conversations they are; those of a key that is kept to collections are its own."""
+    return Owner(caller.asker, caller.key_id or "" if caller.collections is not None else "")
+
+
+def conversation_id(text: str) -> uuid.UUID:
+    """Raises ApiError (422) for what is no UUID."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise ApiError(422, "validation_error", "conversation_id: expected a UUID", param="conversation_id") from None
+
+
+PlannerCaller = Annotated[Caller, Depends(planner_caller)]
+MessagesCaller = Annotated[Caller, Depends(messages_caller)]
+ToolsCaller = Annotated[Caller, Depends(tools_caller)]
