@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
 from context_chat_backend.exapp.loops import Loops
@@ -17,11 +18,15 @@ from context_chat_backend.web import (
     admin_keys_api,
     chat_api,
     chat_health_api,
+    caps_api,
     chatqna_api,
+    code_api,
+    completions_api,
     conversations_api,
     documents_api,
     embeddings_api,
     errors,
+    gateway_api,
     health_api,
     metrics_api,
     openai_api,
@@ -49,6 +54,10 @@ ROUTERS = {
         embeddings_api.router,
     ),
     "redirect": (chat_health_api.router, acme_api.router),
+    "gateway": (
+        gateway_api.open_router, gateway_api.router, completions_api.router, code_api.router, caps_api.router,
+        openai_api.router, embeddings_api.router,
+    ),
     "metrics": (lifecycle.heartbeat_router, status_api.router, metrics_api.router),
 }  # fmt: skip
 """What is served by each of settings.SURFACES."""
@@ -99,7 +108,16 @@ def build_app(
         routers = [router for router in routers if router is not health_api.router]
     for router in routers:
         app.include_router(router)
-    app.state.routes = [route for router in routers for route in router.routes]
-    if {"openai", "chatqna", "chat"} & set(surfaces):  # others are called by programs that know what is there
+    app.state.routes = _first_of_each(route for router in routers for route in router.routes)
+    if {"openai", "chatqna", "chat", "gateway"} & set(surfaces):  # others are for programs that know what is there
         app.include_router(openapi.router)
     return app
+
+
+def _first_of_each(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
+    """Routes without those that an earlier one takes the calls of: two surfaces at one port may both have /health."""
+    found: dict[tuple[str, str], BaseRoute] = {}
+    for route in routes:
+        methods = ",".join(sorted(getattr(route, "methods", None) or ()))
+        found.setdefault((getattr(route, "path", ""), methods), route)
+    return list(found.values())
