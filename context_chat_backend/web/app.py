@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute
 
 from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
 from context_chat_backend.exapp.loops import Loops
@@ -108,16 +107,7 @@ def build_app(
         routers = [router for router in routers if router is not health_api.router]
     for router in routers:
         app.include_router(router)
-    app.state.routes = _first_of_each(route for router in routers for route in router.routes)
+    app.state.routes = [route for router in routers for route in router.routes]
     if {"openai", "chatqna", "chat", "gateway"} & set(surfaces):  # others are for programs that know what is there
         app.include_router(openapi.router)
     return app
-
-
-def _first_of_each(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
-    """Routes without those that an earlier one takes the calls of: two surfaces at one port may both have /health."""
-    found: dict[tuple[str, str], BaseRoute] = {}
-    for route in routes:
-        methods = ",".join(sorted(getattr(route, "methods", None) or ()))
-        found.setdefault((getattr(route, "path", ""), methods), route)
-    return list(found.values())
