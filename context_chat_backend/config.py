@@ -42,6 +42,9 @@ VARIABLES = {
     "NEXTCLOUD_URL": "base URL of Nextcloud",
     "NPA_NC_CERT": "true, false, or a file of certificates Nextcloud's is checked by",
     "COMPUTE_DEVICE": "CPU, CUDA or ROCM: which configuration is copied at the first start",
+    "CC_CONFIG_PATH": "the configuration, in the place of the one in the storage",
+    "CHAT_HOST": "address the chat server listens on; it wins over general.host",
+    "CHAT_PORT": "port the chat server listens on; it wins over general.port",
     "CCB_DB_URL": "URL of an external PostgreSQL",
     "EXTERNAL_DB": "URL of an external PostgreSQL, as the reference calls it",
     "CC_EM_BASE_URL": "URL of a remote embedding server; it wins over config.yaml",
@@ -192,14 +195,29 @@ def storage_of(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("APP_PERSISTENT_STORAGE") or "persistent_storage").absolute()
 
 
+def configuration_of(environment: Mapping[str, str], working_directory: Path) -> Path | None:
+    """The file that counts: the one that is named, that of the storage, one in the working directory; None: none is.
+
+    Raises ConfigurationError when the one that is named is not there.
+    """
+    named = environment.get("CC_CONFIG_PATH")
+    if named:
+        if not Path(named).is_file():
+            raise ConfigurationError(f"CC_CONFIG_PATH (--config): there is no file {named}")
+        return Path(named)
+    places = (storage_of(environment) / "config.yaml", working_directory / "config.yaml")
+    return next((place for place in places if place.is_file()), None)
+
+
 def load(environment: Mapping[str, str], *, cores: int) -> Config:
     """The configuration in `<storage>/config.yaml` and `environment`; `cores` decides counts that are not set.
 
     Raises ConfigurationError with the key or variable and the cure.
     """
     storage = storage_of(environment)
-    reader = KeyReader(filled(read_yaml(storage / "config.yaml"), environment))
-    chat, ports = reader.chat(), reader.chat_ports()
+    file = configuration_of(environment, Path.cwd()) or storage / "config.yaml"
+    reader = KeyReader(filled(read_yaml(file), environment))
+    chat, ports = reader.chat(), reader.chat_ports(environment.get("CHAT_HOST"), environment.get("CHAT_PORT"))
     app = _app(environment, reader, chat.admin_token)
     listeners = _listeners((*ports.listeners, *reader.listeners()), environment)
     _keep_closed(app, listeners)
