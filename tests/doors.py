@@ -30,6 +30,7 @@ class Credential(StrEnum):
     WRONG_ADMINISTRATOR = auto()
     CHAT_KEY = auto()
     EMBEDDING_KEY = auto()
+    COMPLETION_KEY = auto()
     INGEST_KEY = auto()
     UNKNOWN_KEY = auto()
     REVOKED_KEY = auto()
@@ -52,7 +53,9 @@ class Outcome(StrEnum):
 Door = Mapping[Credential, Outcome]
 """What becomes of each credential; of those that are not named: UNKNOWN."""
 
-_ALL_KEYS = (Credential.CHAT_KEY, Credential.EMBEDDING_KEY, Credential.INGEST_KEY, Credential.TOKEN)
+_ALL_KEYS = (
+    Credential.CHAT_KEY, Credential.EMBEDDING_KEY, Credential.COMPLETION_KEY, Credential.INGEST_KEY, Credential.TOKEN
+)  # fmt: skip
 
 
 def _let_in(*credentials: Credential) -> dict[Credential, Outcome]:
@@ -70,6 +73,7 @@ ADMINISTRATOR: Door = _let_in(Credential.ADMINISTRATOR)
 """The chat server knows no Nextcloud."""
 PROGRAMS: Door = _let_in(*_ALL_KEYS)
 CHAT: Door = _with_scope(Credential.CHAT_KEY, Credential.TOKEN)
+COMPLETION: Door = _with_scope(Credential.COMPLETION_KEY)
 EMBEDDING: Door = _with_scope(Credential.EMBEDDING_KEY)
 INGEST: Door = _with_scope(Credential.INGEST_KEY)
 TOOLS: Door = {**CHAT, **_let_in(Credential.ADMINISTRATOR)}
@@ -121,6 +125,13 @@ DOORS: Mapping[tuple[str, str], Door] = {
     ("POST", "/api/v1/tools/documents/search"): TOOLS,
     ("POST", "/api/v1/tools/local/check"): TOOLS,
     ("POST", "/v1/embeddings"): EMBEDDING,
+    ("POST", "/api/refact/chat"): PROGRAMS,  # its body says which scope it needs
+    ("POST", "/v1/completions"): COMPLETION,
+    ("POST", "/v1/code-completion"): COMPLETION,
+    ("POST", "/v1/code-completion-prompt"): PROGRAMS,  # after its body is read
+    ("GET", "/refact-caps"): PROGRAMS,
+    ("GET", "/coding_assistant_caps.json"): PROGRAMS,
+    ("GET", "/tokenizer/{name}"): PROGRAMS,
     ("POST", "/chat"): CHAT,
     ("POST", "/chat/feedback"): CHAT,
     ("GET", "/chat/sessions/{session_id}"): CHAT,
@@ -144,6 +155,13 @@ DOORS: Mapping[tuple[str, str], Door] = {
     ("DELETE", "/v1/documents/{document_id}"): INGEST,
 }
 """Who is let in, by method and path."""
+OF_A_SURFACE: Mapping[tuple[str, str, str], Door] = {("gateway", "GET", "/"): EVERYBODY}
+"""Where that differs, by surface, method and path."""
+
+
+def door_of(surface: str, method: str, path: str) -> Door:
+    """Who is let in at a route of a surface."""
+    return OF_A_SURFACE.get((surface, method, path), DOORS[method, path])
 
 
 def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
@@ -165,7 +183,7 @@ def _within(group: Any) -> list[Any]:
 
 def routes_at(surface: str) -> set[tuple[str, str]]:
     """Method and path of what is served at a listener of one surface."""
-    described = ("openai", "chatqna", "chat", "planner")
+    described = ("openai", "chatqna", "chat", "gateway", "planner")
     routers = [*ROUTERS[surface], *([openapi.router] if surface in described else [])]
     return {
         (method, route.path)

@@ -19,6 +19,7 @@ from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions, read_exclusions
 from context_chat_backend.settings.chat import SECTIONS, ChatSettings, read_chat
 from context_chat_backend.settings.checks import shown, unknown
+from context_chat_backend.settings.gateway import GatewaySettings, read_gateway
 from context_chat_backend.settings.limits import Limits, read_limits
 from context_chat_backend.settings.listeners import ChatPorts, Listener, read_general, read_listeners
 from context_chat_backend.settings.models import MODELS, ModelChoice, models_of, read_choice, read_remote
@@ -199,6 +200,11 @@ class KeyReader:
         """The section `planner`; the environment of the process wins."""
         return read_planner(self._left.pop("planner", None), process)
 
+    def gateway(self, environment: Mapping[str, str]) -> GatewaySettings:
+        """`models`, `roles` and `gateway`: what requests are passed on to."""
+        models, roles, gateway = (self._left.pop(key, None) for key in ("models", "roles", "gateway"))
+        return read_gateway(models, roles, gateway, environment, self.warn)
+
     def safety(self) -> SafetySettings:
         """The section `safety`."""
         return read_safety(self._left.pop("safety", None), self.warn)
@@ -244,6 +250,9 @@ class KeyReader:
             "general",
             *SECTIONS,
             "planner",
+            "models",
+            "roles",
+            "gateway",
             *NUMBERS,
             "conversation_days",
             *MAPPED,

@@ -15,13 +15,17 @@ from context_chat_backend.web import (
     acme_api,
     admin_collections_api,
     admin_keys_api,
+    caps_api,
     chat_api,
     chat_health_api,
     chatqna_api,
+    code_api,
+    completions_api,
     conversations_api,
     documents_api,
     embeddings_api,
     errors,
+    gateway_api,
     health_api,
     metrics_api,
     openai_api,
@@ -52,6 +56,10 @@ ROUTERS = {
     ),
     "redirect": (chat_health_api.router, acme_api.router),
     "planner": (planner_api.router, planner_tools_api.router, health_api.router),
+    "gateway": (
+        gateway_api.open_router, gateway_api.router, completions_api.router, code_api.router, caps_api.router,
+        openai_api.router, embeddings_api.router,
+    ),
     "metrics": (lifecycle.heartbeat_router, status_api.router, metrics_api.router),
 }  # fmt: skip
 """What is served by each of settings.SURFACES."""
@@ -104,6 +112,6 @@ def build_app(
         app.include_router(router)
     app.state.routes = [route for router in routers for route in router.routes]
     # Others are called by programs that know what is there.
-    if {"openai", "chatqna", "chat", "planner"} & set(surfaces):
+    if {"openai", "chatqna", "chat", "gateway", "planner"} & set(surfaces):
         app.include_router(openapi.router)
     return app

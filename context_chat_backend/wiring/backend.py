@@ -75,6 +75,16 @@ class Backend(Parts):
         """'enabled', 'unavailable' or 'disabled': whether records of exchanges reach Elasticsearch."""
         return "disabled" if self.shipping is None else self.shipping.status
 
+    async def refusal(self, text: str, question: Question) -> str | None:
+        """What is said to an asker where `text` is not found safe; None where it is, or nobody judges."""
+        refused = None if self._moderation is None else await self._moderation.refusal([text], question)
+        return None if refused is None else refused.text
+
+    @property
+    def judges_answers(self) -> bool:
+        """Whether answers are shown only once they were judged."""
+        return self._moderation is not None and self._moderation.answers
+
     @property
     def keeps_conversations(self) -> bool:
         """Whether the administrator wants that."""

@@ -17,7 +17,7 @@ from context_chat_backend.domain import Collection, KeyScope, Principal, Realm
 from context_chat_backend.settings.listeners import SURFACES
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.keys import Keys
-from tests.doors import DOORS, Credential, Outcome, routes_at
+from tests.doors import DOORS, Credential, Outcome, door_of, routes_at
 from tests.program import Program, headers
 from tests.programs import free_port
 
@@ -91,6 +91,7 @@ async def credentials(database_url: str) -> dict[Credential, dict[str, str]]:
         return bearer(jwt.encode(claims, TOKEN_SECRET))
 
     (chat, _), (embedding, _) = await key(KeyScope.CHAT), await key(KeyScope.EMBEDDING)
+    completion, _ = await key(KeyScope.COMPLETION)
     (ingest, _), (revoked, revoked_id) = await key(KeyScope.INGEST, None), await key(KeyScope.CHAT)
     expired, _ = await key(KeyScope.CHAT, end=datetime.now(UTC) - timedelta(seconds=1))
     assert await keys.revoke(revoked_id)
@@ -104,6 +105,7 @@ async def credentials(database_url: str) -> dict[Credential, dict[str, str]]:
         Credential.WRONG_ADMINISTRATOR: bearer(ADMIN_TOKEN[:-1]),
         Credential.CHAT_KEY: chat,
         Credential.EMBEDDING_KEY: embedding,
+        Credential.COMPLETION_KEY: completion,
         Credential.INGEST_KEY: ingest,
         Credential.UNKNOWN_KEY: bearer("api_" + "x" * 32),
         Credential.REVOKED_KEY: revoked,
@@ -136,7 +138,7 @@ def test_each_route_lets_in_whom_the_table_names_and_nobody_else(house: House, s
         for method, path in sorted(routes_at(surface))
         for credential in Credential
         if (met := outcome(house.ask(surface, method, filled(path), credential)))
-        is not (wanted := DOORS[method, path].get(credential, Outcome.UNKNOWN))
+        is not (wanted := door_of(surface, method, path).get(credential, Outcome.UNKNOWN))
     ]
     assert wrong == []
 
