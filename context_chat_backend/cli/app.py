@@ -20,6 +20,7 @@ from rich.progress import Progress
 
 from context_chat_backend.cli import demo as sample
 from context_chat_backend.cli import doctor as examination
+from context_chat_backend.cli import import_pairs  # noqa: F401 - commands of collections
 from context_chat_backend.cli import index as local_files
 from context_chat_backend.cli.backup import backup, restore, upgrade_database
 from context_chat_backend.cli.collections import collections
@@ -54,6 +55,7 @@ app.add_typer(indexes, name="indexes")
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.add_typer(collections, name="collections")
+app.add_typer(collections, name="collection", hidden=True)
 app.add_typer(conversations, name="conversations")
 app.add_typer(planner, name="planner")
 app.command()(evaluate)

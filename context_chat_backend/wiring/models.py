@@ -122,8 +122,8 @@ class Models:
         if not judges:
             raise ConfigurationError(
                 "safety.judge: 'llm' needs a language model below llm or llm_fallback that can be asked beside answers "
-                "(openai, llama, hugging_face), and safety.model, where it is set, its name; or use 'rules', 'words' or "
-                "'remote'"
+                "(openai, llama, hugging_face), and safety.model, where it is set, its name; or use 'rules', 'words' "
+                "or 'remote'"
             )
         return ModelJudge(judges[0], strict=safety.strict, instructions=instructions)
 

@@ -233,6 +233,25 @@ def test_a_stream_ends_when_its_key_is_switched_off(strict: Models) -> None:
     assert len(found) < 100
 
 
+def test_an_answer_is_stopped_by_the_id_of_its_request_and_by_its_own_key_alone(strict: Models) -> None:
+    strict.say(writer={"pieces": ["word "] * 200, "seconds": 0.1})
+    headers = {"X-API-Key": strict.key, "X-Request-ID": "stop-me"}
+    found: list[dict[str, Any]] = []
+    with strict.server.http.stream("POST", "/chat", json={"message": ASKED}, headers=headers) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                found.append(json.loads(line.removeprefix("data: ")))
+            if len(found) in (1, 20):
+                key = strict.server.key("mill") if len(found) == 1 else strict.key
+                with httpx.Client(base_url=strict.server.url) as other:
+                    told = other.post("/chat/stop", json={"request_id": "stop-me"}, headers={"X-API-Key": key})
+                assert told.status_code == 204
+
+    assert found[-1] == {"text": "", "error": "cancelled", "done": True}
+    assert 20 <= len(found) < 60
+    assert strict.record()["cancelled"]
+
+
 def test_a_failure_before_the_first_words_has_a_status_and_later_an_event(strict: Models) -> None:
     strict.say(writer={"fault": "status", "status": 500})
     early = strict.server.chat(strict.key, ASKED, stream=True)
