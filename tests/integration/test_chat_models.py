@@ -198,7 +198,8 @@ def test_26_openais_client_is_served_with_the_collection_of_the_key(strict: Mode
     assert asked["body"]["options"]["temperature"] == 0
     assert asked["body"]["options"]["num_predict"] == 50
     assert asked["body"]["options"]["stop"] == ["END"]
-    told = [piece.model_extra["context_chat"] for piece in pieces if "context_chat" in (piece.model_extra or {})]
+    extras = [piece.model_extra or {} for piece in pieces]
+    told = [extra["context_chat"] for extra in extras if "context_chat" in extra]
     assert [one["blocked"] for one in told] == [False]
     assert strict.record()["surface"] == "openai"
 
