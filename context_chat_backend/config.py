@@ -16,7 +16,10 @@ from context_chat_backend import __version__, traces
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
+from context_chat_backend.settings.chat import ChatSettings
+from context_chat_backend.settings.checks import filled
 from context_chat_backend.settings.limits import Limits
+from context_chat_backend.settings.listeners import ChatPorts
 from context_chat_backend.settings.programs import ProgramSettings
 from context_chat_backend.settings.safety import SafetySettings
 
@@ -134,6 +137,8 @@ class Config:
     """Where spans are sent; None: nowhere."""
     listeners: tuple[Listener, ...]
     """Beside that of Nextcloud; one at its port says what is served there."""
+    chat: ChatSettings = field(default_factory=ChatSettings)
+    ports: ChatPorts = field(default_factory=ChatPorts)
     programs: ProgramSettings = field(default_factory=ProgramSettings)
     safety: SafetySettings = field(default_factory=SafetySettings)
     limits: Limits = field(default_factory=Limits)
@@ -154,6 +159,9 @@ def secrets_of(config: Config) -> frozenset[str]:
         found |= chosen.secrets
     if config.safety.api_key is not None:
         found.add(config.safety.api_key)
+    found |= {one.tls.key_password for one in config.listeners if one.tls is not None and one.tls.key_password}
+    if config.chat.elasticsearch_password:
+        found.add(config.chat.elasticsearch_password)
     return frozenset(found)
 
 
@@ -181,8 +189,9 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     Raises ConfigurationError with the key or variable and the cure.
     """
     storage = storage_of(environment)
-    reader = KeyReader(read_yaml(storage / "config.yaml"))
-    app, listeners = _app(environment, reader), reader.listeners()
+    reader = KeyReader(filled(read_yaml(storage / "config.yaml"), environment))
+    chat, ports = reader.chat(), reader.chat_ports()
+    app, listeners = _app(environment, reader, chat.admin_token), (*ports.listeners, *reader.listeners())
     _keep_closed(app, listeners)
     return Config(
         app=app,
@@ -199,6 +208,8 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         audit_log=reader.switch("audit_log"),
         traces=_traces(reader),
         listeners=listeners,
+        chat=chat,
+        ports=ports,
         programs=reader.programs(),
         safety=reader.safety(),
         limits=reader.limits(),
@@ -219,7 +230,7 @@ def _parse_env(text: str) -> dict[str, str]:
     return values
 
 
-def _app(environment: Mapping[str, str], reader: KeyReader) -> AppSettings:
+def _app(environment: Mapping[str, str], reader: KeyReader, admin_token: str) -> AppSettings:
     default = AppSettings()
     host = environment.get("APP_HOST") or default.host
     secret = environment.get("APP_SECRET") or None
@@ -250,7 +261,7 @@ def _app(environment: Mapping[str, str], reader: KeyReader) -> AppSettings:
         id=environment.get("APP_ID") or default.id,
         version=environment.get("APP_VERSION") or default.version,
         secret=None if secret is None else Secret(secret),
-        admin_token=_admin_token(environment.get("ADMIN_TOKEN")),
+        admin_token=_admin_token(environment.get("ADMIN_TOKEN") or admin_token),
         host=host,
         port=_port(environment.get("APP_PORT") or str(default.port)),
         nextcloud_url=_nextcloud_url(environment.get("NEXTCLOUD_URL")),

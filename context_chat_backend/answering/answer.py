@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from context_chat_backend.answering import prompt
 from context_chat_backend.answering.citations import CitedText
+from context_chat_backend.answering.direct import direct_answer
 from context_chat_backend.answering.followups import stands_alone
 from context_chat_backend.answering.moderation import Moderation
 from context_chat_backend.answering.nothing import nothing_found, withdrawn
@@ -96,7 +97,12 @@ class Answering:
             return
         if not passages:
             yield Retrieved(())
-            for event in _sentence(nothing_found(question.text, question.scope)):
+            for event in _sentence(_nothing(question)):
+                yield event
+            return
+        if (kept := await direct_answer(question, passages, self._retriever)) is not None:
+            yield Retrieved(kept.passages)
+            for event in _sentence(kept):
                 yield event
             return
         async with aclosing(self._written(question, passages, turns)) as events:
@@ -145,9 +151,7 @@ class Answering:
             answer = await growing.answer(turns.writer.model, asked, turns.unavailable)
             yield Done(await self._as_readable_now(question, replace(answer, dropped=dropped)))
         else:
-            for event in _sentence(
-                Answer(_NO_WRITER) if passages is None else nothing_found(question.text, question.scope)
-            ):
+            for event in _sentence(Answer(_NO_WRITER) if passages is None else _nothing(question)):
                 yield event
 
     async def _readable(self, question: Question, sight: Sight | None) -> list[Passage]:
@@ -307,6 +311,10 @@ def _discreet(asked: Prompt, writer: Writer) -> Discreet:
         [template] if asked.filled and template is not None else instructions,
         [asked.question, *(text for passage in asked.passages for text in (passage.title, passage.text))],
     )
+
+
+def _nothing(question: Question) -> Answer:
+    return Answer(question.nothing) if question.nothing else nothing_found(question.text, question.scope)
 
 
 def _sentence(answer: Answer) -> Iterator[AnswerEvent]:

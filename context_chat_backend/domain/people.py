@@ -104,6 +104,9 @@ class ApiKey:
     requests_per_day: int | None = None
     tokens_per_day: int | None = None
     """Days are those of UTC."""
+    notes: str = ""
+    models: tuple[str, ...] = ()
+    """Those it may name; empty: all."""
 
     @property
     def asker(self) -> Principal:

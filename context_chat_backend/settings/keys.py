@@ -16,9 +16,10 @@ import yaml
 
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions, read_exclusions
+from context_chat_backend.settings.chat import SECTIONS, ChatSettings, read_chat
 from context_chat_backend.settings.checks import unknown
 from context_chat_backend.settings.limits import Limits, read_limits
-from context_chat_backend.settings.listeners import Listener, read_listeners
+from context_chat_backend.settings.listeners import ChatPorts, Listener, read_general, read_listeners
 from context_chat_backend.settings.models import MODELS, ModelChoice, models_of, read_choice, read_remote
 from context_chat_backend.settings.programs import ProgramSettings, read_program_settings
 from context_chat_backend.settings.safety import SafetySettings, read_safety
@@ -164,6 +165,14 @@ class KeyReader:
         """`listeners`: further ports, and what is served there."""
         return read_listeners(self._left.pop("listeners", None))
 
+    def chat_ports(self) -> ChatPorts:
+        """`general`: where the chat server listens."""
+        return read_general(self._left.pop("general", None))
+
+    def chat(self) -> ChatSettings:
+        """What the chat server does."""
+        return read_chat({name: self._left.pop(name) for name in SECTIONS if self._left.get(name)}, self.warn)
+
     def programs(self) -> ProgramSettings:
         """`environment`, `jwt` and `chatqna`: who may ask without Nextcloud, and how."""
         return read_program_settings(*(self._left.pop(key, None) for key in ("environment", "jwt", "chatqna")))
@@ -210,6 +219,8 @@ class KeyReader:
             "environment",
             "jwt",
             "chatqna",
+            "general",
+            *SECTIONS,
             *NUMBERS,
             "conversation_days",
             *MAPPED,

@@ -37,6 +37,10 @@ class Limits:
     """Of one user, or of one key."""
     program_body_bytes: int = 2 * 1024**2
     """JSON of programs."""
+    chat_body_bytes: int = 1024**2
+    """Of a message to the chat server."""
+    import_body_bytes: int = 64 * 1024**2
+    """JSON of pairs of questions and answers."""
     document_body_bytes: int = 1024**3
     """Files of programs, all of one request."""
     nextcloud_body_bytes: int = 32 * 1024**2

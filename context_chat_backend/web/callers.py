@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from fastapi import Request
 
 from context_chat_backend.domain import EVERYBODY, Collection, KeyScope, Principal
+from context_chat_backend.store.keys import KeyUse
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web_tokens import TokenExpired, TokenInvalid, looks_like_web_token
 from context_chat_backend.wiring import Backend
@@ -31,6 +32,8 @@ class Caller:
     """What he is kept to; None: all he may read."""
     key_id: str | None = None
     """The key the use is booked on."""
+    use: KeyUse | None = None
+    """How often it was used."""
 
     def may_reach(self, collection: Collection) -> bool:
         """Whether nothing but the rights of the asker keeps him from the collection."""
@@ -43,7 +46,7 @@ NOBODY = Caller(EVERYBODY, frozenset({KeyScope.CHAT}))
 
 async def caller_by_headers(backend: Backend, request: Request) -> Caller | None:
     """Whose key or token stands in the headers; None when there is none. Raises ApiError (401, 429)."""
-    sent = [text for text in request.headers.getlist("x-api-key") if text]
+    sent = [text for text in request.headers.getlist(backend.config.chat.header_name) if text]
     for header in request.headers.getlist("authorization"):
         scheme, _, text = header.partition(" ")
         if scheme.lower() != "bearer" or not text.strip():
@@ -69,7 +72,7 @@ async def caller_by_text(backend: Backend, text: str) -> Caller:
     if use.is_used_up:
         raise ApiError(429, "quota_exceeded", "this key has used up what it may use a day", headers=wait)
     kept_to = frozenset(use.key.collections) or None
-    return Caller(use.key.asker, use.key.scopes, kept_to, use.key.id)
+    return Caller(use.key.asker, use.key.scopes, kept_to, use.key.id, use)
 
 
 def acting_for(user: Caller, service: Caller | None) -> Caller:

@@ -134,7 +134,12 @@ async def export(backend: Backend, owner: Owner) -> list[dict[str, Any]]:
 
 def _whole(conversation: Conversation, messages: list[KeptMessage]) -> dict[str, Any]:
     """With its messages; of a hidden one the text is null."""
-    said = [
+    return described(conversation) | {"messages": said_in(messages)}
+
+
+def said_in(messages: list[KeptMessage]) -> list[dict[str, Any]]:
+    """The messages of a conversation as JSON."""
+    return [
         {
             "role": message.role,
             "content": message.text,
@@ -143,7 +148,6 @@ def _whole(conversation: Conversation, messages: list[KeptMessage]) -> dict[str,
         }
         for message in messages
     ]
-    return described(conversation) | {"messages": said}
 
 
 def _id(text: str) -> uuid.UUID:

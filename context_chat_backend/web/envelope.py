@@ -26,7 +26,7 @@ from context_chat_backend.web.errors import Refusal
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "invalid_request_error", 408: "invalid_request_error", 413: "invalid_request_error",
-    415: "invalid_request_error", 429: "rate_limit_error",
+    415: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error",
 }  # fmt: skip
 _CODES = {
     404: "not_found", 405: "method_not_allowed", 408: "request_too_slow", 413: "body_too_large",
@@ -49,12 +49,20 @@ class ApiError(Refusal):
     """An answer that is no success, with the code that programs look at."""
 
     def __init__(
-        self, status: int, code: str, text: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        text: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        faults: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        """`param` is the member of the request that is wrong."""
+        """`param` is the member of the request that is wrong; `faults` are all that are, where they are told."""
         super().__init__(status, text, headers)
         self.code = code
         self.param = param
+        self.faults = faults
 
 
 def api_error(error: Exception) -> ApiError:
@@ -98,7 +106,8 @@ def envelope(error: ApiError, request_id: str) -> dict[str, Any]:
     """The body of the answer."""
     kind = _TYPES.get(error.status_code, "server_error")
     described = {"message": error.detail, "type": kind, "code": error.code, "param": error.param}
-    return {"error": described, "detail": error.detail, "request_id": request_id}
+    detail = error.detail if error.faults is None else list(error.faults)
+    return {"error": described, "detail": detail, "request_id": request_id}
 
 
 def error_response(error: ApiError, request_id: str) -> JSONResponse:

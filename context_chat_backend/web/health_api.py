@@ -19,20 +19,21 @@ _RETRY = {"Retry-After": "5"}
 @router.get("/health")
 async def health(request: Request, verbose: bool = False) -> JSONResponse:
     """200 while questions are answered, else 503; with its parts where it is asked for, or other surfaces are here."""
-    components = await _components(request.app.state.backend)
-    said = [component["status"] for component in components.values()]
+    components = await components_of(request.app.state.backend)
+    said = list(components.values())
     status = "error" if "error" in said else "loading" if "loading" in said else "ok"
     body: dict[str, Any] = {"status": status}
     if verbose or len(request.app.state.surfaces) > 1:
-        body["components"] = components
+        body["components"] = {name: {"status": one} for name, one in components.items()}
     return JSONResponse(body) if status == "ok" else JSONResponse(body, 503, _RETRY)
 
 
-async def _components(backend: Backend) -> dict[str, dict[str, str]]:
+async def components_of(backend: Backend) -> dict[str, str]:
+    """How the parts are that answers need: 'ok', 'loading' or 'error'."""
     if not backend.health.ready:
-        return {"server": {"status": "loading"}}
+        return {"server": "loading"}
     database, model = await asyncio.gather(_database(backend), _model(backend))
-    return {"server": {"status": "ok"}, "database": {"status": database}, "llm": {"status": model}}
+    return {"server": "ok", "database": database, "llm": model}
 
 
 async def _database(backend: Backend) -> str:

@@ -55,6 +55,7 @@ _SECURITY = {
     "administrator": {"type": "http", "scheme": "bearer", "description": "The token of administrators."},
     "nextcloud": {"type": "apiKey", "in": "header", "name": "AUTHORIZATION-APP-API", "description": "AppAPI's."},
 }
+_NO_CONTENT = "204"
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "pre{background:#8881;padding:.7rem;overflow:auto}code{font-size:.9em}h2{margin-top:2.5rem}"
@@ -93,11 +94,13 @@ def _describe(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     if example.request is not None:
         content = operation.setdefault("requestBody", {"required": True, "content": {}})["content"]
         content.setdefault(example.media_type, {"schema": {"type": "object"}})["example"] = example.request
-    answer = operation["responses"]["200"]
+    status = str(route.status_code or 200)
+    answer = operation["responses"][status]
     answer["description"] = "Done."
     known = answer.get("content", {}).get(example.answered_as, {})
-    answer["content"] = {example.answered_as: known | {"example": example.answer}}
-    operation["responses"] = {"200": answer} | dict(_errors(route))
+    if status != _NO_CONTENT:
+        answer["content"] = {example.answered_as: known | {"example": example.answer}}
+    operation["responses"] = {status: answer} | dict(_errors(route))
     if isinstance(route, ProgramRoute):
         operation["security"] = [{"key": []}, {"x_api_key": []}]
     elif isinstance(route, AdministratorRoute):
@@ -135,9 +138,13 @@ def _page(schema: Mapping[str, Any]) -> Iterator[str]:
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 yield f"<p>Send <code>{html.escape(kind)}</code></p>{_shown(content.get('example'))}"
             for status, answer in operation["responses"].items():
-                (content,) = answer["content"].values()
-                shown = _shown(content["example"]) if status == "200" else ""
+                shown = _shown(_example(answer)) if status == "200" else ""
                 yield f"<p><code>{status}</code> {html.escape(answer['description'])}</p>{shown}"
+
+
+def _example(answer: Mapping[str, Any]) -> Any:
+    (content,) = answer["content"].values()
+    return content["example"]
 
 
 def _shown(example: Any) -> str:

@@ -36,11 +36,19 @@ class ProgramRoute(APIRoute):
     """Which of the limits its bodies have."""
     needs_caller = True
     """Whether who asks is known before the body is read."""
+    needs_start = True
+    """Whether the program has to have started."""
 
     @staticmethod
     def told(error: Exception) -> ApiError:
         """What `error` is to the caller."""
         return api_error(error)
+
+    async def admit(self, backend: Backend, request: Request) -> None:
+        """Find out who asks, before the body is read. Raises ApiError (401, 429)."""
+        request.state.caller = await caller_by_headers(backend, request)
+        if self.needs_caller:
+            await caller_of(request)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's place for what comes before the body."""
@@ -50,12 +58,10 @@ class ProgramRoute(APIRoute):
             request_id = request.state.request_id = request_id_of(request)
             try:
                 backend: Backend = request.app.state.backend
-                if not backend.health.ready:
+                if self.needs_start and not backend.health.ready:
                     wait = {"Retry-After": "5"}
                     raise ApiError(503, "server_busy", "the program is starting: try again", headers=wait)
-                request.state.caller = await caller_by_headers(backend, request)
-                if self.needs_caller:
-                    await caller_of(request)
+                await self.admit(backend, request)
                 limits = backend.config.limits
                 response = await answer(BoundedRequest(request, getattr(limits, self.body_limit), limits))
             except Exception as error:

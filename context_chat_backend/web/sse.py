@@ -20,12 +20,21 @@ _DONE = b"data: [DONE]\n\n"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def event_stream(events: AsyncGenerator[Event, None], *, ping_seconds: float = PING_SECONDS) -> StreamingResponse:
-    """The answer that sends `events`, which raise nothing, as they come; a caller that leaves closes the generator."""
-    return StreamingResponse(encoded(events, ping_seconds), media_type="text/event-stream", headers=_HEADERS)
+def event_stream(
+    events: AsyncGenerator[Event, None], *, ping_seconds: float = PING_SECONDS, says_done: bool = True
+) -> StreamingResponse:
+    """The answer that sends `events`, which raise nothing, as they come; a caller that leaves closes the generator.
+
+    With `says_done` the last line is OpenAI's `[DONE]`; else the last event is the end, and nothing is kept either.
+    """
+    headers = _HEADERS if says_done else _HEADERS | {"Cache-Control": "no-cache"}
+    stream = encoded(events, ping_seconds, says_done=says_done)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
-async def encoded(events: AsyncGenerator[Event, None], ping_seconds: float) -> AsyncGenerator[bytes, None]:
+async def encoded(
+    events: AsyncGenerator[Event, None], ping_seconds: float, *, says_done: bool = True
+) -> AsyncGenerator[bytes, None]:
     """The bytes of a stream. Closing it closes `events`, a moment later."""
     waiting: asyncio.Queue[Event | None] = asyncio.Queue(maxsize=1)
     # A task of its own: when the caller leaves, whoever awaits here is cancelled, and could not close anything.
@@ -41,7 +50,8 @@ async def encoded(events: AsyncGenerator[Event, None], ping_seconds: float) -> A
             if event is None:
                 break
             yield f"data: {json.dumps(event, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
-        yield _DONE
+        if says_done:
+            yield _DONE
     finally:
         reading.cancel()
 

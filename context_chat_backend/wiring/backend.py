@@ -21,6 +21,7 @@ from context_chat_backend.domain import (
     Principal,
     Question,
     Scope,
+    SourceRef,
 )
 from context_chat_backend.errors import ModelFailure, ModelUnavailable
 from context_chat_backend.indexing.urgency import wait_for_scope
@@ -161,6 +162,11 @@ class Backend(Parts):
         async with aclosing(self._answering.stream(question, sight)) as events:
             async for event in events:
                 yield event
+
+    async def still_waiting(self, asker: Principal, refs: Sequence[SourceRef]) -> int:
+        """How many of sources just admitted are not searched yet, after waiting a while for them."""
+        await self._wait_for_scope(Question("", asker, Scope(sources=tuple(refs))))
+        return await self.ledger.prefer(asker.sources_realm, refs)
 
     async def _sources(self, question: Question, weights: Weights | None) -> list[FoundSource]:
         await self._wait_for_scope(question)

@@ -42,6 +42,7 @@ from context_chat_backend.store.collections import Collections
 from context_chat_backend.store.conversations import Conversations
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.excluded import Excluded
+from context_chat_backend.store.feedback import Feedback
 from context_chat_backend.store.forgetting import Forgetting
 from context_chat_backend.store.history import install_schema
 from context_chat_backend.store.indexes import SearchIndexes
@@ -62,6 +63,7 @@ from context_chat_backend.store.words import WordSample
 from context_chat_backend.web_tokens import WebTokens
 from context_chat_backend.wiring.background import Background
 from context_chat_backend.wiring.databases import OurDatabase, index_not_taken_over, our_database
+from context_chat_backend.wiring.key_making import KeyMaking
 from context_chat_backend.wiring.models import Models, load
 from context_chat_backend.wiring.monitoring import Monitoring
 from context_chat_backend.wiring.recent_check import RecentCheck
@@ -92,7 +94,9 @@ class Parts:
     lost_rows: LostRows
     numbered_actions: Actions
     keys: Keys
+    key_making: KeyMaking
     uses: Uses
+    feedback: Feedback
     collections: Collections
     collecting: Collecting
     conversations: Conversations
@@ -174,9 +178,11 @@ class Parts:
         self.switch = Switch(database)
         self.leases = Leases(database)
         self.queued = Queued(database)
-        self.keys = Keys(database)
+        self.keys = Keys(database, self.config.chat.prefix)
         self.uses = Uses(database)
         self.collections = Collections(database, self.actions)
+        self.key_making = KeyMaking(self.keys, self.collections)
+        self.feedback = Feedback(database)
         self.conversations = Conversations(database)
         self.overview = Overview(database)
         # Tasks are held by a process rather than by an installation: several may run.
