@@ -61,8 +61,8 @@ class ChatSettings:
     """So many passages are looked at."""
     return_results: int = 3
     """So many are used at most."""
-    relevance_threshold: float = 0.7
-    """Cosine similarity from which on a passage counts as found."""
+    relevance_threshold: float | None = None
+    """Cosine similarity from which on a passage counts as found; None: what counts as found everywhere."""
     confidence_threshold: float = 0.85
     """Cosine similarity from which on a kept answer may be given as it is."""
     direct_answer: bool = False
@@ -142,7 +142,7 @@ def _typed(path: str, value: Any, kind: type) -> Any:
 
 def _check(settings: ChatSettings) -> None:
     for name in ("relevance_threshold", "confidence_threshold"):
-        if not -1 <= getattr(settings, name) <= 1:
+        if not -1 <= (getattr(settings, name) or 0) <= 1:
             raise ConfigurationError(f"chroma.{name}: expected a cosine similarity from -1 to 1")
     if settings.candidates > 100 or settings.return_results > settings.candidates:
         raise ConfigurationError("retrieval: expected at most 100 candidates, and no more return_results than those")

@@ -63,16 +63,13 @@ async def chat(
     settings = backend.config.chat
     session = x_session_id or body.session_id
     request.state.session_id = session
+    looked_at = max(settings.candidates, body.top_k or 0)
     question = Question(
         body.message,
         caller.asker,
         scope=await scope_of(backend, caller, None),
         limit=body.top_k or settings.return_results,
-        choice=Choice(
-            count=max(settings.candidates, body.top_k or 0),
-            looked_at=max(settings.candidates, body.top_k or 0),
-            least_similarity=settings.relevance_threshold,
-        ),
+        choice=Choice(count=looked_at, looked_at=looked_at, least_similarity=settings.relevance_threshold),
         nothing=settings.no_results,
         direct_from=settings.confidence_threshold if settings.direct_answer else None,
     )
