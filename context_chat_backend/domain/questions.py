@@ -81,6 +81,8 @@ class Choice:
     """Cosine, -1 to 1; None: what counts as found everywhere."""
     most_distance: float | None = None
     """One minus the cosine; for SIMILARITY_DISTANCE_THRESHOLD."""
+    nearest_first: bool = False
+    """Whether nearness in meaning alone decides the order; words then only help to be looked at."""
     relevance_share: float = 0.5
     """For MMR: 1 looks at relevance alone, 0 at what is said for the first time."""
 

@@ -69,7 +69,12 @@ async def chat(
         caller.asker,
         scope=await scope_of(backend, caller, None),
         limit=body.top_k or settings.return_results,
-        choice=Choice(count=looked_at, looked_at=looked_at, least_similarity=settings.relevance_threshold),
+        choice=Choice(
+            count=looked_at,
+            looked_at=looked_at,
+            least_similarity=settings.relevance_threshold,
+            nearest_first=True,
+        ),
         nothing=settings.no_results,
         direct_from=settings.confidence_threshold if settings.direct_answer else None,
     )
