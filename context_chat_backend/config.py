@@ -18,6 +18,7 @@ from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
 from context_chat_backend.settings.chat import ChatSettings
 from context_chat_backend.settings.checks import filled
+from context_chat_backend.settings.gateway import GatewaySettings
 from context_chat_backend.settings.limits import Limits
 from context_chat_backend.settings.listeners import ChatPorts
 from context_chat_backend.settings.programs import ProgramSettings
@@ -49,6 +50,10 @@ VARIABLES = {
     "CC_EM_USERNAME": "or a user name there",
     "CC_EM_PASSWORD": "and the password",
     "CC_DOWNLOAD_MODELS_FROM_HF": "false: no model is ever downloaded",
+    "ENVIRONMENT": "production or development, where config.yaml does not say it",
+    "GATEWAY_PORT": "port of the gateway",
+    "REFACT_SERVER_URL": "root of a Refact server that completes code",
+    "REFACT_API_KEY": "its key",
     "HP_SHARED_KEY": "set by HaRP: listen on a unix socket",
     "HP_EXAPP_SOCK": "that unix socket",
 }
@@ -139,6 +144,8 @@ class Config:
     """Beside that of Nextcloud; one at its port says what is served there."""
     chat: ChatSettings = field(default_factory=ChatSettings)
     ports: ChatPorts = field(default_factory=ChatPorts)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    """Models that requests are passed on to."""
     programs: ProgramSettings = field(default_factory=ProgramSettings)
     safety: SafetySettings = field(default_factory=SafetySettings)
     limits: Limits = field(default_factory=Limits)
@@ -155,7 +162,8 @@ def secrets_of(config: Config) -> frozenset[str]:
     if config.database_url is not None:
         found.add(unquote(urlsplit(config.database_url.reveal()).password or ""))
     found |= {issuer.secret for issuer in config.programs.issuers if issuer.secret is not None}
-    for chosen in (config.embedding, config.llm, *config.llm_fallback, config.reranker):
+    named = (one.choice for one in config.gateway.models)
+    for chosen in (config.embedding, config.llm, *config.llm_fallback, config.reranker, *named):
         found |= chosen.secrets
     if config.safety.api_key is not None:
         found.add(config.safety.api_key)
@@ -191,15 +199,19 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     storage = storage_of(environment)
     reader = KeyReader(filled(read_yaml(storage / "config.yaml"), environment))
     chat, ports = reader.chat(), reader.chat_ports()
-    app, listeners = _app(environment, reader, chat.admin_token), (*ports.listeners, *reader.listeners())
+    app = _app(environment, reader, chat.admin_token)
+    listeners = _listeners((*ports.listeners, *reader.listeners()), environment)
     _keep_closed(app, listeners)
+    gateway = reader.gateway(environment)
+    writing = (reader.model("llm"), *reader.fallbacks("llm"))
+    llm, *llm_fallback = gateway.of_chat or writing
     return Config(
         app=app,
         storage=storage,
         database_url=_database_url(reader.model("vectordb"), environment),
         embedding=_embedding(reader.model("embedding"), environment, reader),
-        llm=reader.model("llm"),
-        llm_fallback=reader.fallbacks("llm"),
+        llm=llm,
+        llm_fallback=tuple(llm_fallback),
         reranker=reader.model("reranker"),
         indexing=_indexing(reader, cores),
         exclusions=reader.exclusions(),
@@ -210,12 +222,21 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         listeners=listeners,
         chat=chat,
         ports=ports,
-        programs=reader.programs(),
+        gateway=gateway,
+        programs=reader.programs(environment.get("ENVIRONMENT")),
         safety=reader.safety(),
         limits=reader.limits(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
         warnings=reader.finish(),
     )
+
+
+def _listeners(told: tuple[Listener, ...], environment: Mapping[str, str]) -> tuple[Listener, ...]:
+    """Those of the file, and the gateway's at GATEWAY_PORT."""
+    port = environment.get("GATEWAY_PORT")
+    if not port or any(str(one.port) == port for one in told):
+        return told
+    return (*told, Listener(_port(port, "GATEWAY_PORT"), ("gateway",)))
 
 
 def _parse_env(text: str) -> dict[str, str]:
@@ -302,9 +323,9 @@ def _admin_token(text: str | None) -> Secret | None:
     return Secret(text)
 
 
-def _port(text: str) -> int:
+def _port(text: str, name: str = "APP_PORT") -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise ConfigurationError(f"APP_PORT: expected a port from 1 to 65535, found {text!r}")
+        raise ConfigurationError(f"{name}: expected a port from 1 to 65535, found {text!r}")
     return int(text)
 
 

@@ -76,6 +76,8 @@ class KeyScope(StrEnum):
     """What a key may be used for."""
 
     CHAT = "chat"
+    COMPLETION = "completion"
+    """To go on with texts and code."""
     EMBEDDING = "embedding"
     INGEST = "ingest"
     ACT_AS = "act-as"

@@ -18,10 +18,11 @@ from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions, read_exclusions
 from context_chat_backend.settings.chat import SECTIONS, ChatSettings, read_chat
 from context_chat_backend.settings.checks import unknown
+from context_chat_backend.settings.gateway import GatewaySettings, read_gateway
 from context_chat_backend.settings.limits import Limits, read_limits
 from context_chat_backend.settings.listeners import ChatPorts, Listener, read_general, read_listeners
 from context_chat_backend.settings.models import MODELS, ModelChoice, models_of, read_choice, read_remote
-from context_chat_backend.settings.programs import ProgramSettings, read_program_settings
+from context_chat_backend.settings.programs import ENVIRONMENTS, ProgramSettings, read_program_settings
 from context_chat_backend.settings.safety import SafetySettings, read_safety
 
 WITHOUT_EFFECT: Mapping[str, str] = {
@@ -173,9 +174,18 @@ class KeyReader:
         """What the chat server does."""
         return read_chat({name: self._left.pop(name) for name in SECTIONS if self._left.get(name)}, self.warn)
 
-    def programs(self) -> ProgramSettings:
-        """`environment`, `jwt` and `chatqna`: who may ask without Nextcloud, and how."""
-        return read_program_settings(*(self._left.pop(key, None) for key in ("environment", "jwt", "chatqna")))
+    def gateway(self, environment: Mapping[str, str]) -> GatewaySettings:
+        """`models`, `roles` and `gateway`: what requests are passed on to."""
+        models, roles, gateway = (self._left.pop(key, None) for key in ("models", "roles", "gateway"))
+        return read_gateway(models, roles, gateway, environment, self.warn)
+
+    def programs(self, environment: str | None = None) -> ProgramSettings:
+        """`environment` (what is given, where the file has none), `jwt`, `chatqna`: who may ask, and how."""
+        told, jwt, chatqna = (self._left.pop(key, None) for key in ("environment", "jwt", "chatqna"))
+        if environment and environment not in ENVIRONMENTS:
+            self.warn(f"ENVIRONMENT is passed over: expected one of {', '.join(ENVIRONMENTS)}")
+            environment = None
+        return read_program_settings(told or environment or None, jwt, chatqna)
 
     def safety(self) -> SafetySettings:
         """The section `safety`."""
@@ -221,6 +231,9 @@ class KeyReader:
             "chatqna",
             "general",
             *SECTIONS,
+            "models",
+            "roles",
+            "gateway",
             *NUMBERS,
             "conversation_days",
             *MAPPED,

@@ -10,7 +10,7 @@ from typing import Any
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.settings.checks import switch, unknown
 
-SURFACES = ("nextcloud", "openai", "chatqna", "chat", "redirect", "metrics")
+SURFACES = ("nextcloud", "openai", "chatqna", "chat", "redirect", "gateway", "metrics")
 """What may be served at a port."""
 
 

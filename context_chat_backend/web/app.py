@@ -18,11 +18,15 @@ from context_chat_backend.web import (
     admin_keys_api,
     chat_api,
     chat_health_api,
+    caps_api,
     chatqna_api,
+    code_api,
+    completions_api,
     conversations_api,
     documents_api,
     embeddings_api,
     errors,
+    gateway_api,
     health_api,
     metrics_api,
     openai_api,
@@ -50,6 +54,10 @@ ROUTERS = {
         embeddings_api.router,
     ),
     "redirect": (chat_health_api.router, acme_api.router),
+    "gateway": (
+        gateway_api.open_router, gateway_api.router, completions_api.router, code_api.router, caps_api.router,
+        openai_api.router, embeddings_api.router,
+    ),
     "metrics": (lifecycle.heartbeat_router, status_api.router, metrics_api.router),
 }  # fmt: skip
 """What is served by each of settings.SURFACES."""
@@ -100,7 +108,7 @@ def build_app(
     app.state.routes = _first_of_each(route for router in routers for route in router.routes)
     if "redirect" in surfaces:
         app.include_router(acme_api.redirecting)
-    if {"openai", "chatqna", "chat"} & set(surfaces):  # others are called by programs that know what is there
+    if {"openai", "chatqna", "chat", "gateway"} & set(surfaces):  # others are called by programs that know what is there
         app.include_router(openapi.router)
     return app
 

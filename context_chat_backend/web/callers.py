@@ -40,7 +40,7 @@ class Caller:
         return self.collections is None or collection in self.collections
 
 
-NOBODY = Caller(EVERYBODY, frozenset({KeyScope.CHAT}))
+NOBODY = Caller(EVERYBODY, frozenset({KeyScope.CHAT, KeyScope.COMPLETION}))
 """Who asks without a name: he reads what everybody may read."""
 
 

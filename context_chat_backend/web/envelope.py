@@ -12,11 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from context_chat_backend.errors import (
+    CursorOutOfRange,
     DatabaseUnavailable,
     InvalidRequest,
     ModelFailure,
+    ModelNotFound,
     ModelUnavailable,
     PromptTooLong,
+    TooManyAtOnce,
     Unavailable,
     WaitingListFull,
 )
@@ -32,6 +35,12 @@ _CODES = {
     404: "not_found", 405: "method_not_allowed", 408: "request_too_slow", 413: "body_too_large",
     415: "unsupported_encoding", 429: "rate_limited", 503: "server_busy",
 }  # fmt: skip
+_CODES_OF_REQUESTS: Mapping[type[InvalidRequest], str] = {
+    ModelNotFound: "model_not_found",
+    CursorOutOfRange: "cursor_out_of_range",
+}
+_CODES_OF_MEMBERS = ("bad_template", "missing_prompt")
+"""What validators call a fault that has a code of its own."""
 _MODEL_FAILURES: Mapping[ModelFailure, tuple[int, str, str]] = {
     ModelFailure.UNAVAILABLE: (503, "upstream_unavailable", "the model does not answer: try again"),
     ModelFailure.LOADING: (503, "upstream_loading", "the model is being loaded: try again"),
@@ -78,9 +87,10 @@ def api_error(error: Exception) -> ApiError:
         case ClientDisconnect():
             return ApiError(400, "invalid_json", "the request was cut off")
         case PromptTooLong():
-            return ApiError(400, "context_length_exceeded", str(error), param="messages")
+            return ApiError(400, "context_length_exceeded", str(error), param=_named(str(error)) or "messages")
         case InvalidRequest():
-            return ApiError(400, "invalid_value", str(error), param=_named(str(error)))
+            code = _CODES_OF_REQUESTS.get(type(error), "invalid_value")
+            return ApiError(400, code, str(error), param=_named(str(error)))
         case _:
             return _failed(error)
 
@@ -94,6 +104,8 @@ def _failed(error: Exception) -> ApiError:
         case ModelUnavailable() as down:
             status, code, said = _MODEL_FAILURES[down.failure]
             return ApiError(status, code, str(down) if down.public else said, headers=wait if status == 503 else None)
+        case TooManyAtOnce():
+            return ApiError(429, "server_busy", "the models have enough to do: try again", headers={"Retry-After": "1"})
         case WaitingListFull():
             return ApiError(503, "server_busy", "there is no room for more documents: try again", headers=wait)
         case Unavailable():
@@ -125,7 +137,7 @@ def _invalid(error: RequestValidationError) -> ApiError:
     for part in path:
         param += f"[{part}]" if isinstance(part, int) else f".{part}" if param else part
     text = str(fault["msg"]).removeprefix("Value error, ")
-    code = "bad_template" if fault["type"] == "bad_template" else "invalid_value"
+    code = fault["type"] if fault["type"] in _CODES_OF_MEMBERS else "invalid_value"
     if "unsupported" in text:
         code = "unsupported_content"
     return ApiError(400, code, f"{param}: {text}", param=param)

@@ -139,6 +139,7 @@ def in_scope(caller: Caller, scope: KeyScope) -> Caller:
 Ready = Annotated[Backend, Depends(backend_of)]
 AnyCaller = Annotated[Caller, Depends(caller_of)]
 ChatCaller = Annotated[Caller, Depends(caller_for(KeyScope.CHAT))]
+CompletionCaller = Annotated[Caller, Depends(caller_for(KeyScope.COMPLETION))]
 EmbeddingCaller = Annotated[Caller, Depends(caller_for(KeyScope.EMBEDDING))]
 IngestCaller = Annotated[Caller, Depends(caller_for(KeyScope.INGEST))]
 

@@ -14,6 +14,8 @@ from context_chat_backend import traces
 from context_chat_backend.answering.answer import Answering
 from context_chat_backend.answering.memory import Memory
 from context_chat_backend.audit import Audit
+from context_chat_backend.completing.models import Role
+from context_chat_backend.completing.passing import Passing
 from context_chat_backend.config import Config
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
@@ -62,6 +64,7 @@ from context_chat_backend.store.uses import Uses
 from context_chat_backend.store.words import WordSample
 from context_chat_backend.web_tokens import WebTokens
 from context_chat_backend.wiring.background import Background
+from context_chat_backend.wiring.completing import open_passing
 from context_chat_backend.wiring.databases import OurDatabase, index_not_taken_over, our_database
 from context_chat_backend.wiring.key_making import KeyMaking
 from context_chat_backend.wiring.models import Models, load
@@ -102,6 +105,8 @@ class Parts:
     conversations: Conversations
     nextcloud: Nextcloud | None
     web_tokens: WebTokens
+    passing: Passing
+    """The models that requests are passed on to."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -199,6 +204,11 @@ class Parts:
         self._checks = [RecentCheck(writer.model) for writer in self._writers]
         for writer in self._writers:
             self._stack.push_async_callback(writer.model.close)
+        named = models.named(self._writers)
+        for _, model in named:
+            self._stack.push_async_callback(model.close)
+        self.passing = open_passing(self.config.gateway, named, self._writers)
+        self.passing_check = RecentCheck(self.passing.models.of(Role.COMPLETION)[0].model)
         self._moderation = models.moderation(self._writers)
         if self._moderation is not None:
             self._stack.push_async_callback(self._moderation.judge.close)
