@@ -4,22 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Example:
-    """A call that succeeds."""
-
-    answer: Any
-    request: Any = None
-    """The body; None where there is none."""
-    media_type: str = "application/json"
-    """Of the body."""
-    answered_as: str = "application/json"
-    """The media type of the answer."""
-
+from context_chat_backend.web.example import Example
+from context_chat_backend.web.gateway_examples import GATEWAY
 
 _SOURCE = "files__default: 42"
 _DONE = {"message": "access updated"}
@@ -245,5 +233,6 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
         [{"question": "When is the office open?", "answer": "From 9 to 5."}],
     ),
     ("POST", "/admin/collections/{name}/documents"): Example({"object": "list", "data": [_DOCUMENT]}),
+    **GATEWAY,
 }
 """By method and path."""

@@ -30,13 +30,13 @@ open_router = APIRouter()
 
 
 @open_router.get("/", response_class=PlainTextResponse)
-async def here() -> str:
+async def gateway_here() -> str:
     """Whether the gateway runs; no model is asked."""
     return HERE
 
 
 @open_router.get("/health")
-async def health(request: Request) -> JSONResponse:
+async def gateway_health(request: Request) -> JSONResponse:
     """Whether the model that completes code would answer now; open to everybody."""
     backend: Backend = request.app.state.backend
     server = "ok" if backend.health.ready else "loading"
