@@ -47,9 +47,13 @@ class ServedModels:
         self._roles = {role: [name for name in names if name in self._models] for role, names in roles.items()}
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """All names."""
-        return tuple(self._models)
+    def all(self) -> list[ServedModel]:
+        """All of them: those that answer, in the order they are asked, then the others."""
+        return list({one.name: one for one in [*self.of(Role.CHAT), *self._models.values()]}.values())
+
+    def roles_of(self, name: str) -> list[Role]:
+        """What a model is asked for."""
+        return [role for role, names in self._roles.items() if name in names]
 
     @property
     def version(self) -> int:

@@ -16,9 +16,9 @@ from context_chat_backend.web import (
     acme_api,
     admin_collections_api,
     admin_keys_api,
+    caps_api,
     chat_api,
     chat_health_api,
-    caps_api,
     chatqna_api,
     code_api,
     completions_api,
@@ -108,7 +108,7 @@ def build_app(
     app.state.routes = _first_of_each(route for router in routers for route in router.routes)
     if "redirect" in surfaces:
         app.include_router(acme_api.redirecting)
-    if {"openai", "chatqna", "chat", "gateway"} & set(surfaces):  # others are called by programs that know what is there
+    if {"openai", "chatqna", "chat", "gateway"} & set(surfaces):  # others are for programs that know what is there
         app.include_router(openapi.router)
     return app
 

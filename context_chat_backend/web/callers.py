@@ -35,6 +35,11 @@ class Caller:
     use: KeyUse | None = None
     """How often it was used."""
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Those his key may name; none: all."""
+        return () if self.use is None else self.use.key.models
+
     def may_reach(self, collection: Collection) -> bool:
         """Whether nothing but the rights of the asker keeps him from the collection."""
         return self.collections is None or collection in self.collections
@@ -75,6 +80,12 @@ async def caller_by_text(backend: Backend, text: str) -> Caller:
     return Caller(use.key.asker, use.key.scopes, kept_to, use.key.id, use)
 
 
+def may_use(caller: Caller, model: str) -> None:
+    """Raise ApiError (403) where the key is made for other models."""
+    if caller.models and model not in caller.models:
+        raise ApiError(403, "model_not_allowed", f"this key is not made for the model {model!r}", param="model")
+
+
 def acting_for(user: Caller, service: Caller | None) -> Caller:
     """`user`, asking through a service whose key may act for others: what both may do, booked on the service."""
     if service is None or KeyScope.ACT_AS not in service.scopes:
@@ -82,7 +93,7 @@ def acting_for(user: Caller, service: Caller | None) -> Caller:
     kept_to = service.collections if user.collections is None else user.collections
     if user.collections is not None and service.collections is not None:
         kept_to = user.collections & service.collections
-    return replace(user, collections=kept_to, key_id=service.key_id)
+    return replace(user, collections=kept_to, key_id=service.key_id, use=service.use)
 
 
 def nobody(*, allowed: bool) -> Caller:

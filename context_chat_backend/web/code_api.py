@@ -13,7 +13,7 @@ from context_chat_backend.completing.editing import estimated
 from context_chat_backend.completing.models import Role, ServedModel
 from context_chat_backend.domain import KeyScope, Scope
 from context_chat_backend.ports import Exchange
-from context_chat_backend.web.callers import Caller
+from context_chat_backend.web.callers import Caller, may_use
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.gateway_wire import CodeRequest
 from context_chat_backend.web.gathered import gathered, share_of
@@ -31,6 +31,7 @@ _FINDS_BY = 600
 async def code_completion(request: Request, body: CodeRequest, backend: Ready, caller: CompletionCaller) -> Any:
     """What belongs at the cursor of a file."""
     model = backend.passing.models.named(body.model, Role.COMPLETION)
+    may_use(caller, model.name)
     order = _order(body)
     exchange, asked, share, scope = await _asked(backend, caller, body, model, order)
     key = (caller.asker, caller.key_id, model.name, repr(sorted(asked.items())))
@@ -55,6 +56,7 @@ async def code_completion_prompt(request: Request, body: CodeRequest, backend: R
     if backend.config.programs.environment != "development":
         raise ApiError(403, "scope_not_allowed", "prompts are shown where environment is development")
     model = backend.passing.models.named(body.model, Role.COMPLETION)
+    may_use(caller, model.name)
     _, asked, _, _ = await _asked(backend, caller, body, model, _order(body))
     return {"prompt": shown(asked)}
 

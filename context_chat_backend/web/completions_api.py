@@ -16,6 +16,7 @@ from context_chat_backend.completing.models import Role, ServedModel
 from context_chat_backend.domain import Usage
 from context_chat_backend.inference.relaying.shapes import usage_of
 from context_chat_backend.ports import Exchange
+from context_chat_backend.web.callers import may_use
 from context_chat_backend.web.envelope import ApiError, api_error, envelope
 from context_chat_backend.web.gateway_wire import MaskedEmails, TextRequest
 from context_chat_backend.web.gathered import gathered, share_of
@@ -30,6 +31,7 @@ router = APIRouter(route_class=ProgramRoute)
 async def completions(request: Request, body: TextRequest, backend: Ready, caller: CompletionCaller) -> Any:
     """What follows a text, or stands between it and a suffix, at once or as it is written."""
     model = backend.passing.models.named(body.model, Role.COMPLETION)
+    may_use(caller, model.name)
     most = backend.config.gateway.max_prompt_chars
     if max(map(len, body.prompts)) + len(body.suffix or "") > most:
         raise ApiError(400, "invalid_value", f"prompt: it has at most {most} characters", param="prompt")

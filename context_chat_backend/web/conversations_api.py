@@ -13,8 +13,9 @@ from context_chat_backend.answering.memory import Place
 from context_chat_backend.domain import EVERYBODY
 from context_chat_backend.store.conversations import MAX_TITLE_CHARACTERS, Conversation, KeptMessage, Owner
 from context_chat_backend.web.callers import Caller, nobody
-from context_chat_backend.web.chat_wire import CONVERSATION, ChatRequest, Text
+from context_chat_backend.web.chat_wire import CONVERSATION, Text
 from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.web.openai_wire import ChatRequest
 from context_chat_backend.web.program_route import ChatCaller, ProgramRoute, Ready
 from context_chat_backend.wiring import Backend
 

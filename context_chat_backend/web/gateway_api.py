@@ -15,18 +15,20 @@ from context_chat_backend.domain import KeyScope
 from context_chat_backend.errors import ModelFailure
 from context_chat_backend.inference.relaying.shapes import usage_of
 from context_chat_backend.ports import Exchange
+from context_chat_backend.web.callers import may_use
 from context_chat_backend.web.envelope import ApiError, api_error, envelope
 from context_chat_backend.web.gateway_wire import GatewayChat
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
 from context_chat_backend.web.passed import Passed, Tally, finish_in, said_in
-from context_chat_backend.web.program_route import ProgramRoute, Ready, caller_for, while_listening
+from context_chat_backend.web.program_route import OpenRoute, ProgramRoute, Ready, caller_for, while_listening
+from context_chat_backend.web.safe import judge_answer, judge_question
 from context_chat_backend.web.sse import event_stream
 from context_chat_backend.wiring import Backend
 
 HERE = "Backend service for Refact is running!"
 SURFACE = "gateway"
 router = APIRouter(route_class=ProgramRoute)
-open_router = APIRouter()
+open_router = APIRouter(route_class=OpenRoute)
 
 
 @open_router.get("/", response_class=PlainTextResponse)
@@ -55,6 +57,8 @@ async def refact_chat(request: Request, body: GatewayChat, backend: Ready) -> An
     if len(body.prompt or "") + sum(len(one.content) for one in body.messages or ()) > most:
         raise ApiError(400, "invalid_value", f"prompt: it has at most {most} characters", param="prompt")
     model = backend.passing.models.named(body.model, role)
+    may_use(caller, model.name)
+    await judge_question(backend, caller, body.question, whole=not body.stream)
     wanted = body.retrieval
     if wanted is None:
         wanted = caller.collections is not None and role is Role.CHAT
@@ -63,7 +67,9 @@ async def refact_chat(request: Request, body: GatewayChat, backend: Ready) -> An
     exchange = Exchange.CHAT if body.messages else Exchange.TEXT
     passed = Passed(request, caller, SURFACE, model, exchange, found.scope)
     if not body.stream:
-        return _whole(model, found, *await while_listening(request, passed.whole(asked)))
+        told = _whole(model, found, *await while_listening(request, passed.whole(asked)))
+        await judge_answer(backend, caller, body.question, told["response"])
+        return told
     events = passed.events(asked)
     first = await while_listening(request, anext(events))
     return event_stream(_pieces(first, events, found, request.state.request_id))

@@ -10,7 +10,7 @@ from context_chat_backend.web.example import Example
 
 _USAGE = {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
 _HEAD = {"id": "cmpl-5d0c0f9b3b", "object": "text_completion", "created": 1732000000, "model": "Refact/1.6B"}
-_CHOICE = {"index": 0, "text": "\n    print(\"Hello\")\n", "logprobs": None, "finish_reason": "stop"}
+_CHOICE = {"index": 0, "text": '\n    print("Hello")\n', "logprobs": None, "finish_reason": "stop"}
 _COMPLETION = {**_HEAD, "choices": [_CHOICE], "usage": _USAGE}
 _OF_CODE = {
     "inputs": {
@@ -66,7 +66,7 @@ GATEWAY: Mapping[tuple[str, str], Example] = {
     ),
     ("POST", "/v1/code-completion"): Example(
         {
-            "choices": [{"index": 0, "code_completion": "print(\"Hello\")", "finish_reason": "stop"}],
+            "choices": [{"index": 0, "code_completion": 'print("Hello")', "finish_reason": "stop"}],
             "model": "Refact/1.6B",
             "context": {"n_ctx": 4096, "prompt_tokens": 33, "rag_tokens_limit": 0, "cached": False},
         },

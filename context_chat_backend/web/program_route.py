@@ -86,6 +86,21 @@ def _counted(request: Request, error: ApiError) -> ApiError:
     return ApiError(429, "rate_limited", said, headers={"Retry-After": str(wait)})
 
 
+class OpenRoute(APIRoute):
+    """A route that asks nobody who he is; its answers have a name, too."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's place for what comes after the answer."""
+        answer = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            response = await answer(request)
+            response.headers["X-Request-ID"] = request_id_of(request)
+            return response
+
+        return answered
+
+
 def request_id_of(request: Request) -> str:
     """The name the caller gave this request, or one of ours."""
     given = request.headers.get("x-request-id", "")

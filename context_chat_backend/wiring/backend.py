@@ -62,6 +62,16 @@ class Backend(Parts):
             async for event in events:
                 yield event
 
+    async def refusal(self, text: str, question: Question) -> str | None:
+        """What is said to an asker where `text` is not found safe; None where it is, or nobody judges."""
+        refused = None if self._moderation is None else await self._moderation.refusal([text], question)
+        return None if refused is None else refused.text
+
+    @property
+    def judges_answers(self) -> bool:
+        """Whether answers are shown only once they were judged."""
+        return self._moderation is not None and self._moderation.answers
+
     @property
     def keeps_conversations(self) -> bool:
         """Whether the administrator wants that."""
