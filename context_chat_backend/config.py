@@ -51,6 +51,7 @@ VARIABLES = {
     "CC_EM_PASSWORD": "and the password",
     "CC_DOWNLOAD_MODELS_FROM_HF": "false: no model is ever downloaded",
     "ENVIRONMENT": "production or development, where config.yaml does not say it",
+    "GATEWAY_HOST": "address the gateway listens on, where it is not that of APP_HOST",
     "GATEWAY_PORT": "port of the gateway",
     "REFACT_SERVER_URL": "root of a Refact server that completes code",
     "REFACT_API_KEY": "its key",
@@ -236,7 +237,7 @@ def _listeners(told: tuple[Listener, ...], environment: Mapping[str, str]) -> tu
     port = environment.get("GATEWAY_PORT")
     if not port or any(str(one.port) == port for one in told):
         return told
-    return (*told, Listener(_port(port, "GATEWAY_PORT"), ("gateway",)))
+    return (*told, Listener(_port(port, "GATEWAY_PORT"), ("gateway",), environment.get("GATEWAY_HOST") or None))
 
 
 def _parse_env(text: str) -> dict[str, str]:
