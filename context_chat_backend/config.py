@@ -17,8 +17,11 @@ from context_chat_backend import __version__, traces
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
-from context_chat_backend.settings.checks import shown
+from context_chat_backend.settings.chat import ChatSettings
+from context_chat_backend.settings.checks import filled, shown
+from context_chat_backend.settings.gateway import GatewaySettings
 from context_chat_backend.settings.limits import Limits
+from context_chat_backend.settings.listeners import ChatPorts
 from context_chat_backend.settings.planner import PlannerSettings, check_surface
 from context_chat_backend.settings.programs import ProgramSettings
 from context_chat_backend.settings.safety import SafetySettings
@@ -59,6 +62,10 @@ VARIABLES = {
     "HF_TOP_K": "how many models",
     "HF_EMBEDDING_MODEL_NAME": "by whose vectors models are searched",
     "HF_CHUNKER_VERSION": "how their cards were cut",
+    "GATEWAY_HOST": "address the gateway listens on, where it is not that of APP_HOST",
+    "GATEWAY_PORT": "port of the gateway",
+    "REFACT_SERVER_URL": "root of a Refact server that completes code",
+    "REFACT_API_KEY": "its key",
     "HP_SHARED_KEY": "set by HaRP: listen on a unix socket",
     "HP_EXAPP_SOCK": "that unix socket",
 }
@@ -147,6 +154,10 @@ class Config:
     """Where spans are sent; None: nowhere."""
     listeners: tuple[Listener, ...]
     """Beside that of Nextcloud; one at its port says what is served there."""
+    chat: ChatSettings = field(default_factory=ChatSettings)
+    ports: ChatPorts = field(default_factory=ChatPorts)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    """Models that requests are passed on to."""
     programs: ProgramSettings = field(default_factory=ProgramSettings)
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     safety: SafetySettings = field(default_factory=SafetySettings)
@@ -164,10 +175,14 @@ def secrets_of(config: Config) -> frozenset[str]:
     if config.database_url is not None:
         found.add(unquote(urlsplit(config.database_url.reveal()).password or ""))
     found |= {issuer.secret for issuer in config.programs.issuers if issuer.secret is not None}
-    for chosen in (config.embedding, config.llm, *config.llm_fallback, config.reranker):
+    named = (one.choice for one in config.gateway.models)
+    for chosen in (config.embedding, config.llm, *config.llm_fallback, config.reranker, *named):
         found |= chosen.secrets
     if config.safety.api_key is not None:
         found.add(config.safety.api_key)
+    found |= {one.tls.key_password for one in config.listeners if one.tls is not None and one.tls.key_password}
+    if config.chat.elasticsearch_password:
+        found.add(config.chat.elasticsearch_password)
     return frozenset(found)
 
 
@@ -203,17 +218,22 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     Raises ConfigurationError with the key or variable and the cure.
     """
     storage = storage_of(environment)
-    reader = KeyReader(read_yaml(storage / "config.yaml"))
-    app, listeners, programs = _app(environment, reader), reader.listeners(), reader.programs(environment)
+    reader = KeyReader(filled(read_yaml(storage / "config.yaml"), environment))
+    chat, ports, programs = reader.chat(), reader.chat_ports(), reader.programs(environment)
+    app = _app(environment, reader, chat.admin_token)
+    listeners = _listeners((*ports.listeners, *reader.listeners()), environment)
     _keep_closed(app, listeners)
     check_surface(listeners, programs)
+    gateway = reader.gateway(environment)
+    writing = (reader.model("llm"), *reader.fallbacks("llm"))
+    llm, *llm_fallback = gateway.of_chat or writing
     return Config(
         app=app,
         storage=storage,
         database_url=_database_url(reader.model("vectordb"), environment),
         embedding=_embedding(reader.model("embedding"), environment, reader),
-        llm=reader.model("llm"),
-        llm_fallback=reader.fallbacks("llm"),
+        llm=llm,
+        llm_fallback=tuple(llm_fallback),
         reranker=reader.model("reranker"),
         indexing=_indexing(reader, cores),
         exclusions=reader.exclusions(),
@@ -222,6 +242,9 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         audit_log=reader.switch("audit_log"),
         traces=_traces(reader),
         listeners=listeners,
+        chat=chat,
+        ports=ports,
+        gateway=gateway,
         programs=programs,
         planner=reader.planner(environment),
         safety=reader.safety(),
@@ -229,6 +252,14 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
         warnings=reader.finish(),
     )
+
+
+def _listeners(told: tuple[Listener, ...], environment: Mapping[str, str]) -> tuple[Listener, ...]:
+    """Those of the file, and the gateway's at GATEWAY_PORT."""
+    port = environment.get("GATEWAY_PORT")
+    if not port or any(str(one.port) == port for one in told):
+        return told
+    return (*told, Listener(_port(port, "GATEWAY_PORT"), ("gateway",), environment.get("GATEWAY_HOST") or None))
 
 
 def _parse_env(text: str) -> dict[str, str]:
@@ -243,7 +274,7 @@ def _parse_env(text: str) -> dict[str, str]:
     return values
 
 
-def _app(environment: Mapping[str, str], reader: KeyReader) -> AppSettings:
+def _app(environment: Mapping[str, str], reader: KeyReader, admin_token: str) -> AppSettings:
     default = AppSettings()
     host = environment.get("APP_HOST") or default.host
     secret = environment.get("APP_SECRET") or None
@@ -274,7 +305,7 @@ def _app(environment: Mapping[str, str], reader: KeyReader) -> AppSettings:
         id=environment.get("APP_ID") or default.id,
         version=environment.get("APP_VERSION") or default.version,
         secret=None if secret is None else Secret(secret),
-        admin_token=_admin_token(environment.get("ADMIN_TOKEN")),
+        admin_token=_admin_token(environment.get("ADMIN_TOKEN") or admin_token),
         host=host,
         port=_port(environment.get("APP_PORT") or str(default.port)),
         nextcloud_url=_nextcloud_url(environment.get("NEXTCLOUD_URL")),
@@ -315,9 +346,9 @@ def _admin_token(text: str | None) -> Secret | None:
     return Secret(text)
 
 
-def _port(text: str) -> int:
+def _port(text: str, name: str = "APP_PORT") -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise ConfigurationError(f"APP_PORT: expected a port from 1 to 65535, found {shown(text)}")
+        raise ConfigurationError(f"{name}: expected a port from 1 to 65535, found {shown(text)}")
     return int(text)
 
 

@@ -5,7 +5,9 @@
     ├── ConfigurationError    the administrator must act; the start stops
     ├── StartError            something of this machine is in the way (port, disk, folder); the start stops
     ├── InvalidRequest        the caller must change the request; shown to him
-    │   └── PromptTooLong
+    │   ├── PromptTooLong
+    │   ├── ModelNotFound
+    │   └── CursorOutOfRange
     ├── Unavailable           try again: something is down or full
     │   ├── DatabaseUnavailable
     │   │   └── DiskFull          what is to be stored finds no room
@@ -16,7 +18,8 @@
     │   ├── NextcloudUnavailable
     │   ├── FileUnreadable
     │   ├── LeaseLost
-    │   └── WaitingListFull
+    │   ├── WaitingListFull
+    │   └── TooManyAtOnce
     ├── TextRefused           the model takes this text in no length, now or later
     └── SourceRejected        this version of this source cannot be indexed; carries a Reason
         └── ParserKilled      its parser died or had to be stopped: tried once more, then quarantined
@@ -69,6 +72,14 @@ class PromptTooLong(InvalidRequest):
     A model raises it when its server says so; from then on its `context_tokens` and `count_tokens` know better, so
     that a prompt built anew is shorter.
     """
+
+
+class ModelNotFound(InvalidRequest):
+    """There is no model of the name that was asked for."""
+
+
+class CursorOutOfRange(InvalidRequest):
+    """A cursor stands where its file has no place."""
 
 
 class Unavailable(ContextChatError):
@@ -166,6 +177,10 @@ class FileUnseen(ContextChatError):
 
 class WaitingListFull(Unavailable):
     """The waiting list holds as many sources or bytes as it may."""
+
+
+class TooManyAtOnce(Unavailable):
+    """As many requests as may be are with the models already."""
 
 
 class TextRefused(ContextChatError):

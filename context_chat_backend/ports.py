@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,4 +135,24 @@ class LanguageModel(Protocol):
 
     async def close(self) -> None:
         """Give back threads, processes and connections."""
+        ...
+
+
+class Exchange(StrEnum):
+    """What is passed on, by the last part of OpenAI's path."""
+
+    TEXT = "completions"
+    """A text, and what follows it."""
+    CHAT = "chat/completions"
+
+
+class Relay(Protocol):
+    """Passes requests on to a model as OpenAI's clients write them, and its answers back."""
+
+    def passed(self, exchange: Exchange, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The answer to `body`: one object, or with `stream` its chunks, whose last may hold no choice but `usage`.
+
+        The `prompt` of a text is one text; the model's name in `body` is not looked at. Closing the iterator stops
+        the generation. Raises InvalidRequest, PromptTooLong, ModelUnavailable.
+        """
         ...

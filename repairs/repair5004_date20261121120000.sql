@@ -107,6 +107,7 @@ CREATE TABLE reference_batch (
 CREATE SCHEMA knowledge;
 CREATE TABLE knowledge.collections (
     name text PRIMARY KEY,
+    title text NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
@@ -125,11 +126,14 @@ CREATE TABLE access.api_keys (
     digest bytea NOT NULL UNIQUE,
     display text NOT NULL,
     client_name text NOT NULL,
+    notes text NOT NULL DEFAULT '',
     -- the local user it speaks for; NULL: for its collections
     user_name text,
     -- what it is kept to; empty: all its user may read
     collections text[] NOT NULL,
     scopes text[] NOT NULL,
+    -- the models it may name; empty: all
+    models text[] NOT NULL DEFAULT '{}',
     active boolean NOT NULL DEFAULT true,
     created_at timestamptz NOT NULL DEFAULT now(),
     last_used_at timestamptz,
@@ -144,7 +148,7 @@ CREATE TABLE access.api_keys (
     day date,
     used_today integer NOT NULL DEFAULT 0,
     tokens_today bigint NOT NULL DEFAULT 0,
-    CHECK (user_name IS NOT NULL OR cardinality(collections) > 0)
+    CHECK (user_name IS NOT NULL OR cardinality(collections) > 0 OR NOT 'chat' = ANY (scopes))
 );
 
 -- One row for each answer to a program; nothing of what was asked.
@@ -218,6 +222,16 @@ CREATE TABLE chat.messages (
     PRIMARY KEY (conversation_id, seq)
 );
 CREATE INDEX message_by_source ON chat.messages USING gin (sources);
+
+-- What was thought of an answer: 1 or -1.
+CREATE TABLE chat.feedback (
+    request_id text NOT NULL,
+    key_id uuid NOT NULL,
+    rating smallint NOT NULL CHECK (rating IN (-1, 1)),
+    comment text NOT NULL DEFAULT '',
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (request_id, key_id)
+);
 
 -- Whether a user may read all of these sources now; of none he may.
 CREATE FUNCTION reads_all(asker_realm text, asker_name text, ids bigint[]) RETURNS boolean

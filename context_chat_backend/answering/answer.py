@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from context_chat_backend.answering import prompt
 from context_chat_backend.answering.citations import CitedText
+from context_chat_backend.answering.direct import direct_answer
 from context_chat_backend.answering.followups import stands_alone
 from context_chat_backend.answering.moderation import Moderation
 from context_chat_backend.answering.nothing import nothing_found, withdrawn
@@ -82,26 +83,27 @@ class Answering:
         turns = self._turns(question)
         if not question.alone:
             question = replace(question, alone=await stands_alone(question.text, question.turns, turns.writer))
-        if self._moderation is not None and question.meant != question.text:
-            refusal = await self._moderation.refusal([question.meant], question)
-            if refusal is not None:
-                for event in _sentence(refusal):
-                    yield event
-                return
-        passages = await self._readable(question, sight)
-        if not passages and question.answers_alone:
-            async with aclosing(self._written(question, None, turns)) as events:
+        refusal = await self._refusal(question)
+        passages = () if refusal else await self._readable(question, sight)
+        if passages:
+            said = await direct_answer(question, passages, self._retriever)
+        else:
+            said = refusal or (None if question.answers_alone else _nothing(question))
+        if said is None:
+            async with aclosing(self._written(question, passages or None, turns)) as events:
                 async for event in events:
                     yield event
             return
-        if not passages:
-            yield Retrieved(())
-            for event in _sentence(nothing_found(question.text, question.scope)):
-                yield event
-            return
-        async with aclosing(self._written(question, passages, turns)) as events:
-            async for event in events:
-                yield event
+        if refusal is None:
+            yield Retrieved(said.passages)
+        for event in _sentence(said):
+            yield event
+
+    async def _refusal(self, question: Question) -> Answer | None:
+        """What is said to a question that means something else than its words, and may not be asked."""
+        if self._moderation is None or question.meant == question.text:
+            return None
+        return await self._moderation.refusal([question.meant], question)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -145,9 +147,7 @@ class Answering:
             answer = await growing.answer(turns.writer.model, asked, turns.unavailable)
             yield Done(await self._as_readable_now(question, replace(answer, dropped=dropped)))
         else:
-            for event in _sentence(
-                Answer(_NO_WRITER) if passages is None else nothing_found(question.text, question.scope)
-            ):
+            for event in _sentence(Answer(_NO_WRITER) if passages is None else _nothing(question)):
                 yield event
 
     async def _readable(self, question: Question, sight: Sight | None) -> list[Passage]:
@@ -307,6 +307,10 @@ def _discreet(asked: Prompt, writer: Writer) -> Discreet:
         [template] if asked.filled and template is not None else instructions,
         [asked.question, *(text for passage in asked.passages for text in (passage.title, passage.text))],
     )
+
+
+def _nothing(question: Question) -> Answer:
+    return Answer(question.nothing) if question.nothing else nothing_found(question.text, question.scope)
 
 
 def _sentence(answer: Answer) -> Iterator[AnswerEvent]:

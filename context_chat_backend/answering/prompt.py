@@ -140,6 +140,11 @@ async def build_chat(question: Question, writer: Writer) -> Prompt:
     return Prompt(messages, text, (), question.asker, template is not None, stop, question.sampling)
 
 
+def quoted(passages: Sequence[Passage]) -> str:
+    """Our instructions and the passages, fenced and numbered, for a model that is asked by somebody else's messages."""
+    return "\n\n".join([_INSTRUCTIONS, *(_block(number, one) for number, one in enumerate(passages, start=1))])
+
+
 def _messages(question: Question, context: str, writer: Writer) -> tuple[Message, ...]:
     template = writer.templates.with_passages
     if template is not None and not question.template:

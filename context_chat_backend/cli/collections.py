@@ -46,7 +46,11 @@ def list_collections(as_json: Annotated[bool, typer.Option("--json", help="Print
     async def work(backend: Backend) -> int:
         found = await backend.collections.all()
         if as_json:
-            print(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+            print(
+                json.dumps(
+                    [{name: asdict(one)[name] for name in ("name", "readers", "sources", "title")} for one in found]
+                )
+            )
             return 0
         for one in found:
             readers = ", ".join(one.readers) or "its keys alone"

@@ -12,9 +12,10 @@ import typer
 from context_chat_backend.cli.named import collection_named, local_user
 from context_chat_backend.cli.show import console
 from context_chat_backend.cli.start import with_backend
-from context_chat_backend.domain import ApiKey, KeyScope, Realm
+from context_chat_backend.domain import ApiKey, KeyScope
 from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.wiring import Backend
+from context_chat_backend.wiring.key_making import CollectionMissing, KeyWanted
 
 keys = typer.Typer(no_args_is_help=True, help="The keys by which programs ask.")
 
@@ -38,31 +39,27 @@ def add_key(
     tokens_per_day: Annotated[
         int | None, typer.Option("--tokens-per-day", min=1, help="So many tokens a day, read and written.")
     ] = None,
+    notes: Annotated[str, typer.Option("--notes", help="What you want to remember of it.")] = "",
     as_json: Json = False,
 ) -> int:
     """Make a key. It is shown once, and never again."""
-    scopes = [_scope(name) for name in scope or [KeyScope.CHAT]]
-    named = [collection_named(name) for name in dict.fromkeys(collection or [])]
-    speaker = None if user is None else local_user(user)
-    if speaker is None and not named:
-        raise InvalidRequest("--collection: a key speaks for a --user, or else for collections")
+    wanted = KeyWanted(
+        client,
+        user=None if user is None else local_user(user),
+        collections=[collection_named(name) for name in dict.fromkeys(collection or [])],
+        scopes=frozenset(_scope(name) for name in scope or [KeyScope.CHAT]),
+        expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
+        requests_per_minute=per_minute,
+        requests_per_day=per_day,
+        tokens_per_day=tokens_per_day,
+        notes=notes,
+    )
 
     async def work(backend: Backend) -> int:
-        for missing in frozenset(named) - await backend.collections.known(named):
-            raise InvalidRequest(f"there is no collection {missing.name}: context-chat collections add {missing.name}")
-        text, key = await backend.keys.add(
-            client,
-            user=speaker,
-            collections=named,
-            scopes=scopes,
-            expires_at=None if days is None else datetime.now(UTC) + timedelta(days=days),
-            requests_per_minute=per_minute,
-            requests_per_day=per_day,
-            tokens_per_day=tokens_per_day,
-        )
-        if key.asker.realm == Realm.KEY:
-            for collection in named:
-                await backend.collections.allow(collection, [key.asker])
+        try:
+            text, key = await backend.key_making.make(wanted)
+        except CollectionMissing as missing:
+            raise InvalidRequest(f"{missing}: context-chat collections add makes one") from None
         if as_json:
             print(json.dumps({"api_key": text} | _record(key), ensure_ascii=False))
         else:

@@ -43,6 +43,7 @@ from context_chat_backend.domain.questions import (
 from context_chat_backend.domain.sources import (
     FILES,
     MAX_TITLE_CHARACTERS,
+    PAIR,
     Admission,
     ClaimedSource,
     Delivery,
@@ -61,6 +62,7 @@ __all__ = [
     "EVERYTHING",
     "FILES",
     "MAX_TITLE_CHARACTERS",
+    "PAIR",
     "Admission",
     "Answer",
     "AnswerEvent",

@@ -76,6 +76,8 @@ class KeyScope(StrEnum):
     """What a key may be used for."""
 
     CHAT = "chat"
+    COMPLETION = "completion"
+    """To go on with texts and code."""
     EMBEDDING = "embedding"
     INGEST = "ingest"
     ACT_AS = "act-as"
@@ -104,6 +106,9 @@ class ApiKey:
     requests_per_day: int | None = None
     tokens_per_day: int | None = None
     """Days are those of UTC."""
+    notes: str = ""
+    models: tuple[str, ...] = ()
+    """Those it may name; empty: all."""
 
     @property
     def asker(self) -> Principal:

@@ -81,6 +81,8 @@ class Choice:
     """Cosine, -1 to 1; None: what counts as found everywhere."""
     most_distance: float | None = None
     """One minus the cosine; for SIMILARITY_DISTANCE_THRESHOLD."""
+    nearest_first: bool = False
+    """Whether nearness in meaning alone decides the order; words then only help to be looked at."""
     relevance_share: float = 0.5
     """For MMR: 1 looks at relevance alone, 0 at what is said for the first time."""
 
@@ -113,6 +115,10 @@ class Question:
     """Passages the asker brings, best first; they stand before those that are found."""
     template: str = ""
     """The asker's words around `{context}` and `{question}`, in the place of ours."""
+    nothing: str = ""
+    """What is said where there is no passage; empty: our sentence, in the language of the question."""
+    direct_from: float | None = None
+    """From this similarity on the best passage is the answer where it is one of a pair; None: a model writes."""
     answers_alone: bool = False
     """Whether the model answers from what it knows where there is no passage; else that is said."""
 
@@ -138,6 +144,8 @@ class Passage:
     duplicates: tuple[Passage, ...] = ()
     """Passages of which this one says all, in the order they were found: one of them takes its place when its source
     turns out to be no longer readable."""
+    judged: float | None = None
+    """What a re-ranker says of it, on the scale of that model; None where none has judged."""
     ordinal: int | None = None
     """Its place among the chunks of its source, where that is known."""
 

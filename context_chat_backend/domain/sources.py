@@ -20,6 +20,9 @@ _PROVIDER = re.compile(r"[A-Za-z0-9_-]+__[A-Za-z0-9_-]+")
 
 _ITEM = re.compile(r"[A-Za-z0-9:-]+")
 
+PAIR = "qa:"
+"""What the items of pairs of a question and its answer begin with; nothing else is named so."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -37,6 +40,11 @@ class SourceRef:
 
     def __str__(self) -> str:
         return f"{self.provider}: {self.item}"
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether it is a question with its answer, which is found by what it asks: its title."""
+        return self.item.startswith(PAIR)
 
     @classmethod
     def parse(cls, text: str) -> SourceRef:

@@ -90,7 +90,10 @@ class Preparation:
             chunks = await asyncio.to_thread(self._split, document, source.title)
         if not chunks:
             raise SourceRejected(Reason.EMPTY)
-        texts = [embedded_text(source.title, chunk) for chunk in chunks]
+        if source.ref.is_pair:
+            texts = [source.title] * len(chunks)
+        else:
+            texts = [embedded_text(source.title, chunk) for chunk in chunks]
         characters = sum(len(part.text) for part in document.parts)
         return Prepared(source, chunks, texts, digest, document.parser, characters, parse_ms)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from context_chat_backend.domain import Chunk
 from context_chat_backend.errors import DatabaseUnavailable, ModelUnavailable, TextRefused
+from context_chat_backend.indexing.chunking import MAX_HEADER_CHARACTERS
 from context_chat_backend.indexing.preparing import embedded_text
 from context_chat_backend.logs import get_logger
 from context_chat_backend.ports import Embedder, Vectors
@@ -173,4 +174,4 @@ async def _embed_alone(embedder: Embedder, title: str, chunk: Chunk) -> Vectors:
         return await embedder.embed_passages([embedded_text(title, chunk)])
     except TextRefused as error:
         _log.warning("embedding_refused", error=str(error))
-        return await embedder.embed_passages([title])
+        return await embedder.embed_passages([title or chunk.text[:MAX_HEADER_CHARACTERS]])

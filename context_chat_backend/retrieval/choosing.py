@@ -20,6 +20,8 @@ _WORD = re.compile(r"\w+")
 def chosen(passages: Sequence[Passage], choice: Choice) -> list[Passage]:
     """At most `choice.count` of the passages, which come best first."""
     near = [passage for passage in passages if _is_near(passage, choice)]
+    if choice.nearest_first:
+        near.sort(key=lambda passage: (-passage.similarity, str(passage.source), passage.chunk_id))
     if choice.kind is SearchType.MMR:
         return _unlike(near[: choice.looked_at], choice)
     return near[: choice.count]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from context_chat_backend.domain import Passage
 from context_chat_backend.errors import ModelUnavailable
@@ -28,8 +29,10 @@ async def rerank(reranker: Reranker, question: str, passages: Sequence[Passage])
         MODEL_FAILURES.labels("reranking").inc()
         _log.warning("reranking_failed", reason=str(error), passages=len(best))
         return list(passages)
+    if len(set(scores)) == 1:
+        return list(passages)
     order = sorted(range(len(best)), key=lambda place: -scores[place])
-    return [*(best[place] for place in order), *passages[RERANKED:]]
+    return [*(replace(best[place], judged=scores[place]) for place in order), *passages[RERANKED:]]
 
 
 def _judged(passage: Passage) -> str:

@@ -34,6 +34,8 @@ _SPARE = 2
 """So many times the passages wanted are fetched, for those that collapse."""
 _WIDER = 4
 """So many times more are fetched when too few are left."""
+_OF_A_SHORT_SOURCE = 50
+"""So many chunks are read on both sides."""
 _log = get_logger(__name__)
 T = TypeVar("T")
 
@@ -107,6 +109,13 @@ class Retriever:
             return join(passages, [_itself(passage) for passage in passages])
         ids = [passage.chunk_id for passage in passages]
         return join(passages, await self._neighbours.around(asker, ids, before=around, after=around))
+
+    async def whole(self, asker: Principal, passage: Passage) -> str:
+        """The text of a short source, of which a passage was found. Raises DatabaseUnavailable."""
+        chunks = await self._neighbours.around(
+            asker, [passage.chunk_id], before=_OF_A_SHORT_SOURCE, after=_OF_A_SHORT_SOURCE
+        )
+        return join([passage], chunks)[0].text if chunks else passage.text
 
     async def lost(self, asker: Principal, passages: Sequence[Passage]) -> set[SourceRef]:
         """Sources of passages that were found before and may not be read any more. Raises DatabaseUnavailable."""

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
@@ -15,6 +16,8 @@ class Layers(int):
     """A number of layers: 0 is none, -1 all there are."""
 
 
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_PLACE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<otherwise>[^}]*))?\}")
 _TYPES = {
     str: "a text (in quotes where it looks like a number)",
     bool: "true or false",
@@ -56,3 +59,36 @@ def unknown(path: str, name: str, known: Iterable[str]) -> str:
     there_are = f"there are: {', '.join(names)}" if names else "it has none"
     path = "".join(letter if letter.isprintable() else "?" for letter in path[:_LONGEST_PATH])
     return f"config.yaml: unknown key '{path}'; " + (f"did you mean '{near[0]}'?" if near else there_are)
+
+
+def switch(path: str, value: Any) -> bool:
+    """A value that says yes or no, as it is or as a text. Raises ConfigurationError."""
+    said = str(value).strip().lower()
+    if said not in _TRUE + _FALSE:
+        raise ConfigurationError(f"{path}: expected true or false, found {shown(value)}")
+    return said in _TRUE
+
+
+def filled(value: Any, environment: Mapping[str, str]) -> Any:
+    """`value` with what stands in the environment in the place of `${NAME}`, or `${NAME:-what else}`, in its texts.
+
+    Raises ConfigurationError where there is neither.
+    """
+    match value:
+        case str():
+            return _PLACE.sub(lambda place: _from(environment, place["name"], place["otherwise"]), value)
+        case dict():
+            return {key: filled(one, environment) for key, one in value.items()}
+        case list():
+            return [filled(one, environment) for one in value]
+        case _:
+            return value
+
+
+def _from(environment: Mapping[str, str], name: str, otherwise: str | None) -> str:
+    found = environment.get(name) or otherwise
+    if found is None:
+        raise ConfigurationError(
+            f"config.yaml: ${{{name}}}: the environment has no {name}: set it, or write ${{{name}:-what else}}"
+        )
+    return found

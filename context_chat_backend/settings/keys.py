@@ -17,9 +17,11 @@ import yaml
 
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions, read_exclusions
+from context_chat_backend.settings.chat import SECTIONS, ChatSettings, read_chat
 from context_chat_backend.settings.checks import shown, unknown
+from context_chat_backend.settings.gateway import GatewaySettings, read_gateway
 from context_chat_backend.settings.limits import Limits, read_limits
-from context_chat_backend.settings.listeners import Listener, read_listeners
+from context_chat_backend.settings.listeners import ChatPorts, Listener, read_general, read_listeners
 from context_chat_backend.settings.models import MODELS, ModelChoice, models_of, read_choice, read_remote
 from context_chat_backend.settings.planner import PlannerSettings, read_planner
 from context_chat_backend.settings.programs import ENVIRONMENTS, ProgramSettings, read_program_settings, supabase_issuer
@@ -185,6 +187,19 @@ class KeyReader:
         """The section `planner`; the environment of the process wins."""
         return read_planner(self._left.pop("planner", None), process)
 
+    def chat_ports(self) -> ChatPorts:
+        """`general`: where the chat server listens."""
+        return read_general(self._left.pop("general", None))
+
+    def chat(self) -> ChatSettings:
+        """What the chat server does."""
+        return read_chat({name: self._left.pop(name) for name in SECTIONS if self._left.get(name)}, self.warn)
+
+    def gateway(self, environment: Mapping[str, str]) -> GatewaySettings:
+        """`models`, `roles` and `gateway`: what requests are passed on to."""
+        models, roles, gateway = (self._left.pop(key, None) for key in ("models", "roles", "gateway"))
+        return read_gateway(models, roles, gateway, environment, self.warn)
+
     def safety(self) -> SafetySettings:
         """The section `safety`."""
         return read_safety(self._left.pop("safety", None), self.warn)
@@ -228,6 +243,11 @@ class KeyReader:
             "jwt",
             "chatqna",
             "planner",
+            "general",
+            *SECTIONS,
+            "models",
+            "roles",
+            "gateway",
             *NUMBERS,
             "conversation_days",
             *MAPPED,

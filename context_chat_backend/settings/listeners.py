@@ -3,14 +3,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import shown, unknown
+from context_chat_backend.settings.checks import shown, switch, unknown
 
-SURFACES = ("nextcloud", "openai", "chatqna", "planner", "metrics")
+SURFACES = (
+    "nextcloud", "openai", "chatqna", "chat", "redirect", "gateway", "planner", "metrics",
+)  # fmt: skip
 """What may be served at a port."""
+
+
+_KEYS = ("port", "surfaces", "host", "tls")
+_KEYS_OF_TLS = ("cert_file", "key_file", "key_password")
+_KEYS_OF_GENERAL = ("host", "port", "verbose", "https")
+_KEYS_OF_HTTPS = ("enabled", "port", *_KEYS_OF_TLS, "acme_challenge_dir", "redirect_http")
+_CHAT_PORT, _CHAT_TLS_PORT = 3000, 3443
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The certificate by which a port is known; it is read again when it is renewed."""
+
+    cert_file: Path
+    key_file: Path
+    key_password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -21,6 +40,19 @@ class Listener:
     surfaces: tuple[str, ...] = ("nextcloud",)
     host: str | None = None
     """None: where the program listens for Nextcloud."""
+    tls: Tls | None = None
+    """None: what is said can be read on the way."""
+
+
+@dataclass(frozen=True)
+class ChatPorts:
+    """What `general` says: where the chat server listens."""
+
+    listeners: tuple[Listener, ...] = ()
+    challenges: Path | None = None
+    """Where answers to challenges of ACME lie."""
+    tls_port: int | None = None
+    """Where callers of the open port are sent; None: nowhere."""
 
 
 def read_listeners(given: Any) -> tuple[Listener, ...]:
@@ -35,17 +67,62 @@ def read_listeners(given: Any) -> tuple[Listener, ...]:
     return found
 
 
+def read_general(given: Any) -> ChatPorts:
+    """What `general` says; nothing is listened on where it is missing. Raises ConfigurationError."""
+    if given is None:
+        return ChatPorts()
+    _check("general", given, _KEYS_OF_GENERAL)
+    https = given.get("https") or {}
+    _check("general.https", https, _KEYS_OF_HTTPS)
+    host, port = given.get("host", "0.0.0.0"), _port("general.port", given.get("port", _CHAT_PORT))  # noqa: S104
+    if not isinstance(host, str):
+        raise ConfigurationError("general.host: expected an address, for example 127.0.0.1")
+    challenges = https.get("acme_challenge_dir")
+    if challenges is not None and not isinstance(challenges, str):
+        raise ConfigurationError("general.https.acme_challenge_dir: expected a folder")
+    folder = None if challenges is None else Path(challenges)
+    if not switch("general.https.enabled", https.get("enabled", False)):
+        return ChatPorts((Listener(port, ("chat",), host),), folder)
+    tls_port = _port("general.https.port", https.get("port", _CHAT_TLS_PORT))
+    tls = _tls("general.https", {key: value for key, value in https.items() if key in _KEYS_OF_TLS})
+    listeners = (Listener(port, ("redirect",), host), Listener(tls_port, ("chat",), host, tls))
+    redirects = switch("general.https.redirect_http", https.get("redirect_http", True))
+    return ChatPorts(listeners, folder, tls_port if redirects else None)
+
+
 def _listener(path: str, given: Any) -> Listener:
     if not isinstance(given, dict):
         raise ConfigurationError(f"{path}: expected port and surfaces, for example {{port: 5000, surfaces: [openai]}}")
-    for key in given:
-        if key not in ("port", "surfaces", "host"):
-            raise ConfigurationError(unknown(f"{path}.{key}", str(key), ("port", "surfaces", "host")))
-    port, surfaces, host = given.get("port"), given.get("surfaces"), given.get("host")
-    if type(port) is not int or not 1 <= port <= 65535:
-        raise ConfigurationError(f"{path}.port: expected a port from 1 to 65535, found {shown(port)}")
+    _check(path, given, _KEYS)
+    port, surfaces, host = _port(f"{path}.port", given.get("port")), given.get("surfaces"), given.get("host")
     if not isinstance(surfaces, list) or not surfaces or not all(surface in SURFACES for surface in surfaces):
         raise ConfigurationError(f"{path}.surfaces: expected some of {', '.join(SURFACES)}, found {shown(surfaces)}")
     if host is not None and not isinstance(host, str):
         raise ConfigurationError(f"{path}.host: expected an address, for example 127.0.0.1")
-    return Listener(port, tuple(dict.fromkeys(surfaces)), host)
+    tls = None if given.get("tls") is None else _tls(f"{path}.tls", given["tls"])
+    return Listener(port, tuple(dict.fromkeys(surfaces)), host, tls)
+
+
+def _tls(path: str, given: Any) -> Tls:
+    _check(path, given, _KEYS_OF_TLS)
+    for key, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise ConfigurationError(f"{path}.{key}: expected a text")
+    for key in ("cert_file", "key_file"):
+        if not given.get(key):
+            raise ConfigurationError(f"{path}.{key}: it is missing; name a file in PEM")
+    return Tls(Path(given["cert_file"]), Path(given["key_file"]), given.get("key_password") or None)
+
+
+def _port(path: str, port: Any) -> int:
+    if type(port) is not int or not 1 <= port <= 65535:
+        raise ConfigurationError(f"{path}: expected a port from 1 to 65535, found {shown(port)}")
+    return port
+
+
+def _check(path: str, given: Any, known: tuple[str, ...]) -> None:
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{path}: expected a section, with one 'key: value' a line below it")
+    for key in given:
+        if key not in known:
+            raise ConfigurationError(unknown(f"{path}.{key}", str(key), known))

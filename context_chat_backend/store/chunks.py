@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -111,7 +112,7 @@ class Chunks:
             rows = await (await connection.execute(query, {"after": after, "limit": limit})).fetchall()
         if not rows:
             return Embedded(0, after)
-        vectors = await embed([(title, Chunk(0, text, Location(*place))) for _, title, *place, text in rows])
+        vectors = await embed([_embedded(*row[1:]) for row in rows])
         ids = [row[0] for row in rows]
         async with self._database.transaction() as connection:
             if space.id not in await storing_vectors(connection):
@@ -119,6 +120,12 @@ class Chunks:
             query = sql.SQL(statement("chunks", "add_vectors")).format(embedding=space.table)
             await connection.execute(query, {"ids": ids, "vectors": [HalfVector(vector) for vector in vectors]})
         return Embedded(len(rows), ids[-1])
+
+
+def _embedded(pair: bool, title: str, *rest: Any) -> tuple[str, Chunk]:
+    """Title and text by which a chunk is found; a pair is found by its question."""
+    *place, text = rest
+    return ("", Chunk(0, title)) if pair else (title, Chunk(0, text, Location(*place)))
 
 
 def _check(one: IndexedSource) -> None:

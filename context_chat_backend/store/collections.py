@@ -34,6 +34,10 @@ class CollectionReport:
     readers: tuple[str, ...]
     sources: int
     """Those that answer."""
+    title: str
+    created_at: datetime
+    public: bool
+    """Whether who asks without a name reads it."""
 
 
 class Collections:
@@ -58,7 +62,20 @@ class Collections:
         """Every collection, by name."""
         async with self._database.transaction() as connection:
             rows = await connection.execute(statement("collections", "all"))
-            return [CollectionReport(name, tuple(readers), count) for name, readers, count in await rows.fetchall()]
+            return [CollectionReport(name, tuple(readers), *rest) for name, readers, *rest in await rows.fetchall()]
+
+    async def entitle(self, collection: Collection, title: str) -> None:
+        """Give the collection a title for people."""
+        async with self._database.transaction() as connection:
+            await connection.execute(statement("collections", "entitle"), {"name": collection.name, "title": title})
+
+    async def delete(self, collection: Collection) -> bool:
+        """Delete it with all that lies in it; False when there is none. Its keys stay, and reach nothing."""
+        async with self._database.transaction() as connection:
+            done = await connection.execute(statement("collections", "forget"), {"name": collection.name})
+        # Also where it is gone: an interrupted deletion is to be said again.
+        await self._actions.delete_provider(Realm.LOCAL, collection.provider)
+        return done.rowcount > 0
 
     async def readers(self, collection: Collection) -> CollectionReaders | None:
         """Who reads what is put into the collection now; None when there is no such collection."""

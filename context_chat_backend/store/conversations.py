@@ -94,6 +94,10 @@ class Conversations:
         (row,) = await self._rows(owner, "begin", parameters)
         return Conversation(*row)
 
+    async def ensure(self, owner: Owner, id_: uuid.UUID) -> None:
+        """A conversation of this id, which is the owner's own: a new one where there is none."""
+        await self._rows(owner, "ensure", _owned(owner) | {"id": id_, "key": owner.key or ""})
+
     async def all(self, owner: Owner, *, limit: int, after: uuid.UUID | None = None) -> list[Conversation]:
         """At most `limit` conversations, the latest first; with `after`, those that follow it."""
         rows = await self._rows(owner, "all", _owned(owner) | {"limit": limit, "after": after})

@@ -4,19 +4,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
 from context_chat_backend.exapp.loops import Loops
 from context_chat_backend.web import (
+    acme_api,
+    admin_collections_api,
+    admin_keys_api,
+    caps_api,
+    chat_api,
+    chat_health_api,
     chatqna_api,
+    code_api,
+    completions_api,
     conversations_api,
     documents_api,
     embeddings_api,
     errors,
+    gateway_api,
     health_api,
     metrics_api,
     openai_api,
@@ -41,6 +51,16 @@ ROUTERS = {
     ),
     "chatqna": (chatqna_api.router, health_api.router, openai_api.router),
     "planner": (planner_api.router, planner_tools_api.router, health_api.router),
+    "chat": (
+        chat_health_api.router, chat_api.router, admin_keys_api.router, admin_collections_api.router,
+        admin_collections_api.imports, admin_collections_api.files, acme_api.router, openai_api.router,
+        embeddings_api.router,
+    ),
+    "redirect": (chat_health_api.router, acme_api.router),
+    "gateway": (
+        gateway_api.open_router, gateway_api.router, completions_api.router, code_api.router, caps_api.router,
+        openai_api.router, embeddings_api.router,
+    ),
     "metrics": (lifecycle.heartbeat_router, status_api.router, metrics_api.router),
 }  # fmt: skip
 """What is served by each of settings.SURFACES."""
@@ -88,7 +108,19 @@ def build_app(
     routers = list({id(router): router for router in named}.values())  # two surfaces may have some in common
     for router in routers:
         app.include_router(router)
-    app.state.routes = [route for router in routers for route in router.routes]
-    if {"openai", "chatqna", "planner"} & set(surfaces):  # others are called by programs that know what is there
+    app.state.routes = _first_of_each(route for router in routers for route in router.routes)
+    if "redirect" in surfaces:
+        app.include_router(acme_api.redirecting)
+    # Others are for programs that know what is there.
+    if {"openai", "chatqna", "chat", "gateway", "planner"} & set(surfaces):
         app.include_router(openapi.router)
     return app
+
+
+def _first_of_each(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
+    """Routes without those that an earlier one takes the calls of: two surfaces at one port may both have /health."""
+    found: dict[tuple[str, str], BaseRoute] = {}
+    for route in routes:
+        methods = ",".join(sorted(getattr(route, "methods", None) or ()))
+        found.setdefault((getattr(route, "path", ""), methods), route)
+    return list(found.values())

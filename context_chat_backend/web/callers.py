@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from fastapi import Request
 
 from context_chat_backend.domain import EVERYBODY, Collection, KeyScope, Principal
+from context_chat_backend.store.keys import KeyUse
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web_tokens import TokenExpired, TokenInvalid, looks_like_web_token
 from context_chat_backend.wiring import Backend
@@ -31,19 +32,26 @@ class Caller:
     """What he is kept to; None: all he may read."""
     key_id: str | None = None
     """The key the use is booked on."""
+    use: KeyUse | None = None
+    """How often it was used."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Those his key may name; none: all."""
+        return () if self.use is None else self.use.key.models
 
     def may_reach(self, collection: Collection) -> bool:
         """Whether nothing but the rights of the asker keeps him from the collection."""
         return self.collections is None or collection in self.collections
 
 
-NOBODY = Caller(EVERYBODY, frozenset({KeyScope.CHAT}))
+NOBODY = Caller(EVERYBODY, frozenset({KeyScope.CHAT, KeyScope.COMPLETION}))
 """Who asks without a name: he reads what everybody may read."""
 
 
 async def caller_by_headers(backend: Backend, request: Request) -> Caller | None:
     """Whose key or token stands in the headers; None when there is none. Raises ApiError (401, 429)."""
-    sent = [text for text in request.headers.getlist("x-api-key") if text]
+    sent = [text for text in request.headers.getlist(backend.config.chat.header_name) if text]
     for header in request.headers.getlist("authorization"):
         scheme, _, text = header.partition(" ")
         if scheme.lower() != "bearer" or not text.strip():
@@ -69,7 +77,13 @@ async def caller_by_text(backend: Backend, text: str) -> Caller:
     if use.is_used_up:
         raise ApiError(429, "quota_exceeded", "this key has used up what it may use a day", headers=wait)
     kept_to = frozenset(use.key.collections) or None
-    return Caller(use.key.asker, use.key.scopes, kept_to, use.key.id)
+    return Caller(use.key.asker, use.key.scopes, kept_to, use.key.id, use)
+
+
+def may_use(caller: Caller, model: str) -> None:
+    """Raise ApiError (403) where the key is made for other models."""
+    if caller.models and model not in caller.models:
+        raise ApiError(403, "model_not_allowed", f"this key is not made for the model {model!r}", param="model")
 
 
 def acting_for(user: Caller, service: Caller | None) -> Caller:
@@ -79,7 +93,7 @@ def acting_for(user: Caller, service: Caller | None) -> Caller:
     kept_to = service.collections if user.collections is None else user.collections
     if user.collections is not None and service.collections is not None:
         kept_to = user.collections & service.collections
-    return replace(user, collections=kept_to, key_id=service.key_id)
+    return replace(user, collections=kept_to, key_id=service.key_id, use=service.use)
 
 
 def nobody(*, allowed: bool) -> Caller:

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator
 
 from context_chat_backend.domain import Message, Sampling
 
@@ -27,7 +26,8 @@ def _storable(text: str) -> str:
     return text.replace("\x00", " ")  # PostgreSQL takes none, and nobody means one
 
 
-def _conversation(text: str) -> str:
+def conversation_id(text: str) -> str:
+    """A conversation's id as it was given. Raises ValueError."""
     if not CONVERSATION.fullmatch(text):
         raise ValueError("expected an id that POST /v1/conversations gave")
     return text
@@ -145,35 +145,3 @@ class Dialogue(BaseModel):
     def sampling(self) -> Sampling:
         """How the model is to write; an explicit 0 counts."""
         return Sampling(self.temperature, self.top_p, self.max_tokens, self.seed, tuple(self.stop or ()))
-
-
-class ChatRequest(Dialogue):
-    """The body of POST /v1/chat/completions."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "model": "extractive",
-                "messages": [{"role": "user", "content": "What is the budget for the roof repair?"}],
-                "retrieval": {"collections": ["town"], "top_k": 4},
-            }
-        }
-    )
-
-    retrieval: bool | Retrieval | None = None
-    conversation: Annotated[str, AfterValidator(_conversation)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    n: Literal[1] | None = None
-    tools: list[Any] | None = None
-
-    @field_validator("tools")
-    @classmethod
-    def _no_tools(cls, tools: list[Any] | None) -> None:
-        if tools:
-            raise ValueError("unsupported: no tools are called here")
-
-    @property
-    def sampling(self) -> Sampling:
-        """How the model is to write; an explicit 0 counts."""
-        most = self.max_tokens if self.max_tokens is not None else self.max_completion_tokens
-        return replace(super().sampling, max_tokens=most)

@@ -4,34 +4,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 
-from context_chat_backend.domain import Choice, Location, Passage, Sampling, SearchType, SourceRef
+from context_chat_backend.domain import Choice, Sampling, SearchType
 from context_chat_backend.web.chat_wire import Dialogue, Retrieval, Text
+from context_chat_backend.web.given import Bringing
 
-MAX_PASSAGES = 50
-MAX_PASSAGE_CHARACTERS = 4000
 MAX_TEMPLATE_CHARACTERS = 20_000
-CUT = " […]"
-"""What follows a passage that was cut."""
-PROVIDER = "request__context"
-"""The provider of passages that came with the question."""
-
 _PLACE = re.compile(r"\{\{|\}\}|\{question\}|\{context\}")
-
-
-class GivenPassage(BaseModel):
-    """A passage that comes with the question."""
-
-    text: Text
-    title: Text = ""
-    source: Text = ""
 
 
 class Meta(BaseModel):
@@ -52,7 +36,7 @@ class Meta(BaseModel):
         return self.auth_token.get_secret_value().strip()
 
 
-class ChatQnaRequest(Dialogue):
+class ChatQnaRequest(Bringing, Dialogue):
     """The body of POST /v1/chatqna."""
 
     model_config = ConfigDict(
@@ -66,7 +50,6 @@ class ChatQnaRequest(Dialogue):
         }
     )
 
-    context: Annotated[list[Text | GivenPassage], Field(max_length=MAX_PASSAGES)] = Field(default_factory=list)
     meta: Meta = Field(default_factory=Meta)
     retrieval: bool | Retrieval = True
     k: Annotated[int, Field(ge=1, le=20)] = 4
@@ -117,17 +100,6 @@ class ChatQnaRequest(Dialogue):
         )
 
     @property
-    def given(self) -> tuple[Passage, ...]:
-        """The passages that came with the question, in their order."""
-        return tuple(_passage(number, given) for number, given in enumerate(self.context, start=1))
-
-    @property
-    def names(self) -> Mapping[SourceRef, str]:
-        """What the caller calls those passages; their number where he does not."""
-        named = [one.source if isinstance(one, GivenPassage) else "" for one in self.context]
-        return {_ref(number): name or str(number) for number, name in enumerate(named, start=1)}
-
-    @property
     def sampling(self) -> Sampling:
         """How the model is to write; an explicit 0 counts."""
         return replace(
@@ -137,24 +109,3 @@ class ChatQnaRequest(Dialogue):
             presence_penalty=self.presence_penalty,
             repetition_penalty=self.repetition_penalty,
         )
-
-
-def _ref(number: int) -> SourceRef:
-    return SourceRef(PROVIDER, str(number))
-
-
-def _passage(number: int, given: str | GivenPassage) -> Passage:
-    passage = GivenPassage(text=given) if isinstance(given, str) else given
-    text = passage.text
-    if len(text) > MAX_PASSAGE_CHARACTERS:
-        text = text[:MAX_PASSAGE_CHARACTERS] + CUT
-    return Passage(
-        source=_ref(number),
-        title=passage.title or passage.source or f"context {number}",
-        text=text,
-        location=Location(),
-        language="simple",
-        similarity=1.0,
-        chunk_id=-number,
-        modified_at=datetime.now(UTC),
-    )

@@ -59,7 +59,7 @@ class Completion:
         if thoughts:
             message["reasoning_content"] = thoughts
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(answer)}
-        head = self._head("chat.completion")
+        head = self.head("chat.completion")
         return head | {"choices": [choice], "usage": usage_of(answer), "context_chat": self._about(answer)}
 
     async def _pieces(
@@ -85,16 +85,17 @@ class Completion:
                 return [self._piece({"content": text})]
             case Done(answer):
                 last = self._piece({}, _finish(answer)) | {"context_chat": self._about(answer)}
-                usage = self._head("chat.completion.chunk") | {"choices": [], "usage": usage_of(answer)}
+                usage = self.head("chat.completion.chunk") | {"choices": [], "usage": usage_of(answer)}
                 return [last, usage] if wants_usage else [last]
             case _:
                 return []
 
     def _piece(self, delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return self._head("chat.completion.chunk") | {"choices": [choice]}
+        return self.head("chat.completion.chunk") | {"choices": [choice]}
 
-    def _head(self, kind: str) -> dict[str, Any]:
+    def head(self, kind: str) -> dict[str, Any]:
+        """What every object of the answer begins with."""
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
     def _about(self, answer: Answer) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from context_chat_backend.answering.memory import Place
 from context_chat_backend.domain import EVERYBODY
 from context_chat_backend.store.conversations import MAX_TITLE_CHARACTERS, Conversation, KeptMessage, Owner
 from context_chat_backend.web.callers import Caller, nobody
-from context_chat_backend.web.chat_wire import CONVERSATION, ChatRequest, Text
+from context_chat_backend.web.chat_wire import CONVERSATION, Text
 from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.web.openai_wire import ChatRequest
 from context_chat_backend.web.program_route import ChatCaller, ProgramRoute, Ready
 from context_chat_backend.wiring import Backend
 
@@ -134,7 +135,12 @@ async def export(backend: Backend, owner: Owner) -> list[dict[str, Any]]:
 
 def _whole(conversation: Conversation, messages: list[KeptMessage]) -> dict[str, Any]:
     """With its messages; of a hidden one the text is null."""
-    said = [
+    return described(conversation) | {"messages": said_in(messages)}
+
+
+def said_in(messages: list[KeptMessage]) -> list[dict[str, Any]]:
+    """The messages of a conversation as JSON."""
+    return [
         {
             "role": message.role,
             "content": message.text,
@@ -143,7 +149,6 @@ def _whole(conversation: Conversation, messages: list[KeptMessage]) -> dict[str,
         }
         for message in messages
     ]
-    return described(conversation) | {"messages": said}
 
 
 def _id(text: str) -> uuid.UUID:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
 
-from context_chat_backend.domain import Admission, Collection, Realm, SourceRef
+from context_chat_backend.domain import PAIR, Admission, Collection, Realm, SourceRef
 from context_chat_backend.errors import SourceRejected, WaitingListFull
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.envelope import ApiError
@@ -21,7 +21,7 @@ from context_chat_backend.web.program_route import IngestCaller, ProgramRoute, R
 from context_chat_backend.wiring import Backend
 
 _MAX_FIELD_BYTES = 4096
-_ITEM = re.compile(r"[A-Za-z0-9:-]{1,128}")
+_ITEM = re.compile(rf"(?!{PAIR})[A-Za-z0-9:-]{{1,128}}")
 
 
 class _DocumentsRoute(ProgramRoute):
@@ -38,15 +38,21 @@ async def put_documents(request: Request, backend: Ready, caller: IngestCaller) 
     multipart/form-data: `files`, as many as are wanted; before them `collection`, where the key has not exactly one,
     and `id`, under which the next file replaces an earlier one. Without an id the file's name is it.
     """
-    reachable = tuple(caller.collections or ())
+    return await put_files(request, backend, tuple(caller.collections or ()))
+
+
+async def put_files(
+    request: Request, backend: Backend, reachable: Sequence[Collection], max_part_bytes: int | None = None
+) -> dict[str, Any]:
+    """Admit the files of a request into `reachable`, each of at most `max_part_bytes`. Raises ApiError (400, 403)."""
     collection = reachable[0] if len(reachable) == 1 else None
     item: str | None = None
     data: list[dict[str, Any]] = []
-    async with aclosing(_parts(request, backend)) as parts:
+    async with aclosing(_parts(request, backend, max_part_bytes)) as parts:
         async for part in parts:
             match part.name:
                 case "collection":
-                    collection = _allowed(caller, _value(part))
+                    collection = _allowed(reachable, _value(part))
                 case "id":
                     item = _item(_value(part))
                 case "files":
@@ -81,12 +87,13 @@ async def delete_document(document_id: str, backend: Ready, caller: IngestCaller
     return {"id": str(ref), "object": "document", "deleted": True}
 
 
-def _parts(request: Request, backend: Backend) -> AsyncGenerator[Part, None]:
+def _parts(request: Request, backend: Backend, max_part_bytes: int | None) -> AsyncGenerator[Part, None]:
+    most = backend.config.indexing.max_source_bytes
     return read_parts(
         request.headers.get("content-type", ""),
         request.stream(),
         folder=backend.config.storage / "tmp",
-        max_part_bytes=backend.config.indexing.max_source_bytes,
+        max_part_bytes=most if max_part_bytes is None else min(most, max_part_bytes),
         limits=backend.config.limits,
     )
 
@@ -127,9 +134,9 @@ def _item(text: str) -> str:
     return text
 
 
-def _allowed(caller: Caller, name: str) -> Collection:
+def _allowed(reachable: Sequence[Collection], name: str) -> Collection:
     """The collection, when the key may write into it. Raises ApiError (403)."""
-    for collection in caller.collections or ():
+    for collection in reachable:
         if collection.name == name:
             return collection
     raise ApiError(403, "collection_not_allowed", "this key does not write into that collection", param="collection")

@@ -12,11 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from context_chat_backend.errors import (
+    CursorOutOfRange,
     DatabaseUnavailable,
     InvalidRequest,
     ModelFailure,
+    ModelNotFound,
     ModelUnavailable,
     PromptTooLong,
+    TooManyAtOnce,
     Unavailable,
     WaitingListFull,
 )
@@ -26,12 +29,18 @@ from context_chat_backend.web.errors import Refusal
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
     405: "invalid_request_error", 408: "invalid_request_error", 413: "invalid_request_error",
-    415: "invalid_request_error", 429: "rate_limit_error",
+    415: "invalid_request_error", 422: "invalid_request_error", 429: "rate_limit_error",
 }  # fmt: skip
 _CODES = {
     404: "not_found", 405: "method_not_allowed", 408: "request_too_slow", 413: "body_too_large",
     415: "unsupported_encoding", 429: "rate_limited", 503: "server_busy",
 }  # fmt: skip
+_CODES_OF_REQUESTS: Mapping[type[InvalidRequest], str] = {
+    ModelNotFound: "model_not_found",
+    CursorOutOfRange: "cursor_out_of_range",
+}
+_CODES_OF_MEMBERS = ("bad_template", "missing_prompt")
+"""What validators call a fault that has a code of its own."""
 _MODEL_FAILURES: Mapping[ModelFailure, tuple[int, str, str]] = {
     ModelFailure.UNAVAILABLE: (503, "upstream_unavailable", "the model does not answer: try again"),
     ModelFailure.LOADING: (503, "upstream_loading", "the model is being loaded: try again"),
@@ -49,12 +58,20 @@ class ApiError(Refusal):
     """An answer that is no success, with the code that programs look at."""
 
     def __init__(
-        self, status: int, code: str, text: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        text: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        faults: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        """`param` is the member of the request that is wrong."""
+        """`param` is the member of the request that is wrong; `faults` are all that are, where they are told."""
         super().__init__(status, text, headers)
         self.code = code
         self.param = param
+        self.faults = faults
 
 
 def api_error(error: Exception) -> ApiError:
@@ -70,9 +87,10 @@ def api_error(error: Exception) -> ApiError:
         case ClientDisconnect():
             return ApiError(400, "invalid_json", "the request was cut off")
         case PromptTooLong():
-            return ApiError(400, "context_length_exceeded", str(error), param="messages")
+            return ApiError(400, "context_length_exceeded", str(error), param=_named(str(error)) or "messages")
         case InvalidRequest():
-            return ApiError(400, "invalid_value", str(error), param=_named(str(error)))
+            code = _CODES_OF_REQUESTS.get(type(error), "invalid_value")
+            return ApiError(400, code, str(error), param=_named(str(error)))
         case _:
             return _failed(error)
 
@@ -86,6 +104,8 @@ def _failed(error: Exception) -> ApiError:
         case ModelUnavailable() as down:
             status, code, said = _MODEL_FAILURES[down.failure]
             return ApiError(status, code, str(down) if down.public else said, headers=wait if status == 503 else None)
+        case TooManyAtOnce():
+            return ApiError(429, "server_busy", "the models have enough to do: try again", headers={"Retry-After": "1"})
         case WaitingListFull():
             return ApiError(503, "server_busy", "there is no room for more documents: try again", headers=wait)
         case Unavailable():
@@ -98,7 +118,8 @@ def envelope(error: ApiError, request_id: str) -> dict[str, Any]:
     """The body of the answer."""
     kind = _TYPES.get(error.status_code, "server_error")
     described = {"message": error.detail, "type": kind, "code": error.code, "param": error.param}
-    return {"error": described, "detail": error.detail, "request_id": request_id}
+    detail = error.detail if error.faults is None else list(error.faults)
+    return {"error": described, "detail": detail, "request_id": request_id}
 
 
 def error_response(error: ApiError, request_id: str) -> JSONResponse:
@@ -116,7 +137,7 @@ def _invalid(error: RequestValidationError) -> ApiError:
     for part in path:
         param += f"[{part}]" if isinstance(part, int) else f".{part}" if param else part
     text = str(fault["msg"]).removeprefix("Value error, ")
-    code = "bad_template" if fault["type"] == "bad_template" else "invalid_value"
+    code = fault["type"] if fault["type"] in _CODES_OF_MEMBERS else "invalid_value"
     if "unsupported" in text:
         code = "unsupported_content"
     return ApiError(400, code, f"{param}: {text}", param=param)

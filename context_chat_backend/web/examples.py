@@ -4,24 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from context_chat_backend.answering.planner.toolbox import NOT_CONNECTED, TOOLS
-
-
-@dataclass(frozen=True)
-class Example:
-    """A call that succeeds."""
-
-    answer: Any
-    request: Any = None
-    """The body; None where there is none."""
-    media_type: str = "application/json"
-    """Of the body."""
-    answered_as: str = "application/json"
-    """The media type of the answer."""
-
+from context_chat_backend.web.example import Example
+from context_chat_backend.web.gateway_examples import GATEWAY
 
 _SOURCE = "files__default: 42"
 _DONE = {"message": "access updated"}
@@ -95,6 +82,34 @@ _ASKED_BACK = {
     "workload_spec": {"task_type": "inference", "domain": "llm", "gpu_needed": None},
     "message_id": _PLAN_ID,
 }
+_KEY = {
+    "id": "6f6c1c1e-4f0e-4f9c-9b0f-2f6c8a7d1e55",
+    "client_name": "Town site",
+    "collection": "town",
+    "notes": "",
+    "created_at": 1732000000.5,
+    "active": True,
+    "scopes": ["chat"],
+    "expires_at": None,
+}
+_NEW_KEY = {"api_key": "api_" + "x" * 32, **_KEY}
+_LISTED_KEY = {
+    **_KEY,
+    "_id": _KEY["id"],
+    "api_key": "api_Ab***",
+    "collection_name": "town",
+    "last_used_at": None,
+}
+_NEW_KEY_WANTED = {"collection_name": "town", "client_name": "Town site"}
+_COLLECTION = {
+    "name": "town",
+    "title": "Town of Brambleford",
+    "visibility": "private",
+    "created_at": 1732000000.5,
+    "sources": 60,
+}
+_OF_CHAT = {"id": "collection__town: qa:1f0c", "title": "Opening hours", "confidence": 0.93}
+_COMPONENTS = {name: {"status": "ok"} for name in ("server", "chroma", "vector_store", "llm")}
 
 EXAMPLES: Mapping[tuple[str, str], Example] = {
     ("GET", "/heartbeat"): Example({"status": "ok"}),
@@ -229,5 +244,42 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
     ("DELETE", "/v1/conversations/{conversation}"): Example(
         {"id": _CONVERSATION_ID, "object": "conversation.deleted", "deleted": True}
     ),
+    ("POST", "/chat"): Example(
+        {
+            "response": "The office is open from 9 to 5.",
+            "sources": [_OF_CHAT],
+            "blocked": False,
+            "session_id": None,
+            "request_id": "3f0c1b",
+        },
+        {"message": "When is the office open?", "stream": False},
+    ),
+    ("POST", "/chat/feedback"): Example(None, {"request_id": "3f0c1b", "rating": "up", "comment": "That helped."}),
+    ("GET", "/chat/sessions/{session_id}"): Example(
+        {"session_id": "visit-7", "messages": _WHOLE_CONVERSATION["messages"]}
+    ),
+    ("DELETE", "/chat/sessions/{session_id}"): Example(None),
+    ("GET", "/health/live"): Example({"status": "ok"}),
+    ("GET", "/health/ready"): Example({"status": "ok"}),
+    ("GET", "/.well-known/acme-challenge/{token}"): Example("token.thumbprint", answered_as="text/plain"),
+    ("POST", "/admin/api-keys"): Example(_NEW_KEY, _NEW_KEY_WANTED),
+    ("GET", "/admin/api-keys"): Example([_LISTED_KEY]),
+    ("GET", "/admin/api-keys/{api_key}/status"): Example(
+        {"exists": True, "active": True, "collection": "town", "client_name": "Town site", "created_at": 1732000000.5}
+    ),
+    ("POST", "/admin/api-keys/deactivate"): Example(
+        {"status": "success", "message": "API key deactivated"}, {"api_key": _KEY["id"]}
+    ),
+    ("POST", "/admin/api-keys/{key_id}/rotate"): Example(_NEW_KEY, {"grace_seconds": 60}),
+    ("DELETE", "/admin/api-keys/{key_id}"): Example(None),
+    ("GET", "/admin/collections"): Example([_COLLECTION]),
+    ("POST", "/admin/collections"): Example(_COLLECTION, {"name": "town", "title": "Town of Brambleford"}),
+    ("DELETE", "/admin/collections/{name}"): Example(None),
+    ("POST", "/admin/collections/{name}/qa-pairs"): Example(
+        {"collection": "town", "received": 1, "imported": 1, "new": 1, "waiting": 0, "rejected": []},
+        [{"question": "When is the office open?", "answer": "From 9 to 5."}],
+    ),
+    ("POST", "/admin/collections/{name}/documents"): Example({"object": "list", "data": [_DOCUMENT]}),
+    **GATEWAY,
 }
 """By method and path."""

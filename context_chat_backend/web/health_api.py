@@ -21,10 +21,13 @@ _RETRY = {"Retry-After": "5"}
 async def health(request: Request, verbose: bool = False) -> JSONResponse:
     """200 while questions are answered, else 503; with its parts where it is asked for, or other surfaces are here."""
     surfaces = request.app.state.surfaces
-    components: dict[str, dict[str, Any]] = dict(await _components(request.app.state.backend))
+    backend: Backend = request.app.state.backend
+    components: dict[str, dict[str, Any]] = {
+        name: {"status": one} for name, one in (await components_of(backend)).items()
+    }
     plans = "planner" in surfaces
     if plans and "database" in components:
-        components["catalogues"] = await _catalogues(request.app.state.backend)
+        components["catalogues"] = await _catalogues(backend)
     # Plans are made without a language model, too.
     counted = {name for name in components if name != "llm" or set(surfaces) != {"planner"}}
     said = [components[name]["status"] for name in counted]
@@ -35,11 +38,12 @@ async def health(request: Request, verbose: bool = False) -> JSONResponse:
     return JSONResponse(body) if status == "ok" else JSONResponse(body, 503, _RETRY)
 
 
-async def _components(backend: Backend) -> dict[str, dict[str, str]]:
+async def components_of(backend: Backend) -> dict[str, str]:
+    """How the parts are that answers need: 'ok', 'loading' or 'error'."""
     if not backend.health.ready:
-        return {"server": {"status": "loading"}}
+        return {"server": "loading"}
     database, model = await asyncio.gather(_database(backend), _model(backend))
-    return {"server": {"status": "ok"}, "database": {"status": database}, "llm": {"status": model}}
+    return {"server": "ok", "database": database, "llm": model}
 
 
 async def _catalogues(backend: Backend) -> dict[str, Any]:

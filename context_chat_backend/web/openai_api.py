@@ -8,13 +8,17 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from context_chat_backend.completing.models import Role
 from context_chat_backend.domain import Question
 from context_chat_backend.web.booking import booked
-from context_chat_backend.web.chat_wire import MAX_TOP_K, ChatRequest, Retrieval
+from context_chat_backend.web.callers import may_use
+from context_chat_backend.web.chat_wire import MAX_TOP_K, Retrieval
 from context_chat_backend.web.completion import Completion
 from context_chat_backend.web.conversations_api import place_of
 from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.web.openai_wire import ChatRequest
 from context_chat_backend.web.program_route import AnyCaller, ChatCaller, ProgramRoute, Ready
+from context_chat_backend.web.relayed_chat import relayed_chat
 from context_chat_backend.web.scopes import scope_of
 from context_chat_backend.wiring import Backend
 
@@ -28,17 +32,23 @@ router = APIRouter(route_class=ProgramRoute)
 async def chat_completions(request: Request, body: ChatRequest, backend: Ready, caller: ChatCaller) -> Any:
     """An answer, at once or as it is written; from what the key may read, where `retrieval` says so."""
     with_documents = body.model.endswith(WITH_DOCUMENTS)
-    name = model_named(backend, body.model.removesuffix(WITH_DOCUMENTS))
+    served = backend.passing.models.named(body.model.removesuffix(WITH_DOCUMENTS), Role.CHAT)
+    may_use(caller, served.name)
+    retrieves = body.retrieval if body.retrieval is not None else with_documents or caller.collections is not None
+    if body.is_passed_on or served.name not in backend.language_models:
+        return await relayed_chat(request, body, backend, caller, served, retrieves=bool(retrieves))
     question = Question(
         body.question,
         caller.asker,
         instructions=body.instructions,
         turns=body.turns,
         sampling=body.sampling,
-        model=name,
+        model=served.name if body.model.removesuffix(WITH_DOCUMENTS) else "",
+        searches=bool(retrieves),
+        given=body.given,
     )
     place = await place_of(backend, caller, body)
-    if body.retrieval if body.retrieval is not None else with_documents or caller.collections is not None:
+    if retrieves or body.context:
         wanted = body.retrieval if isinstance(body.retrieval, Retrieval) else None
         question = replace(
             question,
@@ -48,7 +58,7 @@ async def chat_completions(request: Request, body: ChatRequest, backend: Ready, 
         events = backend.stream_answer(question, place=place)
     else:
         events = backend.stream_chat(question, place)
-    completion = Completion(body.model or backend.language_models[0], body.conversation)
+    completion = Completion(body.model or backend.language_models[0], body.conversation, body.names)
     events = booked(events, question, request, caller, "openai")
     if not body.stream:
         return await completion.at_once(request, events)
@@ -56,14 +66,19 @@ async def chat_completions(request: Request, body: ChatRequest, backend: Ready, 
 
 
 @router.get("/v1/models")
-async def models(backend: Ready, _: AnyCaller) -> dict[str, object]:
+async def models(backend: Ready, caller: AnyCaller) -> dict[str, object]:
     """The models there are, by what they are for."""
-    listed = [(name, "chat") for name in backend.language_models] + [(backend.embedding_model, "embedding")]
-    data = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "context-chat", "capabilities": [capability]}
-        for name, capability in dict.fromkeys(listed)
-    ]
-    return {"object": "list", "data": data}
+    models = backend.passing.models
+    roles = models.roles_of
+    data = [_told(one.name, one.context_tokens, [*roles(one.name)]) for one in models.all]
+    data.append(_told(backend.embedding_model, None, ["embedding"]))
+    return {"object": "list", "data": [one for one in data if not caller.models or one["id"] in caller.models]}
+
+
+def _told(name: str, context_tokens: int | None, capabilities: list[str]) -> dict[str, object]:
+    size = {} if context_tokens is None else {"n_ctx": context_tokens}
+    head = {"id": name, "object": "model", "created": 0, "owned_by": "context-chat"}
+    return {**head, "capabilities": capabilities, **size}
 
 
 def model_named(backend: Backend, name: str) -> str:

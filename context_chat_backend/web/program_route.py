@@ -36,11 +36,18 @@ class ProgramRoute(APIRoute):
     """Which of the limits its bodies have."""
     needs_caller = True
     """Whether who asks is known before the body is read."""
+    needs_start = True
+    """Whether the program has to have started."""
 
     @staticmethod
     def told(error: Exception) -> ApiError:
         """What `error` is to the caller."""
         return api_error(error)
+
+    async def admit(self, backend: Backend, request: Request) -> None:
+        """Find out who asks, before the body is read. Raises ApiError (401, 403, 429)."""
+        request.state.caller = await caller_by_headers(backend, request)
+        await self.look_at_caller(request)
 
     async def look_at_caller(self, request: Request) -> None:
         """What is asked of who calls before the body is read. Raises ApiError (401, 403)."""
@@ -55,11 +62,10 @@ class ProgramRoute(APIRoute):
             request_id = request.state.request_id = request_id_of(request)
             try:
                 backend: Backend = request.app.state.backend
-                if not backend.health.ready:
+                if self.needs_start and not backend.health.ready:
                     wait = {"Retry-After": "5"}
                     raise ApiError(503, "server_busy", "the program is starting: try again", headers=wait)
-                request.state.caller = await caller_by_headers(backend, request)
-                await self.look_at_caller(request)
+                await self.admit(backend, request)
                 limits = backend.config.limits
                 response = await answer(BoundedRequest(request, getattr(limits, self.body_limit), limits))
             except Exception as error:
@@ -82,6 +88,21 @@ def _counted(request: Request, error: ApiError) -> ApiError:
         return error
     said = "keys or tokens that do not hold were sent too often in this minute"
     return ApiError(429, "rate_limited", said, headers={"Retry-After": str(wait)})
+
+
+class OpenRoute(APIRoute):
+    """A route that asks nobody who he is; its answers have a name, too."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's place for what comes after the answer."""
+        answer = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            response = await answer(request)
+            response.headers["X-Request-ID"] = request_id_of(request)
+            return response
+
+        return answered
 
 
 def request_id_of(request: Request) -> str:
@@ -137,6 +158,7 @@ def in_scope(caller: Caller, scope: KeyScope) -> Caller:
 Ready = Annotated[Backend, Depends(backend_of)]
 AnyCaller = Annotated[Caller, Depends(caller_of)]
 ChatCaller = Annotated[Caller, Depends(caller_for(KeyScope.CHAT))]
+CompletionCaller = Annotated[Caller, Depends(caller_for(KeyScope.COMPLETION))]
 EmbeddingCaller = Annotated[Caller, Depends(caller_for(KeyScope.EMBEDDING))]
 IngestCaller = Annotated[Caller, Depends(caller_for(KeyScope.INGEST))]
 

@@ -21,17 +21,24 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def event_stream(
-    events: AsyncGenerator[Event, None], *, ping_seconds: float = PING_SECONDS, named: bool = False
+    events: AsyncGenerator[Event, None],
+    *,
+    ping_seconds: float = PING_SECONDS,
+    named: bool = False,
+    says_done: bool = True,
 ) -> StreamingResponse:
     """The answer that sends `events`, which raise nothing, as they come; a caller that leaves closes the generator.
 
-    Those that are `named` hold `event` and `data`, and the last of them says that it is the last.
+    Those that are `named` hold `event` and `data`, and the last of them says that it is the last. With `says_done` the
+    last line of others is OpenAI's `[DONE]`; else the last event is the end, and nothing is kept either.
     """
-    return StreamingResponse(encoded(events, ping_seconds, named), media_type="text/event-stream", headers=_HEADERS)
+    headers = _HEADERS if says_done else _HEADERS | {"Cache-Control": "no-cache"}
+    stream = encoded(events, ping_seconds, named=named, says_done=says_done)
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 async def encoded(
-    events: AsyncGenerator[Event, None], ping_seconds: float, named: bool = False
+    events: AsyncGenerator[Event, None], ping_seconds: float, *, named: bool = False, says_done: bool = True
 ) -> AsyncGenerator[bytes, None]:
     """The bytes of a stream. Closing it closes `events`, a moment later."""
     waiting: asyncio.Queue[Event | None] = asyncio.Queue(maxsize=1)
@@ -48,7 +55,7 @@ async def encoded(
             if event is None:
                 break
             yield _frame(event, named)
-        if not named:
+        if says_done and not named:
             yield _DONE
     finally:
         reading.cancel()

@@ -21,6 +21,7 @@ from context_chat_backend.domain import (
     Principal,
     Question,
     Scope,
+    SourceRef,
 )
 from context_chat_backend.errors import ModelFailure, ModelUnavailable
 from context_chat_backend.indexing.urgency import wait_for_scope
@@ -60,6 +61,16 @@ class Backend(Parts):
         async with aclosing(self._observed(question, place, self._answering.converse, "chat")) as events:
             async for event in events:
                 yield event
+
+    async def refusal(self, text: str, question: Question) -> str | None:
+        """What is said to an asker where `text` is not found safe; None where it is, or nobody judges."""
+        refused = None if self._moderation is None else await self._moderation.refusal([text], question)
+        return None if refused is None else refused.text
+
+    @property
+    def judges_answers(self) -> bool:
+        """Whether answers are shown only once they were judged."""
+        return self._moderation is not None and self._moderation.answers
 
     @property
     def keeps_conversations(self) -> bool:
@@ -161,6 +172,11 @@ class Backend(Parts):
         async with aclosing(self._answering.stream(question, sight)) as events:
             async for event in events:
                 yield event
+
+    async def still_waiting(self, asker: Principal, refs: Sequence[SourceRef]) -> int:
+        """How many of sources just admitted are not searched yet, after waiting a while for them."""
+        await self._wait_for_scope(Question("", asker, Scope(sources=tuple(refs))))
+        return await self.ledger.prefer(asker.sources_realm, refs)
 
     async def _sources(self, question: Question, weights: Weights | None) -> list[FoundSource]:
         await self._wait_for_scope(question)

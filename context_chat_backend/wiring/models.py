@@ -25,6 +25,7 @@ from context_chat_backend.nextcloud.server import Nextcloud
 from context_chat_backend.nextcloud.text2text import NextcloudWriter
 from context_chat_backend.ports import Embedder, LanguageModel, Moderator, Reranker
 from context_chat_backend.settings import ModelChoice
+from context_chat_backend.settings.gateway import NamedModel
 from context_chat_backend.settings.safety import SafetySettings
 
 HOW_TO_FETCH = "run 'context-chat models fetch', or copy its folder from a machine that could"
@@ -123,6 +124,13 @@ class Models:
         Where one is Nextcloud's and there is no Nextcloud, quotes must do.
         """
         return [self._writer(choice, nextcloud) for choice in (self._config.llm, *self._config.llm_fallback)]
+
+    def named(self, writers: Sequence[Writer]) -> list[tuple[NamedModel, LanguageModel]]:
+        """The models below `models`; those that write answers are the same ones."""
+        known = {writer.model.name: writer.model for writer in writers}
+        return [
+            (one, known.get(one.name) or self._language_model(one.choice, None)) for one in self._config.gateway.models
+        ]
 
     def _writer(self, choice: ModelChoice, nextcloud: Nextcloud | None) -> Writer:
         options = choice.options

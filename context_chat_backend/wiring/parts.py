@@ -15,6 +15,8 @@ from context_chat_backend.answering.answer import Answering
 from context_chat_backend.answering.memory import Memory
 from context_chat_backend.answering.planner.planner import Planner
 from context_chat_backend.audit import Audit
+from context_chat_backend.completing.models import Role
+from context_chat_backend.completing.passing import Passing
 from context_chat_backend.config import Config
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.health import Health
@@ -43,6 +45,7 @@ from context_chat_backend.store.collections import Collections
 from context_chat_backend.store.conversations import Conversations
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.excluded import Excluded
+from context_chat_backend.store.feedback import Feedback
 from context_chat_backend.store.forgetting import Forgetting
 from context_chat_backend.store.history import install_schema
 from context_chat_backend.store.indexes import SearchIndexes
@@ -63,7 +66,9 @@ from context_chat_backend.store.uses import Uses
 from context_chat_backend.store.words import WordSample
 from context_chat_backend.web_tokens import WebTokens
 from context_chat_backend.wiring.background import Background
+from context_chat_backend.wiring.completing import open_passing
 from context_chat_backend.wiring.databases import OurDatabase, index_not_taken_over, our_database
+from context_chat_backend.wiring.key_making import KeyMaking
 from context_chat_backend.wiring.models import Models, load
 from context_chat_backend.wiring.monitoring import Monitoring
 from context_chat_backend.wiring.planning import build_planner
@@ -95,7 +100,9 @@ class Parts:
     lost_rows: LostRows
     numbered_actions: Actions
     keys: Keys
+    key_making: KeyMaking
     uses: Uses
+    feedback: Feedback
     collections: Collections
     collecting: Collecting
     conversations: Conversations
@@ -103,6 +110,8 @@ class Parts:
     planner: Planner
     nextcloud: Nextcloud | None
     web_tokens: WebTokens
+    passing: Passing
+    """The models that requests are passed on to."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -179,9 +188,11 @@ class Parts:
         self.switch = Switch(database)
         self.leases = Leases(database)
         self.queued = Queued(database)
-        self.keys = Keys(database)
+        self.keys = Keys(database, self.config.chat.prefix)
         self.uses = Uses(database)
         self.collections = Collections(database, self.actions)
+        self.key_making = KeyMaking(self.keys, self.collections)
+        self.feedback = Feedback(database)
         self.conversations = Conversations(database)
         self.planning = Planning(database)
         self.overview = Overview(database)
@@ -199,6 +210,11 @@ class Parts:
         self._checks = [RecentCheck(writer.model) for writer in self._writers]
         for writer in self._writers:
             self._stack.push_async_callback(writer.model.close)
+        named = models.named(self._writers)
+        for _, model in named:
+            self._stack.push_async_callback(model.close)
+        self.passing = open_passing(self.config.gateway, named, self._writers)
+        self.passing_check = RecentCheck(self.passing.models.of(Role.COMPLETION)[0].model)
         self._moderation = models.moderation(self._writers)
         if self._moderation is not None:
             self._stack.push_async_callback(self._moderation.judge.close)

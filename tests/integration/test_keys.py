@@ -165,7 +165,7 @@ def test_the_command_line_makes_lists_and_revokes_keys(storage: Path, database_u
     shown = commands.run("keys", "list")[1]
 
     assert indexed["admitted"] == 1
-    assert commands.json("collections", "list") == [{"name": "town", "readers": ["alice"], "sources": 1}]
+    assert commands.json("collections", "list") == [{"name": "town", "readers": ["alice"], "sources": 1, "title": ""}]
     assert (made["collections"], made["scopes"], made["requests_per_minute"]) == (["town"], ["chat"], 60)
     assert made["display"] in shown
     assert made["api_key"] not in shown
@@ -177,7 +177,7 @@ def test_the_command_line_makes_lists_and_revokes_keys(storage: Path, database_u
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("keys", "add", "site"), "a --user, or else for collections"),
+        (("keys", "add", "site"), "a user, or else for collections"),
         (("keys", "add", "site", "--collection", "nowhere"), "no collection nowhere"),
         (("keys", "add", "site", "--user", "alice", "--scope", "all"), "there is no 'all'"),
         (("keys", "revoke", "api_nothing"), "no such key"),

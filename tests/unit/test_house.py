@@ -23,6 +23,7 @@ FLOORS = {
     "audit": GROUND, "rotation": GROUND,
     "store": ADAPTERS, "inference": ADAPTERS, "parsing": ADAPTERS, "nextcloud": ADAPTERS, "web_tokens": ADAPTERS,
     "spaces": USE_CASES, "indexing": USE_CASES, "retrieval": USE_CASES, "answering": USE_CASES,
+    "completing": USE_CASES,
     "wiring": WIRING,
     "evaluation": ENTRY, "exapp": ENTRY, "web": ENTRY, "cli": ENTRY,
 }  # fmt: skip

@@ -59,6 +59,7 @@ def _openai(options: Mapping[str, Any]) -> LanguageModel:
         context_tokens=options.get("context_tokens"),
         answer_tokens=options.get("max_tokens", 1024),
         temperature=float(options.get("temperature", 0.1)),
+        name=options.get("name"),
     )
 
 
@@ -75,13 +76,16 @@ def ollama_model(options: Mapping[str, Any]) -> LanguageModel:
         options={"temperature": 0.1} | {name: options[name] for name in OLLAMA_OPTIONS if name in options},
         keep_alive=options.get("keep_alive"),
         thinks=options.get("think"),
+        name=options.get("name"),
     )
 
 
 def _patience(options: Mapping[str, Any]) -> Patience:
     usual = Patience()
     total = float(options.get("timeout", usual.total))
-    return Patience(first=min(total, float(options.get("first_timeout", usual.first))), total=total)
+    first = min(total, float(options.get("first_timeout", usual.first)))
+    connect, idle = options.get("connect_timeout", usual.connect), options.get("idle_timeout", usual.idle)
+    return Patience(connect=float(connect), first=first, idle=float(idle), total=total)
 
 
 def _separate(name: str, served: Served) -> LanguageModel:

@@ -38,14 +38,17 @@ class OllamaModel:
         options: Mapping[str, Any] | None = None,
         keep_alive: str | int | None = None,
         thinks: bool | None = None,
+        name: str | None = None,
     ) -> None:
         """`server` is at Ollama's root; `options` are Ollama's names of how to write, `keep_alive` how long it stays.
 
         Without `context_tokens` the model is read with what it was made for, up to 8192. `thinks` switches on or off
-        what it thinks before it answers, where it can; None: as it is made.
+        what it thinks before it answers, where it can; None: as it is made. `name` is what it is called here, where
+        that is not its name at the server.
         """
         self._server = server
         self._model = model
+        self._name = name or model
         self._context_tokens = context_tokens
         self._answer_tokens = answer_tokens
         self._options = dict(options or {})
@@ -57,8 +60,8 @@ class OllamaModel:
 
     @property
     def name(self) -> str:
-        """The model's name at its server."""
-        return self._model
+        """See ports.LanguageModel."""
+        return self._name
 
     @property
     def answer_tokens(self) -> int:
@@ -82,16 +85,39 @@ class OllamaModel:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Reasoning | Ended, None]:
         """See ports.LanguageModel. Closing it closes the connection, on which Ollama stops generating."""
-        options = {"num_ctx": await self.context_tokens(), "num_predict": self._answer_tokens, **self._options}
-        options |= ollama_options(prompt.sampling, self._answer_tokens)
-        if stops := [*options.get("stop", ()), *prompt.stop]:
-            options["stop"] = list(dict.fromkeys(stops))
+        options = ollama_options(prompt.sampling, self._answer_tokens)
+        if prompt.stop:
+            options["stop"] = list(prompt.stop)
         messages = [{"role": message.role, "content": message.text} for message in prompt.messages]
-        body = self._request | {"messages": messages, "options": options}
+        characters = WholeCharacters()
+        async with aclosing(self.lines(_CHAT, {"messages": messages, "options": options})) as lines:
+            async for text, thought, line in lines:
+                if thought:
+                    yield Reasoning(thought)
+                if said := characters.add(text):
+                    yield said
+                if line.get("done"):
+                    if rest := characters.end():
+                        yield rest
+                    finish = Finish.LENGTH if line.get("done_reason") == "length" else Finish.STOP
+                    yield Ended(finish, self.usage(line))
+
+    async def lines(
+        self, path: str, asked: Mapping[str, Any]
+    ) -> AsyncGenerator[tuple[str, str, Mapping[str, Any]], None]:
+        """Text, thought and the whole of each line of the answer to `asked`, whose options go before the configured.
+
+        Raises ModelUnavailable.
+        """
+        options = {"num_ctx": await self.context_tokens(), "num_predict": self._answer_tokens, **self._options}
+        wanted = asked.get("options", {})
+        stops = [*options.get("stop", ()), *wanted.get("stop", ())]
+        options |= wanted | ({"stop": list(dict.fromkeys(stops))} if stops else {})
         try:
-            async with aclosing(self._written(body)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            body = {**self._request, **asked, "options": options}
+            async with aclosing(self._server.events(path, body)) as events:
+                async for line in events:
+                    yield *_read(line), line
         except ServerRefuses as refusal:
             if refusal.status == 404:
                 raise ModelUnavailable("Ollama does not have the model: ollama pull fetches it") from None
@@ -102,27 +128,18 @@ class OllamaModel:
             ):
                 raise
             del self._request["think"]  # it cannot, and what was wanted is how it writes anyway
-            async with aclosing(self.stream(prompt)) as again:
-                async for piece in again:
-                    yield piece
+            async with aclosing(self.lines(path, asked)) as again:
+                async for one in again:
+                    yield one
+
+    def usage(self, line: Mapping[str, Any]) -> Usage | None:
+        """What Ollama counted; a prompt it still has in memory some versions do not count."""
+        prompt, answer = line.get("prompt_eval_count"), line.get("eval_count")
+        return Usage(prompt, answer) if type(prompt) is int and type(answer) is int else None
 
     async def close(self) -> None:
         """Close the connections."""
         await self._server.close()
-
-    async def _written(self, body: Mapping[str, Any]) -> AsyncGenerator[str | Reasoning | Ended, None]:
-        characters = WholeCharacters()
-        async with aclosing(self._server.events(_CHAT, body)) as lines:
-            async for line in lines:
-                text, thought = _read(line)
-                if thought:
-                    yield Reasoning(thought)
-                if said := characters.add(text):
-                    yield said
-                if line.get("done"):
-                    if rest := characters.end():
-                        yield rest
-                    yield Ended(Finish.LENGTH if line.get("done_reason") == "length" else Finish.STOP, _usage(line))
 
 
 def ollama_options(sampling: Sampling, most_tokens: int) -> dict[str, Any]:
@@ -142,17 +159,11 @@ def ollama_options(sampling: Sampling, most_tokens: int) -> dict[str, Any]:
 
 def _read(line: Any) -> tuple[str, str]:
     """Text and thought of one line. Raises ModelUnavailable."""
-    message = line.get("message") if isinstance(line, dict) else None
-    if not isinstance(message, dict):
+    message = line.get("message", line) if isinstance(line, dict) else None
+    if not isinstance(message, dict) or not {"content", "response", "thinking"} & message.keys():
         raise ModelUnavailable(_FOREIGN, ModelFailure.BROKEN)
-    text, thought = message.get("content"), message.get("thinking")
+    text, thought = message.get("content", message.get("response")), message.get("thinking")
     return text if isinstance(text, str) else "", thought if isinstance(thought, str) else ""
-
-
-def _usage(line: Mapping[str, Any]) -> Usage | None:
-    """What Ollama counted; a prompt it still has in memory some versions do not count."""
-    prompt, answer = line.get("prompt_eval_count"), line.get("eval_count")
-    return Usage(prompt, answer) if type(prompt) is int and type(answer) is int else None
 
 
 def _told(shown: Any) -> int | None:

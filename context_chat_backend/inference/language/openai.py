@@ -46,10 +46,16 @@ class OpenAIModel:
         context_tokens: int | None = None,
         answer_tokens: int = 1024,
         temperature: float = 0.1,
+        name: str | None = None,
     ) -> None:
-        """`context_tokens` holds prompt and answer; None: the server is asked, once it is needed."""
-        self._server = server
-        self._model = model
+        """`context_tokens` holds prompt and answer; None: the server is asked, once it is needed.
+
+        `name` is what it is called here, where that is not its name at the server.
+        """
+        self.server = server
+        self.upstream = model
+        """Its name at the server."""
+        self._name = name or model
         self._context_tokens = context_tokens
         self._answer_tokens = answer_tokens
         self._bytes_per_token = _BYTES_PER_TOKEN
@@ -64,8 +70,8 @@ class OpenAIModel:
 
     @property
     def name(self) -> str:
-        """The model's name at its server."""
-        return self._model
+        """See ports.LanguageModel."""
+        return self._name
 
     @property
     def answer_tokens(self) -> int:
@@ -75,9 +81,9 @@ class OpenAIModel:
     async def context_tokens(self) -> int:
         """See ports.LanguageModel."""
         if self._context_tokens is None:
-            props = await self._server.ask("/props", at_root=True)
-            models = None if _told(props) else await self._server.ask("/models")
-            self._context_tokens = _told(props) or _told_by_name(models, self._model) or _CONTEXT_TOKENS
+            props = await self.server.ask("/props", at_root=True)
+            models = None if _told(props) else await self.server.ask("/models")
+            self._context_tokens = _told(props) or _told_by_name(models, self.upstream) or _CONTEXT_TOKENS
         return self._context_tokens
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -96,8 +102,8 @@ class OpenAIModel:
 
     async def check(self) -> None:
         """See ports.LanguageModel. llama.cpp and vLLM say how they are; others list their models."""
-        if await self._server.ask("/health", at_root=True, is_probe=True) is None:
-            await self._server.ask("/models", is_probe=True)
+        if await self.server.ask("/health", at_root=True, is_probe=True) is None:
+            await self.server.ask("/models", is_probe=True)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Reasoning | Ended, None]:
         """See ports.LanguageModel. Closing it closes the connection, on which servers stop generating."""
@@ -118,7 +124,7 @@ class OpenAIModel:
             except ServerRefuses as refusal:
                 if begun:
                     raise
-                if _is_too_long(refusal.error):
+                if is_too_long(refusal.error):
                     self._learn(refusal.error, prompt)
                     raise PromptTooLong("the question is too long for the language model: shorten it") from None
                 if not self._adapted(refusal):
@@ -138,14 +144,14 @@ class OpenAIModel:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._server.close()
+        await self.server.close()
 
     async def _written(self, body: Mapping[str, Any]) -> AsyncGenerator[str | Reasoning | Ended, None]:
         characters, thoughts = WholeCharacters(), WholeCharacters()
         finish: Finish | None = None
         usage: Usage | None = None
         try:
-            async with aclosing(self._server.events("/chat/completions", body)) as events:
+            async with aclosing(self.server.events("/chat/completions", body)) as events:
                 async for event in events:
                     piece, thought, finished, used = _read(event)
                     finish, usage = finished or finish, used or usage
@@ -163,8 +169,8 @@ class OpenAIModel:
     async def _counted(self, text: str) -> int | None:
         """The tokens of `text` at the server; None when it does not count, too."""
         # llama.cpp reads `content`, vLLM `prompt`; both pass over what they do not know.
-        body = {"content": text, "prompt": text, "model": self._model}
-        said = await self._server.ask("/tokenize", body, at_root=True)
+        body = {"content": text, "prompt": text, "model": self.upstream}
+        said = await self.server.ask("/tokenize", body, at_root=True)
         tokens = said.get("tokens") if isinstance(said, dict) else None
         return len(tokens) if isinstance(tokens, list) else None
 
@@ -217,7 +223,8 @@ def _text(said: Any) -> str:
     return said if isinstance(said, str) else ""
 
 
-def _is_too_long(error: Mapping[str, Any]) -> bool:
+def is_too_long(error: Mapping[str, Any]) -> bool:
+    """Whether a server refuses because of the length of a prompt."""
     named = {str(error.get("type")), str(error.get("code"))}
     return not named.isdisjoint(_TOO_LONG) or "maximum context length" in str(error.get("message", "")).lower()
 

@@ -32,7 +32,7 @@ ORDER BY chunk.content, chunk.id
 -- name: without_vector
 -- Chunks that are to be embedded in a space, by id. The lower bound stands twice, so that neither side is read from its
 -- beginning.
-SELECT chunk.id, source.title, chunk.page, chunk.sheet, chunk.slide, chunk.heading, chunk_text.text
+SELECT chunk.id, coalesce(source.ref LIKE '%%: qa:%%', false), source.title, chunk.page, chunk.sheet, chunk.slide, chunk.heading, chunk_text.text
 FROM (SELECT words.chunk_id FROM words
       WHERE words.chunk_id > %(after)s
         AND NOT EXISTS (SELECT FROM {embedding} AS embedding

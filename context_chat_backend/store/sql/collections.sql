@@ -4,6 +4,14 @@
 -- Make a collection known.
 INSERT INTO knowledge.collections (name) VALUES (%(name)s) ON CONFLICT DO NOTHING
 
+-- name: entitle
+-- Give a collection a title.
+UPDATE knowledge.collections SET title = %(title)s WHERE name = %(name)s
+
+-- name: forget
+-- The collection is known no more, nor who read it.
+DELETE FROM knowledge.collections WHERE name = %(name)s
+
 -- name: known
 -- Which of these names are those of collections.
 SELECT name FROM knowledge.collections WHERE name = ANY (%(names)s::text[])
@@ -14,7 +22,10 @@ SELECT name,
     ARRAY(SELECT reader.name FROM knowledge.collection_readers AS reader
           WHERE reader.collection = collections.name AND reader.realm <> 'key' ORDER BY reader.name),
     (SELECT count(*) FROM source
-     WHERE realm = 'local' AND provider = 'collection__' || collections.name AND chunk_count > 0)
+     WHERE realm = 'local' AND provider = 'collection__' || collections.name AND chunk_count > 0),
+    title, created_at,
+    EXISTS (SELECT FROM knowledge.collection_readers AS reader
+            WHERE reader.collection = collections.name AND reader.realm = 'everybody')
 FROM knowledge.collections ORDER BY name
 
 -- name: readers

@@ -8,6 +8,13 @@ INSERT INTO chat.conversations (realm, name, key_id, title)
 VALUES (%(realm)s, %(name)s, %(key)s, %(title)s)
 RETURNING id, title, message_count, created_at, updated_at
 
+-- name: ensure
+-- A conversation of this id, made of what nobody else can have.
+INSERT INTO chat.conversations (id, realm, name, key_id)
+VALUES (%(id)s, %(realm)s, %(name)s, %(key)s)
+ON CONFLICT DO NOTHING
+RETURNING id
+
 -- name: all
 -- The conversations of an owner, the latest first, from the one after `after` on.
 SELECT id, title, message_count, created_at, updated_at FROM chat.conversations

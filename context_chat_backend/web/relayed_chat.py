@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Chats that are passed on as they are, since only the model's server understands them: tools, forced formats."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import Request
+
+from context_chat_backend.completing.models import ServedModel
+from context_chat_backend.inference.relaying.shapes import usage_of
+from context_chat_backend.ports import Exchange
+from context_chat_backend.web.callers import Caller
+from context_chat_backend.web.completion import Completion
+from context_chat_backend.web.envelope import ApiError, api_error, envelope
+from context_chat_backend.web.gathered import Gathered, gathered, share_of
+from context_chat_backend.web.openai_wire import ChatRequest
+from context_chat_backend.web.passed import Passed, Tally, finish_in, said_in
+from context_chat_backend.web.program_route import while_listening
+from context_chat_backend.web.safe import judge_answer, judge_question
+from context_chat_backend.web.sse import event_stream
+from context_chat_backend.wiring import Backend
+
+Heard = tuple[dict[str, Any], Tally]
+_WISHES = (
+    "temperature", "top_p", "stop", "n", "seed", "presence_penalty", "frequency_penalty", "response_format", "tools",
+    "tool_choice", "parallel_tool_calls", "user", "reasoning_effort", "logprobs", "top_logprobs",
+)  # fmt: skip
+"""What is passed on as it is."""
+
+
+async def relayed_chat(
+    request: Request, body: ChatRequest, backend: Backend, caller: Caller, model: ServedModel, *, retrieves: bool
+) -> Any:
+    """The answer of the model's server, with passages before what it is asked, and what they were beside its answer."""
+    if body.conversation is not None:
+        raise ApiError(400, "invalid_value", "conversation: it is not kept together with tools", param="conversation")
+    await judge_question(backend, caller, body.question, whole=not body.stream)
+    wanted = (body.retrieval or True) if retrieves else False
+    found = await gathered(backend, caller, body.question, wanted, given=body.given, names=body.names)
+    said = found.in_words(share_of(model.context_tokens))
+    messages = [*([{"role": "system", "content": said}] if said else []), *body.raw["messages"]]
+    wishes = {name: body.raw[name] for name in _WISHES if body.raw.get(name) is not None}
+    most = body.sampling.max_tokens or model.answer_tokens
+    asked = wishes | {"messages": messages, "max_tokens": min(most, model.answer_tokens), "stream": body.stream}
+    asked |= {"stream_options": {"include_usage": True}} if body.stream else {}
+    passed = Passed(request, caller, "openai", model, Exchange.CHAT, found.scope)
+    completion = Completion(body.model or model.name)
+    if not body.stream:
+        raw, tally = await while_listening(request, passed.whole(asked))
+        await judge_answer(backend, caller, body.question, "\n\n".join(said_in(choice) for choice in raw["choices"]))
+        return _whole(completion, model, found, raw, tally)
+    events = passed.events(asked)
+    first = await while_listening(request, anext(events))
+    pieces = _pieces(completion, model, found, _all(first, events), body.wants_usage)
+    return event_stream(_told(pieces, request.state.request_id))
+
+
+def _whole(
+    completion: Completion, model: ServedModel, found: Gathered, raw: Mapping[str, Any], tally: Tally
+) -> dict[str, Any]:
+    told = {"choices": raw["choices"], "usage": usage_of(tally.usage), "context_chat": _about(model, found, tally)}
+    return completion.head("chat.completion") | told
+
+
+async def _pieces(
+    completion: Completion, model: ServedModel, found: Gathered, events: AsyncGenerator[Heard, None], wants_usage: bool
+) -> AsyncGenerator[dict[str, Any], None]:
+    head = completion.head("chat.completion.chunk")
+    begin = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+    yield head | {"choices": [begin]}
+    async with aclosing(events):
+        async for event, tally in events:
+            choices = [choice for choice in event["choices"] if isinstance(choice, dict)]
+            if not choices:
+                continue
+            last = any(finish_in(choice) for choice in choices)
+            yield head | {"choices": choices} | ({"context_chat": _about(model, found, tally)} if last else {})
+    if wants_usage:
+        yield head | {"choices": [], "usage": usage_of(tally.usage)}
+
+
+async def _all(first: Heard, events: AsyncGenerator[Heard, None]) -> AsyncGenerator[Heard, None]:
+    async with aclosing(events):
+        yield first
+        async for event in events:
+            yield event
+
+
+async def _told(
+    pieces: AsyncGenerator[dict[str, Any], None], request_id: str
+) -> AsyncGenerator[Mapping[str, Any], None]:
+    async with aclosing(pieces):
+        try:
+            async for piece in pieces:
+                yield piece
+        except Exception as error:  # the status is sent already
+            yield envelope(api_error(error), request_id)
+
+
+def _about(model: ServedModel, found: Gathered, tally: Tally) -> dict[str, Any]:
+    told = {"sources": found.sources, "citations": [], "model": model.name, "unavailable": [], "blocked": False}
+    return told | {"dropped": 0, "estimated": tally.usage.estimated}
