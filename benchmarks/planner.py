@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from context_chat_backend import logs
 from context_chat_backend.answering.planner.cards import embed_cards
 from context_chat_backend.answering.planner.catalogue_files import read_instances, read_models, read_packages
 from context_chat_backend.answering.planner.model_tool import pieces_meant
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--scenarios-only", action="store_true")
     arguments = parser.parse_args()
     storage = open_folder()
+    logs.configure("warning", storage / "logs")
     try:
         found = asyncio.run(run(storage, arguments.instances, speed=not arguments.scenarios_only))
     finally:
