@@ -28,6 +28,7 @@ from context_chat_backend.cli.conversations import conversations
 from context_chat_backend.cli.dashboard import watch
 from context_chat_backend.cli.evaluate import evaluate
 from context_chat_backend.cli.import_reference import import_reference
+from context_chat_backend.cli.kept import kept
 from context_chat_backend.cli.keys import keys
 from context_chat_backend.cli.models import models
 from context_chat_backend.cli.named import collection_named, local_user
@@ -64,6 +65,7 @@ app.command()(backup)
 app.command()(restore)
 app.command("upgrade-database")(upgrade_database)
 app.command()(register)
+app.command()(kept)
 
 User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]
 Source = Annotated[str | None, typer.Argument(help="A source by its id; all where it is missing.")]

@@ -50,10 +50,10 @@ from context_chat_backend.nextcloud.tasks import Tasks
 from context_chat_backend.settings.limits import Limits
 from context_chat_backend.settings.programs import Issuer
 from context_chat_backend.store.queued import LeasedRow
-from context_chat_backend.web.chat_wire import ChatRequest
 from context_chat_backend.web.chatqna_wire import ChatQnaRequest
 from context_chat_backend.web.errors import Refusal
 from context_chat_backend.web.multipart import read_parts
+from context_chat_backend.web.openai_wire import ChatRequest
 from context_chat_backend.web_tokens import TokenInvalid, WebTokens
 from tests.fakes import FakeBackend
 from tests.mutation import changed, damaged, damaged_text
