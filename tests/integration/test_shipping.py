@@ -8,6 +8,8 @@ import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from context_chat_backend.chat_log import ChatLog
 from context_chat_backend.shipping import Shipping
 from tests.model_double.client import running_double
@@ -33,6 +35,7 @@ async def shipped(shipping: Shipping, seconds: float) -> None:
     await shipping.close()
 
 
+@pytest.mark.slow
 async def test_what_waits_takes_no_memory_and_is_sent_once_in_its_order(storage: Path) -> None:
     log = written(storage, 0, LINES)
     port = free_port()
