@@ -8,7 +8,7 @@ TWO_AT_ONCE := -n 2 --dist loadfile
 OF_EXTRAS := tests/unit/test_embedders.py tests/unit/test_rerankers.py tests/unit/test_local_language_models.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run register test test-all check format lock bench trust clean core tools
+.PHONY: help run register test test-all check format lock sbom audit licences bench trust clean core tools
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -50,6 +50,15 @@ trust: tools ## Kill, cut and fill while people work, SEEDS=n times (10): a tabl
 
 lock: ## Pin all dependencies anew (needs uv)
 	@./dockerfile_scripts/lock.sh
+
+sbom: tools ## Write sbom.json, a bill of materials (CycloneDX)
+	@./dockerfile_scripts/supply.sh sbom
+
+audit: tools ## Ask PyPI's advisory database about what is pinned (needs a network)
+	@./dockerfile_scripts/supply.sh audit
+
+licences: tools ## Write docs/licences.md
+	@$(PYTHON) dockerfile_scripts/licences.py
 
 clean: ## Remove the environment and caches; the index stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from context_chat_backend import logs
 from context_chat_backend.answering.planner.cards import embed_cards
 from context_chat_backend.answering.planner.catalogue_files import read_instances, read_models, read_packages
 from context_chat_backend.answering.planner.model_tool import pieces_meant
@@ -69,12 +70,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--instances", type=int, default=_SIZES[0], help="machines; the rest grows with them")
     parser.add_argument("--scenarios-only", action="store_true")
+    parser.add_argument("--storage", type=Path, help="a folder in which the large catalogues are kept for the next run")
     arguments = parser.parse_args()
-    storage = open_folder()
+    storage = arguments.storage or open_folder()
+    logs.configure("warning", storage / "logs")
     try:
         found = asyncio.run(run(storage, arguments.instances, speed=not arguments.scenarios_only))
     finally:
-        shutil.rmtree(storage)
+        if arguments.storage is None:
+            shutil.rmtree(storage)
     print(json.dumps(found, indent=None if arguments.json else 2))
 
 
@@ -87,18 +91,13 @@ async def run(storage: Path, instances: int, *, speed: bool) -> dict[str, Any]:
         database = Database(url)
         await database.open()
         async with planner_on(database) as planner:
-            await load_samples(planner)
-            score = await scored(planner)
-            found: dict[str, Any] = {
-                "scenarios": len(scenarios()),
-                "expectations": score.expected,
-                "met": round(score.share, 4),
-                "unmet": score.unmet,
-                "limits_broken": score.broken_limits,
-                "names_outside_catalogues": score.foreign,
-            }
+            found: dict[str, Any] = {}
+            if (await planner.place.catalogues.sizes()).instances != instances:
+                found |= await scenario_score(planner)
+                if speed:
+                    found |= await fill(planner, instances)
             if speed:
-                found |= await measured(planner, instances)
+                found |= await measured(planner)
         await database.close()
     finally:
         await server.stop()
@@ -232,8 +231,22 @@ def _foreign(
     return found + [one["model_id"] for one in plan["model_recommendations"] if one["model_id"] not in models]
 
 
-async def measured(planner: Planner, instances: int) -> dict[str, Any]:
-    """Milliseconds of a plan on large catalogues."""
+async def scenario_score(planner: Planner) -> dict[str, Any]:
+    """What becomes of the scenarios, on the samples."""
+    await load_samples(planner)
+    score = await scored(planner)
+    return {
+        "scenarios": len(scenarios()),
+        "expectations": score.expected,
+        "met": round(score.share, 4),
+        "unmet": score.unmet,
+        "limits_broken": score.broken_limits,
+        "names_outside_catalogues": score.foreign,
+    }
+
+
+async def fill(planner: Planner, instances: int) -> dict[str, Any]:
+    """Large catalogues."""
     share = instances / _SIZES[0]
     draw = random.Random(7)
     catalogues = planner.place.catalogues
@@ -244,6 +257,12 @@ async def measured(planner: Planner, instances: int) -> dict[str, Any]:
     loaded = time.perf_counter()
     await _embed(planner)
     embedded = time.perf_counter()
+    return {"load_seconds": round(loaded - started, 1), "embed_seconds": round(embedded - loaded, 1)}
+
+
+async def measured(planner: Planner) -> dict[str, Any]:
+    """Milliseconds of a plan on what is loaded."""
+    sizes = await planner.place.catalogues.sizes()
     messages = [text for scenario in scenarios() if scenario["type"] == "deployment_plan" for text in scenario["say"]]
     milliseconds = []
     for number in range(_MESSAGES + 10):
@@ -253,11 +272,9 @@ async def measured(planner: Planner, instances: int) -> dict[str, Any]:
             milliseconds.append((time.perf_counter() - begun) * 1000)
     milliseconds.sort()
     return {
-        "instances": instances,
-        "packages": int(_SIZES[1] * share),
-        "models": int(_SIZES[2] * share),
-        "load_seconds": round(loaded - started, 1),
-        "embed_seconds": round(embedded - loaded, 1),
+        "instances": sizes.instances,
+        "packages": sizes.packages,
+        "models": sizes.models,
         "plans": len(milliseconds),
         "p50_ms": round(statistics.median(milliseconds), 1),
         "p95_ms": round(milliseconds[int(len(milliseconds) * 0.95)], 1),

@@ -19,6 +19,7 @@ from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
 from context_chat_backend.settings.chat import ChatSettings
 from context_chat_backend.settings.checks import filled, shown
+from context_chat_backend.settings.earlier import as_ours
 from context_chat_backend.settings.gateway import GatewaySettings
 from context_chat_backend.settings.limits import Limits
 from context_chat_backend.settings.listeners import ChatPorts
@@ -236,7 +237,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     """
     storage = storage_of(environment)
     file = configuration_of(environment, Path.cwd()) or storage / "config.yaml"
-    reader = KeyReader(filled(read_yaml(file), environment))
+    reader = KeyReader(as_ours(filled(read_yaml(file), environment)))
     chat, ports = reader.chat(), reader.chat_ports(environment.get("CHAT_HOST"), environment.get("CHAT_PORT"))
     app = _app(environment, reader, chat.admin_token)
     listeners = _listeners((*ports.listeners, *reader.listeners()), environment)
@@ -266,7 +267,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         gateway=gateway,
         programs=programs,
         planner=reader.planner(environment),
-        safety=reader.safety(),
+        safety=reader.safety(by_rules=any("chat" in one.surfaces for one in listeners)),
         limits=reader.limits(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
         warnings=reader.finish(),

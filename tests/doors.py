@@ -133,6 +133,7 @@ DOORS: Mapping[tuple[str, str], Door] = {
     ("GET", "/coding_assistant_caps.json"): PROGRAMS,
     ("GET", "/tokenizer/{name}"): PROGRAMS,
     ("POST", "/chat"): CHAT,
+    ("POST", "/chat/stop"): CHAT,
     ("POST", "/chat/feedback"): CHAT,
     ("GET", "/chat/sessions/{session_id}"): CHAT,
     ("DELETE", "/chat/sessions/{session_id}"): CHAT,

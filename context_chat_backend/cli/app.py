@@ -20,6 +20,7 @@ from rich.progress import Progress
 
 from context_chat_backend.cli import demo as sample
 from context_chat_backend.cli import doctor as examination
+from context_chat_backend.cli import import_pairs  # noqa: F401 - commands of collections
 from context_chat_backend.cli import index as local_files
 from context_chat_backend.cli.backup import backup, restore, upgrade_database
 from context_chat_backend.cli.collections import collections
@@ -27,6 +28,7 @@ from context_chat_backend.cli.conversations import conversations
 from context_chat_backend.cli.dashboard import watch
 from context_chat_backend.cli.evaluate import evaluate
 from context_chat_backend.cli.import_reference import import_reference
+from context_chat_backend.cli.kept import kept
 from context_chat_backend.cli.keys import keys
 from context_chat_backend.cli.models import models
 from context_chat_backend.cli.named import collection_named, local_user
@@ -54,6 +56,7 @@ app.add_typer(indexes, name="indexes")
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.add_typer(collections, name="collections")
+app.add_typer(collections, name="collection", hidden=True)
 app.add_typer(conversations, name="conversations")
 app.add_typer(planner, name="planner")
 app.command()(evaluate)
@@ -62,6 +65,7 @@ app.command()(backup)
 app.command()(restore)
 app.command("upgrade-database")(upgrade_database)
 app.command()(register)
+app.command()(kept)
 
 User = Annotated[str, typer.Option("--user", "-u", help="Who asks: a local user.")]
 Source = Annotated[str | None, typer.Argument(help="A source by its id; all where it is missing.")]

@@ -200,7 +200,19 @@ def _signalled() -> asyncio.Future[None]:
 async def _start(backend: Backend, loops: Loops, after_start: Callable[[Backend], Awaitable[None]] | None) -> None:
     await backend.start(indexing=backend.config.app.role in _INDEXING_ROLES)
     loops.start()
-    _log.info("ready", port=backend.config.app.port)
+    config = backend.config
+    _log.info("ready", port=config.app.port)
+    if backend.chat_log is not None:
+        _log.info(
+            "chat_server",
+            listeners=[f"{one.host}:{one.port}" for one in config.listeners if "chat" in one.surfaces],
+            answers=list(backend.language_models),
+            embedding=backend.embedding_model,
+            reranker=config.reranker.name,
+            judge=config.safety.judge or "nobody",
+            elasticsearch=config.chat.ships_records,
+            administered=config.app.admin_token is not None,
+        )
     if after_start is not None:
         await after_start(backend)
 

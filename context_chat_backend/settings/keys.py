@@ -205,9 +205,9 @@ class KeyReader:
         models, roles, gateway = (self._left.pop(key, None) for key in ("models", "roles", "gateway"))
         return read_gateway(models, roles, gateway, environment, self.warn)
 
-    def safety(self) -> SafetySettings:
-        """The section `safety`."""
-        return read_safety(self._left.pop("safety", None), self.warn)
+    def safety(self, *, by_rules: bool = False) -> SafetySettings:
+        """The section `safety`; where there is none, rules judge if that is wanted."""
+        return read_safety(self._left.pop("safety", {"judge": "rules"} if by_rules else None), self.warn)
 
     def limits(self) -> Limits:
         """The section `limits`."""

@@ -75,9 +75,9 @@ class ModelCards:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def to_embed(self, pieces: Pieces, limit: int) -> list[CardToEmbed]:
-        """At most `limit` cards that have no such pieces."""
-        parameters = {"model": pieces.model, "chunker": pieces.chunker, "limit": limit}
+    async def to_embed(self, pieces: Pieces, after: str, limit: int) -> list[CardToEmbed]:
+        """At most `limit` cards that have no such pieces, in the order of their hashes, from the one `after` on."""
+        parameters = {"model": pieces.model, "chunker": pieces.chunker, "after": after, "limit": limit}
         async with self._database.transaction() as connection:
             rows = await (await connection.execute(statement("model_cards", "to_embed"), parameters)).fetchall()
         return [CardToEmbed(*row) for row in rows]
@@ -86,21 +86,16 @@ class ModelCards:
         self, pieces: Pieces, cards: Sequence[CardToEmbed], texts: Sequence[Sequence[str]], vectors: NDArray[np.float32]
     ) -> None:
         """Keep the pieces of some cards; `texts` are those of each, `vectors` of all, one after the other."""
-        rows: list[dict[str, object]] = []
-        for card, of_card in zip(cards, texts, strict=True):
-            for number, text in enumerate(of_card):
-                rows.append(
-                    {
-                        "card_hash": card.card_hash,
-                        "number": number,
-                        "content": text,
-                        "embedding": Vector(vectors[len(rows)]),
-                        "model": pieces.model,
-                        "chunker": pieces.chunker,
-                    }
-                )
-        async with self._database.transaction() as connection, connection.cursor() as cursor:
-            await cursor.executemany(statement("model_cards", "add_chunk"), rows)
+        number = 0
+        async with self._database.transaction() as connection:
+            await connection.execute(statement("model_cards", "incoming_chunks"))
+            async with connection.cursor() as cursor, cursor.copy(statement("model_cards", "copy_chunks")) as copy:
+                for card, of_card in zip(cards, texts, strict=True):
+                    for place, text in enumerate(of_card):
+                        await copy.write_row((card.card_hash, place, text, Vector(vectors[number])))
+                        number += 1
+            parameters = {"model": pieces.model, "chunker": pieces.chunker}
+            await connection.execute(statement("model_cards", "add_chunks"), parameters)
 
     async def settle(self, pieces: Pieces, dimension: int) -> None:
         """Once all are there: others go, and where there are many, an index is made."""
@@ -111,6 +106,7 @@ class ModelCards:
                 await connection.execute(statement("model_cards", "many"), parameters | {"limit": _SCANNED})
             ).fetchone()
             if row is not None and row[0] >= _SCANNED and dimension <= _MOST_DIMENSIONS:
+                await connection.execute(statement("model_cards", "memory"))
                 await connection.execute(_of_pieces("index", pieces, dimension))
             await connection.execute(statement("model_cards", "analysed"))
 

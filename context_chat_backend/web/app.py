@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
 from context_chat_backend.exapp.loops import Loops
@@ -101,6 +102,10 @@ def build_app(
     told = errors.refused if "nextcloud" in surfaces else program_route.not_served
     app.add_middleware(Bounds, places=app.state.places, limits=limits, told=told)
     app.add_middleware(Measuring)
+    if "chat" in surfaces and (origins := backend.config.chat.cors_origins):
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"]
+        )
     if "nextcloud" not in surfaces:
         elsewhere = acme_api.elsewhere if "redirect" in surfaces else program_route.not_served
         app.add_exception_handler(HTTPException, elsewhere)

@@ -51,7 +51,7 @@ async def booked(
     passages: tuple[Passage, ...] = ()
     said = ""
     written = 0
-    look = still_allowed(request.app.state.backend, caller, question.scope)
+    look = still_allowed(request.app.state.backend, caller, question.scope, request.state.request_id)
     try:
         async with aclosing(guarded(events, look)) as coming:
             async for event in coming:

@@ -254,6 +254,7 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
         },
         {"message": "When is the office open?", "stream": False},
     ),
+    ("POST", "/chat/stop"): Example(None, {"request_id": "3f0c1b"}),
     ("POST", "/chat/feedback"): Example(None, {"request_id": "3f0c1b", "rating": "up", "comment": "That helped."}),
     ("GET", "/chat/sessions/{session_id}"): Example(
         {"session_id": "visit-7", "messages": _WHOLE_CONVERSATION["messages"]}

@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +27,7 @@ from context_chat_backend.store.database import Connection, Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.old_server import OldServer
 from tests import old_cluster
+from tests.program import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and become somebody else")
@@ -74,6 +77,44 @@ def said_by_somebody_else(work: Callable[[], object]) -> str:
 def test_a_volume_that_cannot_be_written_to_is_named(small_disk: Callable[[str], Path]) -> None:
     with pytest.raises(StartError, match=r"disk0 cannot be written to \(Read-only file system\).*APP_PERSIST"):
         upgrade.run(small_disk("ro"), ROOT / "repairs", "5.4.0")
+
+
+@as_root
+@pytest.mark.slow
+def test_a_volume_that_was_in_use_and_cannot_be_used_any_more_is_named_by_every_command(
+    small_disk: Callable[[str], Path],
+) -> None:
+    disk = small_disk("size=600m,mode=755")
+    (disk / "config.yaml").write_text("embedding:\n  hashing:\n")
+    with Program(disk) as program:
+        assert "another container or machine uses the database" in said(program, "status", elsewhere=True)
+        assert "is taken: stop the program that listens there" in said(program, "serve")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for command in ("serve", "status"):
+        assert f"{disk} cannot be written to (Read-only file system)" in said(program, command)
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    fill(disk)
+    for command in ("serve", "status"):
+        assert f"{disk} cannot be written to (No space left on device)" in said(program, command)
+    (disk / "something").unlink()
+    assert "indexed 0" in program.run_command("status")
+
+
+def fill(disk: Path) -> None:
+    with suppress(OSError), (disk / "something").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+def said(program: Program, command: str, *, elsewhere: bool = False) -> str:
+    """What a start says that is not possible, in one line; `elsewhere`: in another container on the same volume."""
+    container = ["unshare", "--pid", "--fork", "--mount-proc", "--ipc"] if elsewhere else []
+    done = subprocess.run(
+        [*container, sys.executable, "main.py", command],
+        cwd=ROOT, env=program.environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    return " ".join(done.stderr.split())
 
 
 @as_root

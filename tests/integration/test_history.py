@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import context_chat_backend
 from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable, StartError
@@ -217,6 +218,18 @@ async def test_a_database_without_the_extension_says_what_to_install(postgres: E
                 await install_schema(postgres.program_url(name))
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+async def test_an_extension_that_is_too_old_is_named_with_the_cure(
+    postgres: EmbeddedPostgres, database_url: str
+) -> None:
+    known = conninfo_to_dict(database_url)["dbname"]
+    url = make_conninfo(postgres.superuser_url, dbname=known)
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+
+    with pytest.raises(ConfigurationError, match=r"is 0\.7\.4, at least 0\.8.*ALTER EXTENSION vector UPDATE"):
+        await install_schema(database_url)
 
 
 async def test_a_database_that_does_not_answer_is_no_fault_of_the_schema() -> None:

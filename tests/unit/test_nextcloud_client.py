@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator
 
@@ -88,3 +89,36 @@ async def unused_port() -> int:
     server.close()
     await server.wait_closed()
     return port
+
+
+OF_NC_PY_API = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+os.environ |= {"NEXTCLOUD_URL": sys.argv[1], "APP_ID": "context_chat_backend", "APP_VERSION": "5.4.0",
+    "APP_SECRET": "s3cret: ü", "AA_VERSION": "5.0.2"}
+from nc_py_api import NextcloudApp
+NextcloudApp(user="alice").ocs("PUT", "/ocs/v1.php/apps/app_api/ex-app/status", json={"progress": 37, "error": ""})
+"""
+
+
+async def test_a_call_is_signed_as_the_library_of_nextcloud_signs_it(nextcloud: Nextcloud) -> None:
+    url = f"http://127.0.0.1:{nextcloud.port}"
+    client = NextcloudClient(url, "context_chat_backend", "5.4.0", "s3cret: ü")
+    body = {"progress": 37, "error": ""}
+    await client.call("PUT", "/ocs/v1.php/apps/app_api/ex-app/status", json=body, user="alice")
+    await client.close()
+    library = await asyncio.create_subprocess_exec(sys.executable, "-c", OF_NC_PY_API, url)
+    assert await library.wait() == 0
+
+    ours, theirs = (_parts(request) for request in nextcloud.requests[-2:])
+    assert ours["line"] == theirs["line"]
+    assert json.loads(ours["body"]) == json.loads(theirs["body"])
+    signing = ("authorization-app-api", "ex-app-id", "ex-app-version", "ocs-apirequest", "accept", "content-type")
+    assert {name: ours[name] for name in signing} == {name: theirs[name] for name in signing}
+
+
+def _parts(request: bytes) -> dict[str, str]:
+    head, _, body = request.decode().partition("\r\n\r\n")
+    line, *named = head.split("\r\n")
+    headers = {name.lower(): value for name, _, value in (one.partition(": ") for one in named)}
+    return headers | {"line": line, "body": body}

@@ -23,7 +23,8 @@ _MONEY = re.compile(
     rf"{_PERIOD}"
 )
 _BARE = re.compile(
-    rf"(?:under|below|at most|max(?:imum)?(?: of)?|up to|less than|budget(?: of| is|:| at most| up to)*(?: now| only| just)*|no more than|"
+    rf"(?:under|below|at most|max(?:imum)?(?: of)?|up to|less than|budget(?: of| is|:| at most|"
+    rf" up to)*(?: now| only| just)*|no more than|"
     rf"cap(?:ped)? at|spend)\s{_NUMBER}\s?(k|m)?\b(?!\s?(?:gb|gpu|b\b|x\b|vcpu|cpu|cores|users|ms|"
     rf"tokens|replicas|nodes)){_PERIOD}"
 )

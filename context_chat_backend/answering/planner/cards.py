@@ -14,7 +14,7 @@ _LONGEST = 800
 _OVERLAP = 100
 _FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---\s*(?:\n|\Z)", re.DOTALL)
 _HEADING = re.compile(r"^(?=#{1,6} )", re.MULTILINE)
-_AT_ONCE = 64
+_AT_ONCE = 256
 
 
 def pieces_of(card: CardToEmbed) -> list[str]:
@@ -42,8 +42,9 @@ async def embed_cards(
 
     `progress` is told how many are done. Raises ModelUnavailable, DatabaseUnavailable.
     """
-    done = 0
-    while batch := await cards.to_embed(pieces, _AT_ONCE):
+    done, last = 0, ""
+    while batch := await cards.to_embed(pieces, last, _AT_ONCE):
+        last = batch[-1].card_hash
         texts = [pieces_of(card) for card in batch]
         vectors = await embedder.embed_passages([text for of_card in texts for text in of_card])
         await cards.add(pieces, batch, texts, vectors)

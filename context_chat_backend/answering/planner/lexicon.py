@@ -22,9 +22,11 @@ TASKS: Mapping[str, Pattern] = _words(
     r"\b(?:process|clean|transform|aggregate|crunch)\w* (?:[\w,.]+ ){0,5}(?:data|logs|records|events|files)\b",
     web_service=r"\bweb ?(?:site|shop|app|application|service|server|portal)|\brest api|\bbackend api|\bwordpress\b|"
     r"\bmicro-?services?\b|\bdjango\b|\bonline shop\b",
-    inference=r"\binferen[cz]|\bserv(?:e|es|ing)\b|\bhost(?:ing)?\b|\bself-host|\bdeploy|\brun(?:ning|s)?\b|\bchat ?bot|"
+    inference=r"\binferen[cz]|\bserv(?:e|es|ing)\b|\bhost(?:ing)?\b|\bself-host|\bdeploy|\brun(?:ning|s)?\b|"
+    r"\bchat ?bot|"
     r"\bassistant\b|\bgenerat(?:e|ing|ion|or)\b|\btranscri|\bendpoint|\bpredict|\bset ?(?:ting )?up\b|\banswers? |"
-    r"\bdetect(?:s|ing)? |\bsummari[sz]e|\btranslat(?:e|ing)\b|\bclassify\b|\brecommend(?:er|ation)|\bscoring\b|\bservice\b",
+    r"\bdetect(?:s|ing)? |\bsummari[sz]e|\btranslat(?:e|ing)\b|\bclassify\b|\brecommend(?:er|ation)|"
+    r"\bscoring\b|\bservice\b",
 )
 """In their order: what is more particular comes first."""
 INFERENCE = re.compile(r"\binferen[cz]|\bserv(?:e|es|ing)\b")

@@ -54,7 +54,8 @@ def understanding(workload: Workload) -> str:
     task = {"inference": "serve", "training": "train", "fine-tuning": "fine-tune", "batch": "run in batches",
             "data-processing": "process data with", "web-service": "run a web service with"}.get(
                 workload.task_type or "", "run")  # fmt: skip
-    what = " ".join(filter(None, (stated.model_name, _size(workload))))
+    size = _size(workload)
+    what = " ".join(filter(None, (stated.model_name or (size and "a model"), size)))
     text = f"You want to {task} {what or f'a workload of the kind {kind}'}" + (f" ({kind})" if what else "")
     text += "." if workload.gpu_needed is None else " on GPUs." if workload.gpu_needed else " without a GPU."
     wishes = []

@@ -47,18 +47,31 @@ WHERE card_chunks.card_hash = head.card_hash AND NOT EXISTS (
 -- Cards that have no pieces of this model and this way of cutting.
 SELECT DISTINCT ON (card_hash) card_hash, model_id, pipeline_tag, card
 FROM hf.cards JOIN hf.model_to_card USING (card_hash) JOIN hf.models USING (model_id)
-WHERE NOT EXISTS (
+WHERE card_hash > %(after)s AND NOT EXISTS (
     SELECT FROM hf.card_chunks
     WHERE card_chunks.card_hash = cards.card_hash
       AND embedding_model_name = %(model)s AND chunker_version = %(chunker)s)
 ORDER BY card_hash, model_id LIMIT %(limit)s
 
--- name: add_chunk
--- A piece of a card.
+-- name: incoming_chunks
+-- Pieces of cards on their way in.
+CREATE TEMP TABLE incoming_chunk (card_hash text COLLATE "C", chunk_index integer, content text, embedding vector)
+ON COMMIT DROP
+
+-- name: copy_chunks
+-- The rows.
+COPY incoming_chunk (card_hash, chunk_index, content, embedding) FROM STDIN
+
+-- name: add_chunks
+-- Pieces of cards that are still there.
 INSERT INTO hf.card_chunks (card_hash, chunk_index, content, embedding, embedding_model_name, chunker_version)
-SELECT %(card_hash)s, %(number)s, %(content)s, %(embedding)s, %(model)s, %(chunker)s
-WHERE EXISTS (SELECT FROM hf.cards WHERE card_hash = %(card_hash)s)
+SELECT card_hash, chunk_index, content, embedding, %(model)s, %(chunker)s
+FROM incoming_chunk JOIN hf.cards USING (card_hash)
 ON CONFLICT DO NOTHING
+
+-- name: memory
+-- An index of many vectors is built in memory, or takes much longer.
+SELECT set_config('maintenance_work_mem', '512MB', true)
 
 -- name: drop_others
 -- Pieces made otherwise.
