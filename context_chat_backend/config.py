@@ -19,6 +19,7 @@ from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
 from context_chat_backend.settings.chat import ChatSettings
 from context_chat_backend.settings.checks import filled, shown
+from context_chat_backend.settings.earlier import as_ours
 from context_chat_backend.settings.gateway import GatewaySettings
 from context_chat_backend.settings.limits import Limits
 from context_chat_backend.settings.listeners import ChatPorts
@@ -45,6 +46,9 @@ VARIABLES = {
     "NEXTCLOUD_URL": "base URL of Nextcloud",
     "NPA_NC_CERT": "true, false, or a file of certificates Nextcloud's is checked by",
     "COMPUTE_DEVICE": "CPU, CUDA or ROCM: which configuration is copied at the first start",
+    "CC_CONFIG_PATH": "the configuration, in the place of the one in the storage",
+    "CHAT_HOST": "address the chat server listens on; it wins over general.host",
+    "CHAT_PORT": "port the chat server listens on; it wins over general.port",
     "CCB_DB_URL": "URL of an external PostgreSQL",
     "EXTERNAL_DB": "URL of an external PostgreSQL, as the reference calls it",
     "CC_EM_BASE_URL": "URL of a remote embedding server; it wins over config.yaml",
@@ -212,16 +216,32 @@ def storage_of(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("APP_PERSISTENT_STORAGE") or "persistent_storage").absolute()
 
 
+def configuration_of(environment: Mapping[str, str], working_directory: Path) -> Path | None:
+    """The file that counts: the one that is named, that of the storage, one in the working directory; None: none is.
+
+    Raises ConfigurationError when the one that is named is not there.
+    """
+    named = environment.get("CC_CONFIG_PATH")
+    if named:
+        if not Path(named).is_file():
+            raise ConfigurationError(f"CC_CONFIG_PATH (--config): there is no file {named}")
+        return Path(named)
+    places = (storage_of(environment) / "config.yaml", working_directory / "config.yaml")
+    return next((place for place in places if place.is_file()), None)
+
+
 def load(environment: Mapping[str, str], *, cores: int) -> Config:
     """The configuration in `<storage>/config.yaml` and `environment`; `cores` decides counts that are not set.
 
     Raises ConfigurationError with the key or variable and the cure.
     """
     storage = storage_of(environment)
-    reader = KeyReader(filled(read_yaml(storage / "config.yaml"), environment))
-    chat, ports, programs = reader.chat(), reader.chat_ports(), reader.programs(environment)
+    file = configuration_of(environment, Path.cwd()) or storage / "config.yaml"
+    reader = KeyReader(as_ours(filled(read_yaml(file), environment)))
+    chat, ports = reader.chat(), reader.chat_ports(environment.get("CHAT_HOST"), environment.get("CHAT_PORT"))
     app = _app(environment, reader, chat.admin_token)
     listeners = _listeners((*ports.listeners, *reader.listeners()), environment)
+    programs = reader.programs(environment)
     _keep_closed(app, listeners)
     check_surface(listeners, programs)
     gateway = reader.gateway(environment)
@@ -247,7 +267,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
         gateway=gateway,
         programs=programs,
         planner=reader.planner(environment),
-        safety=reader.safety(),
+        safety=reader.safety(by_rules=any("chat" in one.surfaces for one in listeners)),
         limits=reader.limits(),
         download_models=_switch(environment, "CC_DOWNLOAD_MODELS_FROM_HF", default=True),
         warnings=reader.finish(),

@@ -104,8 +104,13 @@ class _Counting(logging.Handler):
         LOG_LINES.labels("error" if record.levelno >= logging.ERROR else "warning").inc()
 
 
+def masked(text: str) -> str:
+    """`text` with `***` in the place of every secret that was configured."""
+    return _secrets.sub(_MASK, text)
+
+
 def _masked(_: Any, __: str, line: Any) -> str:
-    return _secrets.sub(_MASK, str(line))
+    return masked(str(line))
 
 
 def _pattern(secrets: Iterable[str]) -> re.Pattern[str]:

@@ -178,6 +178,14 @@ CREATE UNLOGGED TABLE access.askers (
     PRIMARY KEY (realm, name)
 );
 
+-- Requests whose answers their key wants no more of.
+CREATE UNLOGGED TABLE access.stops (
+    request_id text NOT NULL,
+    key_id uuid NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (request_id, key_id)
+);
+
 -- What users asked and were answered, where a caller names a conversation.
 CREATE SCHEMA chat;
 CREATE TABLE chat.conversations (

@@ -60,7 +60,9 @@ class ChatServer:
     def records(self) -> list[dict[str, Any]]:
         """What was written down of the exchanges."""
         files = sorted((self.program.storage / "chat").glob("chat-*.log"))
-        return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+        return [
+            json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
 
 
 def events(answer: httpx.Response) -> list[dict[str, Any]]:

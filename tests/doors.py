@@ -30,6 +30,7 @@ class Credential(StrEnum):
     WRONG_ADMINISTRATOR = auto()
     CHAT_KEY = auto()
     EMBEDDING_KEY = auto()
+    COMPLETION_KEY = auto()
     INGEST_KEY = auto()
     UNKNOWN_KEY = auto()
     REVOKED_KEY = auto()
@@ -52,7 +53,9 @@ class Outcome(StrEnum):
 Door = Mapping[Credential, Outcome]
 """What becomes of each credential; of those that are not named: UNKNOWN."""
 
-_ALL_KEYS = (Credential.CHAT_KEY, Credential.EMBEDDING_KEY, Credential.INGEST_KEY, Credential.TOKEN)
+_ALL_KEYS = (
+    Credential.CHAT_KEY, Credential.EMBEDDING_KEY, Credential.COMPLETION_KEY, Credential.INGEST_KEY, Credential.TOKEN
+)  # fmt: skip
 
 
 def _let_in(*credentials: Credential) -> dict[Credential, Outcome]:
@@ -66,8 +69,11 @@ def _with_scope(*credentials: Credential) -> Door:
 EVERYBODY: Door = _let_in(*Credential)
 NEXTCLOUD: Door = _let_in(Credential.SYSTEM, Credential.USER)
 ADMINISTRATORS: Door = _let_in(Credential.SYSTEM, Credential.ADMINISTRATOR)
+ADMINISTRATOR: Door = _let_in(Credential.ADMINISTRATOR)
+"""The chat server knows no Nextcloud."""
 PROGRAMS: Door = _let_in(*_ALL_KEYS)
 CHAT: Door = _with_scope(Credential.CHAT_KEY, Credential.TOKEN)
+COMPLETION: Door = _with_scope(Credential.COMPLETION_KEY)
 EMBEDDING: Door = _with_scope(Credential.EMBEDDING_KEY)
 INGEST: Door = _with_scope(Credential.INGEST_KEY)
 TOOLS: Door = {**CHAT, **_let_in(Credential.ADMINISTRATOR)}
@@ -119,11 +125,44 @@ DOORS: Mapping[tuple[str, str], Door] = {
     ("POST", "/api/v1/tools/documents/search"): TOOLS,
     ("POST", "/api/v1/tools/local/check"): TOOLS,
     ("POST", "/v1/embeddings"): EMBEDDING,
+    ("POST", "/api/refact/chat"): PROGRAMS,  # its body says which scope it needs
+    ("POST", "/v1/completions"): COMPLETION,
+    ("POST", "/v1/code-completion"): COMPLETION,
+    ("POST", "/v1/code-completion-prompt"): PROGRAMS,  # after its body is read
+    ("GET", "/refact-caps"): PROGRAMS,
+    ("GET", "/coding_assistant_caps.json"): PROGRAMS,
+    ("GET", "/tokenizer/{name}"): PROGRAMS,
+    ("POST", "/chat"): CHAT,
+    ("POST", "/chat/stop"): CHAT,
+    ("POST", "/chat/feedback"): CHAT,
+    ("GET", "/chat/sessions/{session_id}"): CHAT,
+    ("DELETE", "/chat/sessions/{session_id}"): CHAT,
+    ("GET", "/health/live"): EVERYBODY,
+    ("GET", "/health/ready"): EVERYBODY,
+    ("GET", "/.well-known/acme-challenge/{token}"): EVERYBODY,  # whoever issues certificates has no key
+    ("POST", "/admin/api-keys"): ADMINISTRATOR,
+    ("GET", "/admin/api-keys"): ADMINISTRATOR,
+    ("GET", "/admin/api-keys/{api_key}/status"): ADMINISTRATOR,
+    ("POST", "/admin/api-keys/deactivate"): ADMINISTRATOR,
+    ("POST", "/admin/api-keys/{key_id}/rotate"): ADMINISTRATOR,
+    ("DELETE", "/admin/api-keys/{key_id}"): ADMINISTRATOR,
+    ("GET", "/admin/collections"): ADMINISTRATOR,
+    ("POST", "/admin/collections"): ADMINISTRATOR,
+    ("DELETE", "/admin/collections/{name}"): ADMINISTRATOR,
+    ("POST", "/admin/collections/{name}/qa-pairs"): ADMINISTRATOR,
+    ("POST", "/admin/collections/{name}/documents"): ADMINISTRATOR,
     ("POST", "/v1/documents"): INGEST,
     ("GET", "/v1/documents/{document_id}"): INGEST,
     ("DELETE", "/v1/documents/{document_id}"): INGEST,
 }
 """Who is let in, by method and path."""
+OF_A_SURFACE: Mapping[tuple[str, str, str], Door] = {("gateway", "GET", "/"): EVERYBODY}
+"""Where that differs, by surface, method and path."""
+
+
+def door_of(surface: str, method: str, path: str) -> Door:
+    """Who is let in at a route of a surface."""
+    return OF_A_SURFACE.get((surface, method, path), DOORS[method, path])
 
 
 def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
@@ -145,7 +184,8 @@ def _within(group: Any) -> list[Any]:
 
 def routes_at(surface: str) -> set[tuple[str, str]]:
     """Method and path of what is served at a listener of one surface."""
-    routers = [*ROUTERS[surface], *([openapi.router] if surface in ("openai", "chatqna", "planner") else [])]
+    described = ("openai", "chatqna", "chat", "gateway", "planner")
+    routers = [*ROUTERS[surface], *([openapi.router] if surface in described else [])]
     return {
         (method, route.path)
         for router in routers

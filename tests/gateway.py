@@ -57,8 +57,13 @@ class Gateway(Service):
 
 
 @contextmanager
-def running_gateway(storage: Path, database_url: str, *, environment: str, more: str = "") -> Iterator[Gateway]:
-    """The gateway with the double as server of models for code and for chat; `more` are lines of the configuration."""
+def running_gateway(
+    storage: Path, database_url: str, *, environment: str, more: str = "", more_ports: str = ""
+) -> Iterator[Gateway]:
+    """The gateway with the double as server of models for code and for chat.
+
+    `more` are lines of the configuration, `more_ports` such of its `listeners`.
+    """
     port = free_port()
     with ExitStack() as stack:
         double = stack.enter_context(running_double())
@@ -68,7 +73,7 @@ def running_gateway(storage: Path, database_url: str, *, environment: str, more:
             f"embedding:\n  hashing:\nenvironment: {environment}\nmodels:\n{models}"
             f"roles: {{completion: [{REFACT}, {QWEN}, {', '.join(MODELS)}], chat: [{LLAMA}]}}\n"
             f"gateway: {{timeouts: {{first: 2}}}}\n{more}"
-            f"listeners:\n  - port: {port}\n    surfaces: [gateway]\n",
+            f"listeners:\n  - port: {port}\n    surfaces: [gateway]\n{more_ports}",
             encoding="utf-8",
         )
         known = {"CCB_DB_URL": database_url, "REFACT_SERVER_URL": double.root, "REFACT_API_KEY": UPSTREAM_KEY}

@@ -71,7 +71,11 @@ class Memory:
 
     async def _remember(self, place: Place, question: Question, answer: Answer, history: History) -> None:
         quotes = answer.model in ("", ExtractiveModel.name)
-        refs = answer.cited if quotes else tuple(dict.fromkeys(passage.source for passage in answer.passages))
+        refs = (
+            answer.cited
+            if quotes and answer.citations
+            else tuple(dict.fromkeys(passage.source for passage in answer.passages))
+        )
         inherited = () if quotes else _sources(history.summary, history.messages)
         try:
             await self._conversations.add(

@@ -75,16 +75,19 @@ class WordList:
 class ModelJudge:
     """Asks a language model. Whatever it does not answer as it was told is a no."""
 
-    def __init__(self, writer: Writer, *, strict: bool) -> None:
+    def __init__(self, writer: Writer, *, strict: bool, instructions: str = "", closes: bool = False) -> None:
+        """`instructions` are told it in the place of ours; `closes` says whose the model is."""
         self._writer = writer
         self._strict = strict
+        self._instructions = instructions or _INSTRUCTIONS
+        self._closes = closes
 
     async def allows(self, text: str) -> bool:
         """See ports.Moderator."""
         if len(text) > _MOST_CHARACTERS:
             text = f"{text[: _MOST_CHARACTERS // 2]} … {text[-_MOST_CHARACTERS // 2 :]}"
         fenced = visible(text).replace("<", "‹")
-        messages = (Message("system", _INSTRUCTIONS), Message("user", f"<text>\n{fenced}\n</text>"))
+        messages = (Message("system", self._instructions), Message("user", f"<text>\n{fenced}\n</text>"))
         asked = Prompt(messages, text, (), sampling=Sampling(temperature=0.0, max_tokens=_VERDICT_TOKENS))
         reply = ""
         async with aclosing(bounded(self._writer.model, asked)) as pieces:
@@ -94,7 +97,9 @@ class ModelJudge:
         return is_safe(reply, strict=self._strict)
 
     async def close(self) -> None:
-        """The model is somebody else's."""
+        """Close a model that is nobody else's."""
+        if self._closes:
+            await self._writer.model.close()
 
 
 def _folded(text: str) -> str:

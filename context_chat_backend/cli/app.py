@@ -20,6 +20,7 @@ from rich.progress import Progress
 
 from context_chat_backend.cli import demo as sample
 from context_chat_backend.cli import doctor as examination
+from context_chat_backend.cli import import_pairs  # noqa: F401 - commands of collections
 from context_chat_backend.cli import index as local_files
 from context_chat_backend.cli.backup import backup, restore, upgrade_database
 from context_chat_backend.cli.collections import collections
@@ -55,6 +56,7 @@ app.add_typer(indexes, name="indexes")
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.add_typer(collections, name="collections")
+app.add_typer(collections, name="collection", hidden=True)
 app.add_typer(conversations, name="conversations")
 app.add_typer(planner, name="planner")
 app.command()(evaluate)
@@ -100,9 +102,22 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @app.command()
-def serve() -> None:
-    """Serve Nextcloud, as the environment says."""
-    asyncio.run(serve_until_stopped(read_configuration()))
+def serve(
+    config: Annotated[Path | None, typer.Option("--config", help="The configuration, in the place of others.")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Where the chat server listens.")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="At which port it does.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="So many processes serve programs.")] = 1,
+    worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
+) -> None:
+    """Serve Nextcloud, and programs where there are listeners for them, as environment and configuration say."""
+    named = {"CC_CONFIG_PATH": config, "CHAT_HOST": host, "CHAT_PORT": port}
+    told = {name: str(value) for name, value in named.items() if value is not None}
+    options = {"--config": config, "--host": host, "--port": port}
+    passed = [part for name, value in options.items() if value is not None for part in (name, str(value))]
+    if worker:
+        told["APP_ROLE"] = "requestproc"
+    settings = read_configuration(told=told)
+    asyncio.run(serve_until_stopped(settings, workers=workers, arguments=passed, is_worker=worker))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from context_chat_backend.cli.named import collection_named, local_user
+from context_chat_backend.cli.remote import AdminToken, AdminUrl, RemoteAdmin
 from context_chat_backend.cli.show import console
 from context_chat_backend.cli.start import with_backend
 from context_chat_backend.domain import ApiKey, KeyScope
@@ -70,9 +71,68 @@ def add_key(
     return with_backend(work)
 
 
+@keys.command("create")
+def create_key(
+    client: Annotated[str, typer.Argument(help="Whose key it is, for you to tell them apart.")],
+    collection: Annotated[str, typer.Option("--collection", "-c", help="What it is kept to.")],
+    notes: Annotated[str, typer.Option("--notes", help="What you want to remember of it.")] = "",
+    as_json: Json = False,
+    admin_url: AdminUrl = None,
+    admin_token: AdminToken = None,
+) -> int:
+    """Make a key of one collection, for the chat server, here or elsewhere."""
+    if admin_url is None:
+        return add_key(client, collection=[collection], notes=notes, as_json=as_json)
+    body = {"collection_name": collection, "client_name": client, "notes": notes}
+    made = RemoteAdmin(admin_url, admin_token).ask("POST", "api-keys", body=body)
+    print(json.dumps(made, ensure_ascii=False) if as_json else made["api_key"])
+    return 0
+
+
+@keys.command("test")
+def look_at_key(
+    key: Annotated[str, typer.Argument(help="The key, or its id.")],
+    as_json: Json = False,
+    admin_url: AdminUrl = None,
+    admin_token: AdminToken = None,
+) -> int:
+    """Whether a key is there and may be used; the exit code is 1 where it is not."""
+
+    def told(exists: bool, active: bool, collection: str | None) -> int:
+        if as_json:
+            print(json.dumps({"exists": exists, "active": active, "collection": collection}))
+        elif not exists:
+            console.print("There is no such key.")
+        else:
+            said = "It may be used" if active else "It may not be used any more"
+            console.print(f"{said}; it is kept to {collection or 'nothing'}.", markup=False)
+        return 0 if active else 1
+
+    if admin_url is not None:
+        found = RemoteAdmin(admin_url, admin_token).ask("GET", "api-keys", key, "status")
+        return told(found["exists"], found["active"], found["collection"])
+
+    async def work(backend: Backend) -> int:
+        one = await backend.keys.one(key)
+        if one is None:
+            return told(False, False, None)
+        holds = one.active and (one.expires_at is None or one.expires_at > datetime.now(UTC))
+        return told(True, holds, ", ".join(collection.name for collection in one.collections) or None)
+
+    return with_backend(work)
+
+
 @keys.command("list")
-def list_keys(as_json: Json = False) -> int:
+def list_keys(as_json: Json = False, admin_url: AdminUrl = None, admin_token: AdminToken = None) -> int:
     """Which there are, by the first letters, whom they speak for, and when they were used last."""
+    if admin_url is not None:
+        listed = RemoteAdmin(admin_url, admin_token).ask("GET", "api-keys")
+        for one in listed if not as_json else ():
+            state = "" if one["active"] else "  revoked"
+            console.print(f"{one['api_key']}  {one['client_name']}  ({one['id']}){state}", markup=False)
+        if as_json:
+            print(json.dumps(listed, ensure_ascii=False))
+        return 0
 
     async def work(backend: Backend) -> int:
         found = await backend.keys.all()
@@ -87,9 +147,18 @@ def list_keys(as_json: Json = False) -> int:
     return with_backend(work)
 
 
+@keys.command("deactivate")
 @keys.command("revoke")
-def revoke_key(key: Annotated[str, typer.Argument(help="The key, or its id as `keys list` shows it.")]) -> int:
+def revoke_key(
+    key: Annotated[str, typer.Argument(help="The key, or its id as `keys list` shows it.")],
+    admin_url: AdminUrl = None,
+    admin_token: AdminToken = None,
+) -> int:
     """Let a key be used no more, from now on."""
+    if admin_url is not None:
+        RemoteAdmin(admin_url, admin_token).ask("POST", "api-keys", "deactivate", body={"api_key": key})
+        console.print("It is revoked.")
+        return 0
 
     async def work(backend: Backend) -> int:
         if not await backend.keys.revoke(key):

@@ -9,6 +9,7 @@ import gc
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from dataclasses import replace
 import uvicorn
 from fastapi import FastAPI
 
+from context_chat_backend.cli.certificates import Certificate, keep_renewed
+from context_chat_backend.cli.workers import keep_working, parent_gone
 from context_chat_backend.config import AppSettings, Config
 from context_chat_backend.errors import StartError
 from context_chat_backend.exapp.loops import Loops
@@ -38,28 +41,56 @@ _INDEXING_ROLES = ("normal", "indexing")
 _log = get_logger(__name__)
 
 
-async def serve(config: Config, after_start: Callable[[Backend], Awaitable[None]] | None = None) -> None:
+async def serve(
+    config: Config,
+    after_start: Callable[[Backend], Awaitable[None]] | None = None,
+    *,
+    workers: int = 1,
+    arguments: Sequence[str] = (),
+    is_worker: bool = False,
+) -> None:
     """Run until a signal comes; `after_start` is called once with the running backend.
+
+    With `workers` above 1 so many processes serve the further listeners, the others started with `arguments`. One of
+    them is a worker, which ends with who started it.
 
     Raises StartError, ConfigurationError and whatever else keeps the backend from starting.
     """
     backend = Backend(config)
-    opened = _open(config)
+    opened = _open(config, shared=is_worker or workers > 1, is_worker=is_worker)
+    certificates = [Certificate(listener.tls) for _, listener in opened if listener.tls is not None]
     loops = Loops(backend)
     limits = replace(config.limits, connections=_connections(config.limits.connections, len(opened)))
     places = Places(limits)
-    apps = [build_app(backend, surfaces=surfaces, loops=loops, places=places) for _, surfaces in opened]
-    servers = [(server_for(app, limits), listener) for app, (listener, _) in zip(apps, opened, strict=True)]
+    shown = {one.tls: one.context for one in certificates}
+    servers = [
+        (
+            server_for(
+                build_app(backend, surfaces=one.surfaces, loops=loops, places=places),
+                limits,
+                None if one.tls is None else shown[one.tls],
+            ),
+            listener,
+        )
+        for listener, one in opened
+    ]
     serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
     starting = asyncio.create_task(_start(backend, loops, after_start))
     stopped = _signalled()
+    beside = [asyncio.create_task(keep_renewed(certificates))]
+    ends = {stopped, asyncio.create_task(parent_gone())} if is_worker else {stopped}
     try:
-        await asyncio.wait({*serving, starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*serving, starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()  # an error stops the start
         _spare_the_collector()
-        await asyncio.wait({*serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if workers > 1:
+            beside.append(asyncio.create_task(keep_working(workers - 1, arguments)))
+        await asyncio.wait({*serving, *ends}, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         for server, _ in servers:
             server.should_exit = True
         starting.cancel()
@@ -81,18 +112,22 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 20, 50)
 
 
-def _open(config: Config) -> list[tuple[socket.socket, Sequence[str]]]:
-    """The sockets to serve on, each with its surfaces. Raises StartError."""
+def _open(config: Config, *, shared: bool, is_worker: bool) -> list[tuple[socket.socket, Listener]]:
+    """The sockets to serve on, each with what is served there. Raises StartError.
+
+    A worker leaves Nextcloud's to who started it; the others are `shared` with it.
+    """
     app = config.app
     further = config.listeners if app.role in _SERVING_ROLES else ()
-    opened: list[tuple[socket.socket, Sequence[str]]] = []
+    opened: list[tuple[socket.socket, Listener]] = []
     try:
         same = next((one for one in further if app.harp_socket is None and one.port == app.port), None)
-        opened.append((_listen(app), Listener(app.port).surfaces if same is None else same.surfaces))
+        if not is_worker:
+            opened.append((_listen(app), same or Listener(app.port)))
         for one in further:
             if one is not same:
                 how = f"name another port or host in listeners of config.yaml ({one.port})"
-                opened.append((_listen_at(one.host or app.host, one.port, how), one.surfaces))
+                opened.append((_listen_at(one.host or app.host, one.port, how, shared=shared), one))
     except BaseException:
         for listener, _ in opened:
             listener.close()
@@ -114,8 +149,8 @@ def _connections(wanted: int, listeners: int) -> int:
     return fewer
 
 
-def server_for(app: FastAPI, limits: Limits) -> uvicorn.Server:
-    """What serves `app`; its connections keep to `limits`."""
+def server_for(app: FastAPI, limits: Limits, certificate: ssl.SSLContext | None = None) -> uvicorn.Server:
+    """What serves `app`, with HTTPS where it has a certificate; its connections keep to `limits`."""
     settings = uvicorn.Config(
         app,
         http=type("BoundedConnection", (Connection,), {"limits": limits}),
@@ -126,6 +161,8 @@ def server_for(app: FastAPI, limits: Limits) -> uvicorn.Server:
         timeout_graceful_shutdown=_STOP_SECONDS,
         lifespan="off",
     )
+    settings.load()
+    settings.ssl = certificate
     return _Server(settings)
 
 
@@ -163,7 +200,19 @@ def _signalled() -> asyncio.Future[None]:
 async def _start(backend: Backend, loops: Loops, after_start: Callable[[Backend], Awaitable[None]] | None) -> None:
     await backend.start(indexing=backend.config.app.role in _INDEXING_ROLES)
     loops.start()
-    _log.info("ready", port=backend.config.app.port)
+    config = backend.config
+    _log.info("ready", port=config.app.port)
+    if backend.chat_log is not None:
+        _log.info(
+            "chat_server",
+            listeners=[f"{one.host}:{one.port}" for one in config.listeners if "chat" in one.surfaces],
+            answers=list(backend.language_models),
+            embedding=backend.embedding_model,
+            reranker=config.reranker.name,
+            judge=config.safety.judge or "nobody",
+            elasticsearch=config.chat.ships_records,
+            administered=config.app.admin_token is not None,
+        )
     if after_start is not None:
         await after_start(backend)
 
@@ -178,10 +227,12 @@ def _listen(app: AppSettings) -> socket.socket:
     return _listen_at(app.host, app.port, "set APP_HOST, APP_PORT")
 
 
-def _listen_at(host: str, port: int, cure: str) -> socket.socket:
+def _listen_at(host: str, port: int, cure: str, *, shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     # Handed down to connections. Without it each answer waits 40 ms for an acknowledgement that the caller delays.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,17 +17,19 @@ ROOT = Path(__file__).resolve().parents[2]
 """Where `repairs/`, `samples/` and the two configuration files lie."""
 
 
-def read_configuration(*, quiet: bool = False) -> Config:
+def read_configuration(*, quiet: bool = False, told: Mapping[str, str] | None = None) -> Config:
     """Bring files up to date, choose a configuration at the first start, read it, start logging.
 
-    Of `quiet` commands the terminal gets warnings only: they print what they have to say.
+    What is `told` on the command line wins over the environment. Of `quiet` commands the terminal gets warnings only:
+    they print what they have to say.
 
     Raises ConfigurationError, StartError.
     """
-    environment = config.read_environment(Path.cwd())
+    environment = config.read_environment(Path.cwd()) | dict(told or {})
     storage = config.storage_of(environment)
     upgrade.run(storage, ROOT / "repairs", __version__)
-    found = hardware.choose_configuration(storage, ROOT, environment)
+    is_there = config.configuration_of(environment, Path.cwd()) is not None
+    found = None if is_there else hardware.choose_configuration(storage, ROOT, environment)
     settings = config.load(environment, cores=hardware.usable_cores())
     logs.configure(settings.log_level, settings.storage / "logs", quiet=quiet, secrets=config.secrets_of(settings))
     log = logs.get_logger(__name__)

@@ -145,7 +145,8 @@ class Passage:
     """Passages of which this one says all, in the order they were found: one of them takes its place when its source
     turns out to be no longer readable."""
     judged: float | None = None
-    """What a re-ranker says of it, on the scale of that model; None where none has judged."""
+    """What a re-ranker says of it, on the scale of that model; None where none has an opinion, not a number
+    where it could not be asked."""
     ordinal: int | None = None
     """Its place among the chunks of its source, where that is known."""
 

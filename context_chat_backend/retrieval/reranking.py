@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import nan
 
 from context_chat_backend.domain import Passage
 from context_chat_backend.errors import ModelUnavailable
@@ -28,7 +29,7 @@ async def rerank(reranker: Reranker, question: str, passages: Sequence[Passage])
     except ModelUnavailable as error:
         MODEL_FAILURES.labels("reranking").inc()
         _log.warning("reranking_failed", reason=str(error), passages=len(best))
-        return list(passages)
+        return [*(replace(passage, judged=nan) for passage in best), *passages[RERANKED:]]
     if len(set(scores)) == 1:
         return list(passages)
     order = sorted(range(len(best)), key=lambda place: -scores[place])

@@ -36,6 +36,7 @@ _NAMES: Mapping[str, tuple[str, type]] = {
     "elasticsearch.enabled": ("elasticsearch_enabled", bool),
     "elasticsearch.node": ("elasticsearch_node", str),
     "elasticsearch.index": ("elasticsearch_index", str),
+    "elasticsearch.retry_seconds": ("elasticsearch_retry", int),
     "elasticsearch.verify_certs": ("elasticsearch_verifies", bool),
     "elasticsearch.auth.username": ("elasticsearch_username", str),
     "elasticsearch.auth.password": ("elasticsearch_password", str),
@@ -88,6 +89,8 @@ class ChatSettings:
     elasticsearch_verifies: bool = True
     elasticsearch_username: str = ""
     elasticsearch_password: str = field(default="", repr=False)
+    elasticsearch_retry: int = 30
+    """Seconds after which an Elasticsearch that is away is tried again."""
     redact: str = "none"
     max_size_mb: int = 20
     retention_days: int = 14

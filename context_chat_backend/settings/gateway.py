@@ -22,6 +22,8 @@ _MODEL: Mapping[str, type] = {
 }  # fmt: skip
 _REFACT_URL = "http://refact_server_container:8008"
 _REFACT_MODEL = "Refact/1.6B"
+_PAUSE_SECONDS = 15.0
+"""So long a server is left alone that failed five times in a row."""
 _TIMEOUTS = ("connect", "first", "idle", "total")
 
 
@@ -121,7 +123,7 @@ def _patience(given: Any) -> dict[str, float]:
         if value <= 0:
             raise ConfigurationError(f"gateway.timeouts.{key}: expected a number of seconds above 0")
     names = {"connect": "connect_timeout", "first": "first_timeout", "idle": "idle_timeout", "total": "timeout"}
-    return {names[key]: value for key, value in seconds.items()}
+    return {names[key]: value for key, value in seconds.items()} | {"pause": _PAUSE_SECONDS}
 
 
 def _roles(given: Any, known: set[str], warn: Callable[[str], None]) -> dict[str, tuple[str, ...]]:

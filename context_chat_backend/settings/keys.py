@@ -170,6 +170,19 @@ class KeyReader:
         """`listeners`: further ports, and what is served there."""
         return read_listeners(self._left.pop("listeners", None))
 
+    def chat_ports(self, host: str | None = None, port: str | None = None) -> ChatPorts:
+        """`general`: where the chat server listens; `host` and `port` win where they are given."""
+        given = self._left.pop("general", None)
+        if host or port:
+            told = {"host": host} if host else {}
+            number = {"port": int(port) if port.isdigit() else port} if port else {}
+            given = (given if isinstance(given, dict) else {}) | told | number
+        return read_general(given)
+
+    def chat(self) -> ChatSettings:
+        """What the chat server does."""
+        return read_chat({name: self._left.pop(name) for name in SECTIONS if self._left.get(name)}, self.warn)
+
     def programs(self, process: Mapping[str, str]) -> ProgramSettings:
         """`environment`, `jwt` and `chatqna`: who may ask without Nextcloud, and how; `process` is its environment."""
         environment = self._left.pop("environment", None)
@@ -187,22 +200,14 @@ class KeyReader:
         """The section `planner`; the environment of the process wins."""
         return read_planner(self._left.pop("planner", None), process)
 
-    def chat_ports(self) -> ChatPorts:
-        """`general`: where the chat server listens."""
-        return read_general(self._left.pop("general", None))
-
-    def chat(self) -> ChatSettings:
-        """What the chat server does."""
-        return read_chat({name: self._left.pop(name) for name in SECTIONS if self._left.get(name)}, self.warn)
-
     def gateway(self, environment: Mapping[str, str]) -> GatewaySettings:
         """`models`, `roles` and `gateway`: what requests are passed on to."""
         models, roles, gateway = (self._left.pop(key, None) for key in ("models", "roles", "gateway"))
         return read_gateway(models, roles, gateway, environment, self.warn)
 
-    def safety(self) -> SafetySettings:
-        """The section `safety`."""
-        return read_safety(self._left.pop("safety", None), self.warn)
+    def safety(self, *, by_rules: bool = False) -> SafetySettings:
+        """The section `safety`; where there is none, rules judge if that is wanted."""
+        return read_safety(self._left.pop("safety", {"judge": "rules"} if by_rules else None), self.warn)
 
     def limits(self) -> Limits:
         """The section `limits`."""
@@ -242,9 +247,9 @@ class KeyReader:
             "environment",
             "jwt",
             "chatqna",
-            "planner",
             "general",
             *SECTIONS,
+            "planner",
             "models",
             "roles",
             "gateway",

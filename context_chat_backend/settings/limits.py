@@ -37,12 +37,12 @@ class Limits:
     """Of one user, or of one key."""
     program_body_bytes: int = 2 * 1024**2
     """JSON of programs."""
-    planner_body_bytes: int = 256 * 1024
-    """JSON of the planner."""
     chat_body_bytes: int = 1024**2
     """Of a message to the chat server."""
     import_body_bytes: int = 64 * 1024**2
     """JSON of pairs of questions and answers."""
+    planner_body_bytes: int = 256 * 1024
+    """JSON of the planner."""
     document_body_bytes: int = 1024**3
     """Files of programs, all of one request."""
     nextcloud_body_bytes: int = 32 * 1024**2

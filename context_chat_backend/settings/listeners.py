@@ -10,9 +10,7 @@ from typing import Any
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.settings.checks import shown, switch, unknown
 
-SURFACES = (
-    "nextcloud", "openai", "chatqna", "chat", "redirect", "gateway", "planner", "metrics",
-)  # fmt: skip
+SURFACES = ("nextcloud", "openai", "chatqna", "chat", "redirect", "gateway", "planner", "metrics")
 """What may be served at a port."""
 
 

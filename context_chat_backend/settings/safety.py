@@ -10,11 +10,12 @@ from typing import Any
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.settings.checks import typed, unknown
 
-JUDGES = ("words", "llm", "remote")
+JUDGES = ("words", "rules", "llm", "remote")
 MODES = ("strict", "fuzzy", "disabled")
 _TYPES: Mapping[str, type] = {
     "enabled": bool, "mode": str, "judge": str, "answers": bool, "base_url": str, "model": str, "api_key": str,
     "retry_delay": float, "request_timeout": float, "allow_on_timeout": bool, "refusal_message": str,
+    "prompt_file": str, "ollama_url": str,
 }  # fmt: skip
 _KEYS = (*_TYPES, "words", "max_retries")
 
@@ -38,6 +39,10 @@ class SafetySettings:
     request_timeout: float = 15.0
     """Seconds."""
     allow_on_timeout: bool = False
+    prompt_file: str = ""
+    """What a judging model is told; empty: ours."""
+    ollama_url: str = ""
+    """Where the judging model runs, where it is none that answers."""
     refusal_message: str = ""
     """Empty: ours, in the language of the question."""
 

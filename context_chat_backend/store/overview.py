@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -111,6 +112,12 @@ class Overview:
         async with self._database.transaction() as connection:
             rows = await connection.execute(statement("overview", "find"), {"wanted": wanted, "limit": limit})
             return [SourceReport(*row) for row in await rows.fetchall()]
+
+    async def there(self, realm: str, refs: Collection[str]) -> set[str]:
+        """Those of the source ids that are there."""
+        async with self._database.transaction() as connection:
+            rows = await connection.execute(statement("overview", "there"), {"realm": realm, "refs": list(refs)})
+            return {ref for (ref,) in await rows.fetchall()}
 
     async def retry(self, *, ref: str | None = None, provider: str | None = None, reason: str | None = None) -> Retried:
         """Make rejected sources, and those that wait after a failed attempt, due now; None means any.

@@ -71,6 +71,18 @@ class Uses:
         assert row is not None
         return row[0], row[1]
 
+    async def stop(self, request_id: str, key_id: str) -> None:
+        """Let the answer to a request of this key end, whichever process writes it."""
+        parameters = {"request_id": request_id, "key_id": key_id}
+        async with self._database.transaction(lasting=False) as connection:
+            await connection.execute(statement("uses", "stop"), parameters)
+
+    async def is_stopped(self, request_id: str, key_id: str) -> bool:
+        """Whether the key wants no more of the answer to this request."""
+        parameters = {"request_id": request_id, "key_id": key_id}
+        async with self._database.transaction(lasting=False) as connection:
+            return await (await connection.execute(statement("uses", "stopped"), parameters)).fetchone() is not None
+
     async def keep_swept(self) -> None:
         """Forget what is old, now and then, for ever."""
         while True:
@@ -78,6 +90,7 @@ class Uses:
                 async with self._database.transaction(lasting=False) as connection:
                     await connection.execute(statement("uses", "sweep"))
                     await connection.execute(statement("uses", "sweep_askers"))
+                    await connection.execute(statement("uses", "sweep_stops"))
             except DatabaseUnavailable as error:
                 _log.warning("uses_not_swept", error=type(error).__name__)
             await asyncio.sleep(_SWEEP_SECONDS)

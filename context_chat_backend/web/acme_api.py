@@ -13,12 +13,12 @@ from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from context_chat_backend.settings.listeners import ChatPorts
 from context_chat_backend.web.chat_route import ChatWordsRoute
 from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.web.program_route import not_served
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _MOST_BYTES = 4096
 
 router = APIRouter(route_class=ChatWordsRoute)
-redirecting = APIRouter(route_class=ChatWordsRoute, include_in_schema=False)
 
 
 @router.get("/.well-known/acme-challenge/{token}", response_class=PlainTextResponse)
@@ -33,13 +33,11 @@ async def challenge(request: Request, token: str) -> PlainTextResponse:
     return PlainTextResponse(answer)
 
 
-@redirecting.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "DELETE"], response_model=None)
-async def elsewhere(request: Request, path: str) -> Response:
-    """Everything else is served at the port with HTTPS."""
-    port = _ports(request).tls_port
-    host = request.url.hostname
-    if port is None or host is None or path.startswith(".well-known/"):
-        raise _nothing()
+async def elsewhere(request: Request, error: Exception) -> Response:
+    """The answer at the open port to what is served with HTTPS: where that is."""
+    port, host = _ports(request).tls_port, request.url.hostname
+    if port is None or host is None or request.url.path.startswith("/.well-known/"):
+        return await not_served(request, error)
     host = f"[{host}]" if ":" in host else host
     return RedirectResponse(str(request.url.replace(scheme="https", netloc=f"{host}:{port}")), 308)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request, Response
@@ -86,6 +87,8 @@ async def delete(name: Annotated[Name, Path()], backend: Ready) -> None:
     """Delete a collection with all that lies in it; its keys reach nothing any more."""
     if not await backend.collections.delete(Collection(name)):
         raise _not_found()
+    if (log := backend.chat_log) is not None:
+        await asyncio.to_thread(log.forget, lambda record: record.get("collection") == name)
 
 
 @imports.post("/admin/collections/{name}/qa-pairs")

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute
+from starlette.middleware.cors import CORSMiddleware
 
 from context_chat_backend.exapp import actions_api, lifecycle, push_api, questions_api, status_api
 from context_chat_backend.exapp.loops import Loops
@@ -50,13 +50,13 @@ ROUTERS = {
         openai_api.router, health_api.router, embeddings_api.router, documents_api.router, conversations_api.router,
     ),
     "chatqna": (chatqna_api.router, health_api.router, openai_api.router),
-    "planner": (planner_api.router, planner_tools_api.router, health_api.router),
     "chat": (
         chat_health_api.router, chat_api.router, admin_keys_api.router, admin_collections_api.router,
         admin_collections_api.imports, admin_collections_api.files, acme_api.router, openai_api.router,
         embeddings_api.router,
     ),
     "redirect": (chat_health_api.router, acme_api.router),
+    "planner": (planner_api.router, planner_tools_api.router, health_api.router),
     "gateway": (
         gateway_api.open_router, gateway_api.router, completions_api.router, code_api.router, caps_api.router,
         openai_api.router, embeddings_api.router,
@@ -102,25 +102,21 @@ def build_app(
     told = errors.refused if "nextcloud" in surfaces else program_route.not_served
     app.add_middleware(Bounds, places=app.state.places, limits=limits, told=told)
     app.add_middleware(Measuring)
+    if "chat" in surfaces and (origins := backend.config.chat.cors_origins):
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"]
+        )
     if "nextcloud" not in surfaces:
-        app.add_exception_handler(HTTPException, program_route.not_served)
+        elsewhere = acme_api.elsewhere if "redirect" in surfaces else program_route.not_served
+        app.add_exception_handler(HTTPException, elsewhere)
     named = [router for surface in surfaces for router in ROUTERS[surface]]
     routers = list({id(router): router for router in named}.values())  # two surfaces may have some in common
+    if chat_health_api.router in routers:  # it says more at the same path
+        routers = [router for router in routers if router is not health_api.router]
     for router in routers:
         app.include_router(router)
-    app.state.routes = _first_of_each(route for router in routers for route in router.routes)
-    if "redirect" in surfaces:
-        app.include_router(acme_api.redirecting)
-    # Others are for programs that know what is there.
+    app.state.routes = [route for router in routers for route in router.routes]
+    # Others are called by programs that know what is there.
     if {"openai", "chatqna", "chat", "gateway", "planner"} & set(surfaces):
         app.include_router(openapi.router)
     return app
-
-
-def _first_of_each(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
-    """Routes without those that an earlier one takes the calls of: two surfaces at one port may both have /health."""
-    found: dict[tuple[str, str], BaseRoute] = {}
-    for route in routes:
-        methods = ",".join(sorted(getattr(route, "methods", None) or ()))
-        found.setdefault((getattr(route, "path", ""), methods), route)
-    return list(found.values())

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 
 from fastapi import Request
 
@@ -25,6 +26,7 @@ from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.logs import get_logger
 from context_chat_backend.store.uses import Use
 from context_chat_backend.web.callers import Caller
+from context_chat_backend.web.chat_record import write_down
 from context_chat_backend.web.envelope import api_error
 from context_chat_backend.web.guarding import guarded, still_allowed
 from context_chat_backend.wiring import Backend
@@ -47,8 +49,9 @@ async def booked(
     status = _CANCELLED
     answer = Answer("")
     passages: tuple[Passage, ...] = ()
+    said = ""
     written = 0
-    look = still_allowed(request.app.state.backend, caller, question.scope)
+    look = still_allowed(request.app.state.backend, caller, question.scope, request.state.request_id)
     try:
         async with aclosing(guarded(events, look)) as coming:
             async for event in coming:
@@ -58,6 +61,7 @@ async def booked(
                         passages = event.passages
                     case Delta() | Reasoning():
                         written += len(event.text.encode())
+                        said += event.text if isinstance(event, Delta) else ""
                     case Done():
                         answer, status = event.answer, 200
                 yield event
@@ -69,20 +73,21 @@ async def booked(
         usage = answer.usage or Usage(0, 0)
         if answer.usage is None and status != 200 and (first is not None or status == _CANCELLED):
             usage = Usage(_tokens(_read(question, passages)), _tokens(written))
-        book(
-            request,
-            Use(
-                caller.key_id,
-                caller.asker,
-                surface,
-                answer.model,
-                usage.prompt_tokens,
-                usage.answer_tokens,
-                None if first is None else _milliseconds(first - begun),
-                _milliseconds(time.monotonic() - begun),
-                status,
-                cancelled=status == _CANCELLED,
-            ),
+        used = Use(
+            caller.key_id,
+            caller.asker,
+            surface,
+            answer.model,
+            usage.prompt_tokens,
+            usage.answer_tokens,
+            None if first is None else _milliseconds(first - begun),
+            _milliseconds(time.monotonic() - begun),
+            status,
+            cancelled=status == _CANCELLED,
+        )
+        book(request, used)
+        write_down(
+            request, question, replace(answer, text=answer.text or said, passages=answer.passages or passages), used
         )
 
 

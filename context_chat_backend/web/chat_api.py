@@ -43,6 +43,12 @@ class ChatMessage(BaseModel):
     top_k: Annotated[int, Field(ge=1, le=20)] | None = None
 
 
+class Stop(BaseModel):
+    """The body of POST /chat/stop."""
+
+    request_id: Annotated[str, StringConstraints(pattern=_REQUEST)]
+
+
 class Feedback(BaseModel):
     """The body of POST /chat/feedback."""
 
@@ -87,6 +93,13 @@ async def chat(
     if body.stream or "text/event-stream" in request.headers.get("accept", ""):
         return await reply.streamed(request, events)
     return await reply.at_once(request, events)
+
+
+@router.post("/chat/stop", status_code=204, response_class=Response)
+async def stop(body: Stop, backend: Ready, caller: ChatCaller) -> None:
+    """Let an answer to this key end, by the id of its request, within a second."""
+    if caller.key_id is not None:
+        await backend.uses.stop(body.request_id, caller.key_id)
 
 
 @router.post("/chat/feedback", status_code=204, response_class=Response)

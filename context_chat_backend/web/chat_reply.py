@@ -13,9 +13,10 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from context_chat_backend.answering.observing import whole
-from context_chat_backend.domain import Answer, AnswerEvent, Delta, Done, Passage
+from context_chat_backend.domain import Answer, AnswerEvent, Delta, Done
 from context_chat_backend.web.envelope import api_error
 from context_chat_backend.web.program_route import while_listening
+from context_chat_backend.web.sources import sources_of
 from context_chat_backend.web.sse import event_stream
 
 _HEAD_SECONDS = 10.0
@@ -86,19 +87,3 @@ async def _pieces(
 
 def _about(answer: Answer) -> dict[str, Any]:
     return {"sources": sources_of(answer), "blocked": answer.blocked}
-
-
-def sources_of(answer: Answer) -> list[dict[str, Any]]:
-    """Each source of an answer once, as its best passage has it."""
-    best: dict[str, dict[str, Any]] = {}
-    for passage in answer.passages:
-        best.setdefault(str(passage.source), _source(passage))
-    return list(best.values())
-
-
-def _source(passage: Passage) -> dict[str, Any]:
-    similarity = round(min(1.0, max(0.0, passage.similarity)), 4)
-    about = {"id": str(passage.source), "title": passage.title, "confidence": similarity}
-    if passage.judged is not None and 0 <= passage.judged <= 1:
-        about |= {"confidence": round(passage.judged, 4), "similarity": similarity}
-    return about

@@ -13,7 +13,7 @@ from context_chat_backend.domain import Collection, KeyScope, Principal
 from context_chat_backend.web.addresses import client_address
 from context_chat_backend.web.callers import Caller, caller_by_headers, nobody
 from context_chat_backend.web.envelope import ApiError, api_error
-from context_chat_backend.web.program_route import ProgramRoute
+from context_chat_backend.web.program_route import ProgramRoute, in_scope
 from context_chat_backend.wiring import Backend
 
 _NO_KEY = "Invalid or missing API key"
@@ -52,7 +52,7 @@ class ChatRoute(ChatWordsRoute):
     needs_start = True
 
     async def admit(self, backend: Backend, request: Request) -> None:
-        """Raises ApiError: 401, 404 where the collection of the key is gone, 429."""
+        """Raises ApiError: 401, 403, 404 where the collection of the key is gone, 429."""
         settings = backend.config.chat
         address = Principal(_ADDRESS, client_address(request, settings.trusted_proxies).text)
         used, seconds_left = await backend.uses.asked(address)
@@ -61,7 +61,7 @@ class ChatRoute(ChatWordsRoute):
         if caller is None and settings.allow_default and settings.collection:
             collection = Collection(settings.collection)
             caller = Caller(collection.itself, frozenset({KeyScope.CHAT}), frozenset({collection}))
-        request.state.caller = caller or nobody(allowed=False)
+        request.state.caller = in_scope(caller or nobody(allowed=False), KeyScope.CHAT)
         if (use := request.state.caller.use) is not None:
             if use.key.requests_per_minute is None:
                 left = use.seconds_left

@@ -66,22 +66,6 @@ _GIVEN = {"id": "s1", "title": "Notices", "score": None, "origin": "request"}
 _TEXT = "The lift is serviced on Friday."
 _ASKED = [{"role": "user", "content": "When is the lift serviced?"}]
 
-_PLAN_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
-_PLAN_CONVERSATION = {
-    "conversation_id": _PLAN_ID,
-    "title": "Llama 70B",
-    "created_at": "2025-11-01T12:00:00+00:00",
-    "updated_at": "2025-11-01T12:01:00+00:00",
-}
-_ASKED_BACK = {
-    "conversation_id": _PLAN_ID,
-    "response": "One question before I can plan: …",
-    "response_type": "clarification",
-    "questions": ["Do you need a GPU? …"],
-    "deployment_plan": None,
-    "workload_spec": {"task_type": "inference", "domain": "llm", "gpu_needed": None},
-    "message_id": _PLAN_ID,
-}
 _KEY = {
     "id": "6f6c1c1e-4f0e-4f9c-9b0f-2f6c8a7d1e55",
     "client_name": "Town site",
@@ -110,6 +94,22 @@ _COLLECTION = {
 }
 _OF_CHAT = {"id": "collection__town: qa:1f0c", "title": "Opening hours", "confidence": 0.93}
 _COMPONENTS = {name: {"status": "ok"} for name in ("server", "chroma", "vector_store", "llm")}
+_PLAN_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+_PLAN_CONVERSATION = {
+    "conversation_id": _PLAN_ID,
+    "title": "Llama 70B",
+    "created_at": "2025-11-01T12:00:00+00:00",
+    "updated_at": "2025-11-01T12:01:00+00:00",
+}
+_ASKED_BACK = {
+    "conversation_id": _PLAN_ID,
+    "response": "One question before I can plan: …",
+    "response_type": "clarification",
+    "questions": ["Do you need a GPU? …"],
+    "deployment_plan": None,
+    "workload_spec": {"task_type": "inference", "domain": "llm", "gpu_needed": None},
+    "message_id": _PLAN_ID,
+}
 
 EXAMPLES: Mapping[tuple[str, str], Example] = {
     ("GET", "/heartbeat"): Example({"status": "ok"}),
@@ -254,6 +254,7 @@ EXAMPLES: Mapping[tuple[str, str], Example] = {
         },
         {"message": "When is the office open?", "stream": False},
     ),
+    ("POST", "/chat/stop"): Example(None, {"request_id": "3f0c1b"}),
     ("POST", "/chat/feedback"): Example(None, {"request_id": "3f0c1b", "rating": "up", "comment": "That helped."}),
     ("GET", "/chat/sessions/{session_id}"): Example(
         {"session_id": "visit-7", "messages": _WHOLE_CONVERSATION["messages"]}

@@ -68,8 +68,11 @@ class _Watch:
             self._waiting = None
 
 
-def still_allowed(backend: Backend, caller: Caller, scope: Scope | None = None) -> Look:
-    """What looks whether the key still holds, and whether the collections of `scope` are still there."""
+def still_allowed(backend: Backend, caller: Caller, scope: Scope | None = None, request_id: str | None = None) -> Look:
+    """What looks whether the key still holds, and whether the collections of `scope` are still there.
+
+    With `request_id` also whether the key wants no more of that answer.
+    """
     collections = frozenset(_collections(() if scope is None else scope.providers or ())) | (
         caller.collections or set()
     )
@@ -78,6 +81,8 @@ def still_allowed(backend: Backend, caller: Caller, scope: Scope | None = None) 
         try:
             if caller.key_id is not None and not await backend.keys.holds(caller.key_id):
                 return ApiError(401, "invalid_api_key", "this key is no longer one that may be used")
+            if caller.key_id and request_id and await backend.uses.is_stopped(request_id, caller.key_id):
+                return ApiError(499, "cancelled", "the caller wants no more of it")
             if collections and await backend.collections.known(collections) != collections:
                 return ApiError(404, "collection_not_found", "a collection of this answer was deleted meanwhile")
         except DatabaseUnavailable:  # the next look may succeed, and the answer is checked once more at its end

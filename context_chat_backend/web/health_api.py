@@ -21,13 +21,11 @@ _RETRY = {"Retry-After": "5"}
 async def health(request: Request, verbose: bool = False) -> JSONResponse:
     """200 while questions are answered, else 503; with its parts where it is asked for, or other surfaces are here."""
     surfaces = request.app.state.surfaces
-    backend: Backend = request.app.state.backend
-    components: dict[str, dict[str, Any]] = {
-        name: {"status": one} for name, one in (await components_of(backend)).items()
-    }
+    found = await components_of(request.app.state.backend)
+    components: dict[str, dict[str, Any]] = {name: {"status": one} for name, one in found.items()}
     plans = "planner" in surfaces
     if plans and "database" in components:
-        components["catalogues"] = await _catalogues(backend)
+        components["catalogues"] = await _catalogues(request.app.state.backend)
     # Plans are made without a language model, too.
     counted = {name for name in components if name != "llm" or set(surfaces) != {"planner"}}
     said = [components[name]["status"] for name in counted]

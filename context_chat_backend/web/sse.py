@@ -29,16 +29,16 @@ def event_stream(
 ) -> StreamingResponse:
     """The answer that sends `events`, which raise nothing, as they come; a caller that leaves closes the generator.
 
-    Those that are `named` hold `event` and `data`, and the last of them says that it is the last. With `says_done` the
-    last line of others is OpenAI's `[DONE]`; else the last event is the end, and nothing is kept either.
+    Those that are `named` hold `event` and `data`. They, and those of who is not to be told by `says_done`, say
+    themselves which is the last.
     """
     headers = _HEADERS if says_done else _HEADERS | {"Cache-Control": "no-cache"}
-    stream = encoded(events, ping_seconds, named=named, says_done=says_done)
+    stream = encoded(events, ping_seconds, named, says_done=says_done)
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
 
 async def encoded(
-    events: AsyncGenerator[Event, None], ping_seconds: float, *, named: bool = False, says_done: bool = True
+    events: AsyncGenerator[Event, None], ping_seconds: float, named: bool = False, *, says_done: bool = True
 ) -> AsyncGenerator[bytes, None]:
     """The bytes of a stream. Closing it closes `events`, a moment later."""
     waiting: asyncio.Queue[Event | None] = asyncio.Queue(maxsize=1)

@@ -62,6 +62,19 @@ class Backend(Parts):
             async for event in events:
                 yield event
 
+    def writer_named(self, model: str) -> str:
+        """What wrote an answer, as provider/model; empty where nothing did."""
+        if model not in self.language_models:
+            return model
+        choices = (self.config.llm, *self.config.llm_fallback)
+        provider = choices[self.language_models.index(model)].name
+        return provider if provider == model else f"{provider}/{model}"
+
+    @property
+    def shipping_status(self) -> str:
+        """'enabled', 'unavailable' or 'disabled': whether records of exchanges reach Elasticsearch."""
+        return "disabled" if self.shipping is None else self.shipping.status
+
     async def refusal(self, text: str, question: Question) -> str | None:
         """What is said to an asker where `text` is not found safe; None where it is, or nobody judges."""
         refused = None if self._moderation is None else await self._moderation.refusal([text], question)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from context_chat_backend.answering.moderation import Moderation
+from context_chat_backend.answering.safety_rules import SafetyRules
 from context_chat_backend.answering.verdicts import ModelJudge, WordList
 from context_chat_backend.answering.writing import Templates, Writer
 from context_chat_backend.config import Config
@@ -106,17 +108,24 @@ class Models:
     def _judge(self, safety: SafetySettings, writers: Sequence[Writer]) -> Moderator:
         if safety.judge == "words":
             return WordList(safety.words)
+        if safety.judge == "rules":
+            return SafetyRules()
         if safety.judge == "remote":
             return RemoteModerator(
                 safety.base_url, model=safety.model, api_key=safety.api_key, timeout_seconds=safety.request_timeout
             )
         judges = [writer for writer in writers if writer.writes_asides and safety.model in ("", writer.model.name)]
+        instructions = _judging(safety.prompt_file)
+        if not judges and safety.ollama_url and safety.model:
+            own = self._writer(ModelChoice("ollama", {"base_url": safety.ollama_url, "model": safety.model}), None)
+            return ModelJudge(own, strict=safety.strict, instructions=instructions, closes=True)
         if not judges:
             raise ConfigurationError(
                 "safety.judge: 'llm' needs a language model below llm or llm_fallback that can be asked beside answers "
-                "(openai, llama, hugging_face), and safety.model, where it is set, its name; or use 'words' or 'remote'"
+                "(openai, llama, hugging_face), and safety.model, where it is set, its name; or use 'rules', 'words' "
+                "or 'remote'"
             )
-        return ModelJudge(judges[0], strict=safety.strict)
+        return ModelJudge(judges[0], strict=safety.strict, instructions=instructions)
 
     def writers(self, nextcloud: Nextcloud | None) -> list[Writer]:
         """The language models in the order in which they are asked, not loaded yet.
@@ -157,6 +166,16 @@ class Models:
             threads=self._config.indexing.embedding_threads,
             download=self._config.download_models,
         )
+
+
+def _judging(prompt_file: str) -> str:
+    """What a judging model is told. Raises ConfigurationError."""
+    if not prompt_file:
+        return ""
+    try:
+        return Path(prompt_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigurationError(f"safety.prompt_file: {prompt_file} cannot be read: name a text in UTF-8") from None
 
 
 async def load(models: Sequence[LanguageModel]) -> None:

@@ -15,6 +15,7 @@ from context_chat_backend.answering.answer import Answering
 from context_chat_backend.answering.memory import Memory
 from context_chat_backend.answering.planner.planner import Planner
 from context_chat_backend.audit import Audit
+from context_chat_backend.chat_log import ChatLog
 from context_chat_backend.completing.models import Role
 from context_chat_backend.completing.passing import Passing
 from context_chat_backend.config import Config
@@ -27,6 +28,7 @@ from context_chat_backend.indexing.embedding import Embedding
 from context_chat_backend.indexing.excluding import keep_excluded
 from context_chat_backend.indexing.index import Indexer
 from context_chat_backend.indexing.preparing import Preparation
+from context_chat_backend.indexing.records import keep_records
 from context_chat_backend.indexing.reembedding import Reembedding
 from context_chat_backend.indexing.settling import Settling
 from context_chat_backend.indexing.sweeping import keep_forgetting, keep_sampled, keep_swept
@@ -37,6 +39,7 @@ from context_chat_backend.nextcloud.server import Nextcloud
 from context_chat_backend.parsing.registry import accepts
 from context_chat_backend.parsing.sandbox import Sandbox
 from context_chat_backend.retrieval.retrieve import Retriever
+from context_chat_backend.shipping import Shipping
 from context_chat_backend.spaces import SpacesInUse
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.applied import Applied
@@ -119,6 +122,8 @@ class Parts:
         self.monitoring = Monitoring(config, self.health)
         self._models = Models(config, self.health)
         self._stack = AsyncExitStack()
+        self.chat_log: ChatLog | None = None
+        self.shipping: Shipping | None = None
 
     async def start(self, *, indexing: bool = True) -> None:
         """Open everything; with `indexing` the workers run too. On an error what was opened is closed again.
@@ -151,6 +156,7 @@ class Parts:
         stack = self._stack
         self._audit = Audit(self.config.storage / "audit" if self.config.audit_log else None)
         stack.callback(self._audit.close)
+        self._open_chat_log()
         if self.config.traces is not None:
             traces.configure(self.config.traces, self.config.app.role)
             stack.push_async_callback(asyncio.to_thread, traces.close)
@@ -264,6 +270,11 @@ class Parts:
         if self.our_database.server is not None:
             run(self.our_database.server.keep_running, "watching the database")
         run(self.spaces.keep_current, "watching embedding spaces")
+        if self.chat_log is not None:
+            log, overview = self.chat_log, self.overview
+            run(lambda: keep_records(log, overview), "forgetting records")
+        if self.shipping is not None:
+            run(self.shipping.run, "sending records")
         if not indexing:
             return
         run(lambda: load([writer.model for writer in self._writers]), "loading language models")
@@ -276,6 +287,29 @@ class Parts:
         run(lambda: keep_excluded(Excluded(database), self.config.exclusions), "excluding")
         run(lambda: keep_sampled(WordSample(database)), "sampling")
         run(self.uses.keep_swept, "forgetting uses")
+
+    def _open_chat_log(self) -> None:
+        """The record of exchanges, where a chat server is wanted."""
+        chat = self.config.chat
+        if not any("chat" in listener.surfaces for listener in self.config.listeners):
+            return
+        self.chat_log = ChatLog(
+            self.config.storage / "chat",
+            max_bytes=chat.max_size_mb * 1024 * 1024,
+            retention_days=chat.retention_days,
+            redact=chat.redact,
+        )
+        if chat.ships_records:
+            login = (chat.elasticsearch_username, chat.elasticsearch_password)
+            self.shipping = Shipping(
+                self.chat_log,
+                chat.elasticsearch_node,
+                chat.elasticsearch_index,
+                login,
+                verifies=chat.elasticsearch_verifies,
+                retry_seconds=chat.elasticsearch_retry,
+            )
+            self._stack.push_async_callback(self.shipping.close)
 
     async def _open_spaces(self, *, changing: bool) -> None:
         """The live spaces; with `changing` the configured model is to answer from now on, or once it can."""

@@ -5,16 +5,23 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import subprocess
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from tests.chat import QUOTING, SAMPLES, ChatServer, chatting, events, sample
+from tests.chat import QUOTING, SAMPLES, TOKEN, ChatServer, chatting, events, sample
+from tests.program import ROOT
 
 PRICE = "what is the price of a parking permit for residents"
 ABSENT = "Who won the 1950 chess title?"
@@ -317,3 +324,81 @@ def test_feedback_is_kept_with_its_key(server: ChatServer, key: str, module_data
     assert kept == [(1, "so")]
     wrong = server.http.post("/chat/feedback", json={"request_id": request, "rating": "5"}, headers={"X-API-Key": key})
     assert wrong.status_code == 422
+
+
+def test_the_walk_of_the_page_goes_as_it_is_written(server: ChatServer) -> None:
+    page = (ROOT / "docs" / "surfaces.md").read_text(encoding="utf-8")
+    found = re.search(r"^## Chat$.*?^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    known = {"PATH": os.environ["PATH"], "CHAT": server.url, "ADMIN_TOKEN": TOKEN}
+    script = f"set -e -o pipefail\n{found[1]}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=known, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert "$48 per year" in done.stdout
+    assert '"messages":[{"role":"user"' in done.stdout
+
+
+def test_the_command_line_administers_the_database_and_a_server_elsewhere(server: ChatServer, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.json"
+    file.write_text(json.dumps([{"question": "Where is the ferry?", "answer": "The ferry is at the old quay."}]))
+    remote = ("--admin-url", server.url, "--admin-token", TOKEN)
+    run = server.program.run_command
+    for place, name in (((), "ferry-here"), (remote, "ferry-there")):
+        run("collection", "import-qa", name, str(file), *place)
+        made = run("keys", "create", "tests", "--collection", name, *place).split()[0]
+        assert "old quay" in server.chat(made, "Where is the ferry?").json()["response"]
+        assert "may be used" in run("keys", "test", made, *place)
+        assert f"{made[:6]}***" in run("keys", "list", *place)
+        run("keys", "deactivate", made, *place)
+        assert server.chat(made, "Where is the ferry?").status_code == 401
+
+
+def test_a_collection_of_chroma_is_copied(server: ChatServer) -> None:
+    records = {"ids": ["p1", "d/1"], "documents": [None, "The smithy opens at seven."], "metadatas": [PAIR, None]}
+    routes = {
+        ("GET", "/api/v1/collections/forge"): {"id": "c1"},
+        ("POST", "/api/v1/collections/c1/get"): records,
+    }
+    with answering(routes) as url:
+        server.program.run_command("collection", "import-chroma", url, "forge")
+    key = server.key("forge")
+
+    assert "anvil" in server.chat(key, PAIR["question"]).json()["response"]
+    server_said = ""
+    for _ in range(100):
+        server_said = server.chat(key, "When does the smithy open?").json()["response"]
+        if "seven" in server_said:
+            break
+    assert "seven" in server_said
+
+
+PAIR = {"question": "What is the oldest tool of the smithy?", "answer": "The oldest tool is an anvil of 1790."}
+
+
+@contextmanager
+def answering(routes: Mapping[tuple[str, str], Any]) -> Iterator[str]:
+    """A server that answers so, and 404 to everything else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            found = routes.get((self.command, self.path))
+            body = json.dumps(found or {}).encode()
+            self.send_response(404 if found is None else 200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _answer  # noqa: N815
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    served = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{served.server_port}"
+    finally:
+        served.shutdown()
+        served.server_close()

@@ -17,7 +17,7 @@ from context_chat_backend.domain import Collection, KeyScope, Principal, Realm
 from context_chat_backend.settings.listeners import SURFACES
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.keys import Keys
-from tests.doors import DOORS, Credential, Outcome, routes_at
+from tests.doors import DOORS, Credential, Outcome, door_of, routes_at
 from tests.program import Program, headers
 from tests.programs import free_port
 
@@ -52,8 +52,9 @@ class House:
 def house(module_storage: Path, module_database_url: str) -> Iterator[House]:
     ports = {surface: free_port() for surface in SURFACES if surface != "nextcloud"}
     listeners = "".join(f"  - {{port: {port}, surfaces: [{surface}]}}\n" for surface, port in ports.items())
+    limits = "rate_limits: {ip_per_minute: 1000000, key_per_minute: 1000000}\n"
     (module_storage / "config.yaml").write_text(
-        f"embedding:\n  hashing:\nllm:\n  extractive:\nrefusals_per_minute: 100000\n"
+        f"{limits}embedding:\n  hashing:\nllm:\n  extractive:\nrefusals_per_minute: 100000\n"
         f"chatqna:\n  requests_per_minute: 100000\n"
         f"jwt:\n  - {{issuer: 'https://id.example', audience: here, secret: '{TOKEN_SECRET}', users: local}}\n"
         f"listeners:\n{listeners}",
@@ -90,6 +91,7 @@ async def credentials(database_url: str) -> dict[Credential, dict[str, str]]:
         return bearer(jwt.encode(claims, TOKEN_SECRET))
 
     (chat, _), (embedding, _) = await key(KeyScope.CHAT), await key(KeyScope.EMBEDDING)
+    completion, _ = await key(KeyScope.COMPLETION)
     (ingest, _), (revoked, revoked_id) = await key(KeyScope.INGEST, None), await key(KeyScope.CHAT)
     expired, _ = await key(KeyScope.CHAT, end=datetime.now(UTC) - timedelta(seconds=1))
     assert await keys.revoke(revoked_id)
@@ -103,6 +105,7 @@ async def credentials(database_url: str) -> dict[Credential, dict[str, str]]:
         Credential.WRONG_ADMINISTRATOR: bearer(ADMIN_TOKEN[:-1]),
         Credential.CHAT_KEY: chat,
         Credential.EMBEDDING_KEY: embedding,
+        Credential.COMPLETION_KEY: completion,
         Credential.INGEST_KEY: ingest,
         Credential.UNKNOWN_KEY: bearer("api_" + "x" * 32),
         Credential.REVOKED_KEY: revoked,
@@ -135,7 +138,7 @@ def test_each_route_lets_in_whom_the_table_names_and_nobody_else(house: House, s
         for method, path in sorted(routes_at(surface))
         for credential in Credential
         if (met := outcome(house.ask(surface, method, filled(path), credential)))
-        is not (wanted := DOORS[method, path].get(credential, Outcome.UNKNOWN))
+        is not (wanted := door_of(surface, method, path).get(credential, Outcome.UNKNOWN))
     ]
     assert wrong == []
 

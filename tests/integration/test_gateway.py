@@ -330,3 +330,16 @@ def test_a_stream_that_breaks_off_ends_with_its_error(gateway: Gateway) -> None:
 
     assert events[0]["delta"] == "stub "
     assert events[-1]["error"]["code"] == "upstream_bad_response"
+
+
+def test_a_server_that_fails_again_and_again_is_left_alone_and_no_other(gateway: Gateway) -> None:
+    gateway.double.script({"fault": "hang_up"})
+    failed = [gateway.chat({"prompt": "x", "model": "stub-500"}) for _ in range(5)]
+    gateway.double.script()
+    refused = gateway.chat({"prompt": "x", "model": "stub-500"})
+
+    assert {answer.json()["error"]["code"] for answer in failed} == {"upstream_bad_response"}
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "upstream_unavailable")
+    assert refused.headers["retry-after"]
+    assert gateway.double.requests == []
+    assert gateway.chat({"prompt": "x"}).status_code == 200

@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.gateway import LLAMA, QWEN, REFACT, UPSTREAM_KEY, Gateway, running_gateway
@@ -210,25 +212,29 @@ def test_editors_get_passages_of_their_own_collections(gateway: Gateway, alpha: 
     assert "seven" not in prompt
 
 
-def revoked_in(gateway: Gateway, path: str, body: dict[str, Any], key: str) -> tuple[float, list[str]]:
-    """Seconds from the end of the key to that of the stream, and the lines that came."""
+def ended_by(
+    gateway: Gateway, path: str, body: dict[str, Any], key: str, end: Callable[[], object]
+) -> tuple[float, list[str]]:
+    """Seconds from `end` to that of the stream, and the lines that came."""
     lines: list[str] = []
+    ended = [0.0]
+
+    def read() -> None:
+        lines.extend(line for line in coming if line)
+        ended[0] = time.monotonic()
+
     headers = {"Authorization": f"Bearer {key}"}
     with httpx.stream("POST", gateway.url + path, json=body, headers=headers, timeout=30) as answer:
         coming = answer.iter_lines()
         lines.append(next(coming))
-
-        def read() -> None:
-            lines.extend(coming)
-            ended.append(time.monotonic())
-
-        ended: list[float] = []
         reading = threading.Thread(target=read)
         reading.start()
-        gateway.run("keys", "revoke", key)
-        at = time.monotonic()
-        reading.join(20)
-    return ended[0] - at, [line for line in lines if line]
+        try:
+            end()
+        finally:
+            at = time.monotonic()
+            reading.join(20)
+    return ended[0] - at, lines
 
 
 @pytest.mark.parametrize(
@@ -242,10 +248,31 @@ def revoked_in(gateway: Gateway, path: str, body: dict[str, Any], key: str) -> t
 def test_a_stream_ends_when_its_key_is_revoked(gateway: Gateway, path: str, body: dict[str, Any]) -> None:
     key = gateway.key("--collection", "alpha", "--scope", "chat", "--scope", "completion")
     gateway.double.script({"fault": "endless", "seconds": 0.05})
-    seconds, lines = revoked_in(gateway, path, {**body, "retrieval": False}, key)
+    end = partial(gateway.program.run_command, "keys", "revoke", key)
+    seconds, lines = ended_by(gateway, path, {**body, "retrieval": False}, key, end)
 
     assert json.loads(lines[-2].removeprefix("data: "))["error"]["code"] == "invalid_api_key"
     assert lines[-1] == "data: [DONE]"
+    assert seconds < 1.5
+    assert gateway.double.was_left()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_a_stream_ends_when_its_collection_is_deleted(gateway: Gateway, module_database_url: str, path: str) -> None:
+    gateway.run("collections", "add", "passing")
+    key = gateway.key("--collection", "passing", "--scope", "chat", "--scope", "completion")
+    gateway.double.script({"fault": "endless", "seconds": 0.05})
+    said: dict[str, Any] = (
+        {"prompt": "x"} if path == "/v1/completions" else {"messages": [{"role": "user", "content": "x"}]}
+    )
+
+    def delete() -> None:
+        with psycopg.connect(module_database_url) as connection:
+            connection.execute("DELETE FROM knowledge.collections WHERE name = 'passing'")
+
+    seconds, lines = ended_by(gateway, path, {**said, "stream": True, "retrieval": False}, key, delete)
+
+    assert json.loads(lines[-2].removeprefix("data: "))["error"]["code"] == "collection_not_found"
     assert seconds < 1.5
     assert gateway.double.was_left()
 
@@ -257,8 +284,6 @@ def test_every_use_is_booked_with_its_tokens(gateway: Gateway, alpha: str, produ
 
 @pytest.fixture
 def production_rows(module_database_url: str) -> Any:
-    import psycopg
-
     def rows() -> list[tuple[Any, ...]]:
         with psycopg.connect(module_database_url) as connection:
             query = "SELECT surface, model, prompt_tokens, completion_tokens, status FROM access.usage"

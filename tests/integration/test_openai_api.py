@@ -374,8 +374,8 @@ WRONG: dict[str, tuple[Any, str, str | None]] = {
     "odd retrieval": (asked(retrieval=5), "invalid_value", "retrieval"),
     "no passages": (asked(retrieval={"top_k": 0}), "invalid_value", "retrieval.top_k"),
     "hot": (asked(temperature=9), "invalid_value", "temperature"),
-    "two answers": (asked(n=2), "invalid_value", "n"),
-    "tools": (asked(tools=[{"type": "function"}]), "unsupported_content", "tools"),
+    "too many answers": (asked(n=9), "invalid_value", "n"),
+    "a tool that is none": (asked(tools=["look"]), "invalid_value", "tools[0]"),
     "another model": (asked(model="nope/none"), "model_not_found", "model"),
 }
 

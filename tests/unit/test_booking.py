@@ -59,7 +59,9 @@ async def said(events: list[AnswerEvent], error: Exception | None = None) -> Asy
 async def use_of(events: AsyncGenerator[AnswerEvent, None], *, until: int) -> Use:
     """What is booked when the caller leaves after `until` events."""
     uses, background = Uses(), set[Any]()
-    app = SimpleNamespace(state=SimpleNamespace(backend=SimpleNamespace(uses=uses), background=background))
+    app = SimpleNamespace(
+        state=SimpleNamespace(backend=SimpleNamespace(uses=uses, chat_log=None), background=background)
+    )
     request: Any = SimpleNamespace(app=app, state=SimpleNamespace(request_id="1"))
     caller = Caller(ALICE, frozenset({KeyScope.CHAT}), key_id="k")
     stream = booked(events, QUESTION, request, caller, "openai")

@@ -233,9 +233,10 @@ def unit_settings() -> dict[str, list[str]]:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
-    placed = tmp_path / UNIT.name
-    placed.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/context_chat_backend", str(ROOT)))
+@pytest.mark.parametrize("unit", sorted(UNIT.parent.glob("*.service")), ids=lambda unit: unit.stem)
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path, unit: Path) -> None:
+    placed = tmp_path / unit.name
+    placed.write_text(unit.read_text(encoding="utf-8").replace("/opt/context_chat_backend", str(ROOT)))
 
     said = subprocess.run(["systemd-analyze", "verify", "--man=no", placed], capture_output=True, text=True)
 

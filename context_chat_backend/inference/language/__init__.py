@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.inference.breaker import Breaker
 from context_chat_backend.inference.language.separate import SeparateLanguageModel
 from context_chat_backend.inference.openai_http import OLLAMA, Patience
 from context_chat_backend.inference.shared_process import Served
@@ -54,7 +55,7 @@ def _openai(options: Mapping[str, Any]) -> LanguageModel:
     base_url = _needed("openai", "base_url", options, "http://localhost:8080/v1")
     model = _needed("openai", "model", options, "my-model")
     return OpenAIModel(
-        OpenAIServer(base_url, options.get("api_key"), patience=_patience(options)),
+        OpenAIServer(base_url, options.get("api_key"), patience=_patience(options), breaker=_breaker(options)),
         model,
         context_tokens=options.get("context_tokens"),
         answer_tokens=options.get("max_tokens", 1024),
@@ -69,7 +70,12 @@ def ollama_model(options: Mapping[str, Any]) -> LanguageModel:
     from context_chat_backend.inference.openai_http import OpenAIServer
 
     return OllamaModel(
-        OpenAIServer(options.get("base_url", OLLAMA), options.get("api_key"), patience=_patience(options)),
+        OpenAIServer(
+            options.get("base_url", OLLAMA),
+            options.get("api_key"),
+            patience=_patience(options),
+            breaker=_breaker(options),
+        ),
         _needed("ollama", "model", options, "llama3.2"),
         context_tokens=options.get("num_ctx"),
         answer_tokens=options.get("num_predict", 1024),
@@ -86,6 +92,12 @@ def _patience(options: Mapping[str, Any]) -> Patience:
     first = min(total, float(options.get("first_timeout", usual.first)))
     connect, idle = options.get("connect_timeout", usual.connect), options.get("idle_timeout", usual.idle)
     return Patience(connect=float(connect), first=first, idle=float(idle), total=total)
+
+
+def _breaker(options: Mapping[str, Any]) -> Breaker | None:
+    """One with a pause of its own, where it has one."""
+    pause = options.get("pause")
+    return None if pause is None else Breaker("the model server", tolerated=4, first_pause=pause, longest_pause=pause)
 
 
 def _separate(name: str, served: Served) -> LanguageModel:

@@ -35,9 +35,9 @@ WHERE id = %(id)s AND realm = %(realm)s AND name = %(name)s
 -- Its messages; the text of those that are hidden stays here.
 SELECT role, CASE WHEN is_readable THEN content END, messages.created_at
 FROM chat.conversations
-JOIN chat.messages ON conversation_id = id
+JOIN chat.messages ON conversation_id = conversations.id
 CROSS JOIN LATERAL reads_all(realm, name, sources) AS is_readable
-WHERE id = %(id)s AND realm = %(realm)s AND name = %(name)s
+WHERE conversations.id = %(id)s AND realm = %(realm)s AND name = %(name)s
   AND (%(key)s::text IS NULL OR (surface = 'chat' AND key_id = %(key)s))
 ORDER BY seq
 
@@ -51,8 +51,8 @@ WHERE id = %(id)s AND realm = %(realm)s AND name = %(name)s
 -- name: recent
 -- The latest messages that may be read, the last one first.
 SELECT seq, role, content, sources
-FROM chat.conversations JOIN chat.messages ON conversation_id = id
-WHERE id = %(id)s AND realm = %(realm)s AND name = %(name)s
+FROM chat.conversations JOIN chat.messages ON conversation_id = conversations.id
+WHERE conversations.id = %(id)s AND realm = %(realm)s AND name = %(name)s
   AND (%(key)s::text IS NULL OR (surface = 'chat' AND key_id = %(key)s))
   AND reads_all(realm, name, sources)
 ORDER BY seq DESC LIMIT %(limit)s

@@ -16,6 +16,10 @@ SELECT ref, title, parse_ms, embed_ms FROM source
 WHERE settled_at > now() - %(window)s AND parse_ms IS NOT NULL AND ref IS NOT NULL
 ORDER BY coalesce(parse_ms, 0) + coalesce(embed_ms, 0) DESC LIMIT %(limit)s
 
+-- name: there
+-- Which of these sources there are.
+SELECT ref FROM source WHERE realm = %(realm)s AND ref = ANY (%(refs)s::text[]) AND state <> 'gone'
+
 -- name: find
 -- Sources by id or title.
 SELECT source.id, source.realm, ref, provider, title, media_type, size, modified_at, state::text, reason, attempts,

@@ -28,3 +28,15 @@ DELETE FROM access.usage WHERE at < now() - interval '90 days'
 -- name: sweep_askers
 -- Who has not asked for a while.
 DELETE FROM access.askers WHERE minute < now() - interval '1 day'
+
+-- name: stop
+-- A key wants no more of an answer.
+INSERT INTO access.stops (request_id, key_id) VALUES (%(request_id)s, %(key_id)s::uuid) ON CONFLICT DO NOTHING
+
+-- name: stopped
+-- One row where a key wants no more of an answer.
+SELECT 1 FROM access.stops WHERE request_id = %(request_id)s AND key_id::text = %(key_id)s
+
+-- name: sweep_stops
+-- Answers do not take that long.
+DELETE FROM access.stops WHERE at < now() - interval '2 hours'
