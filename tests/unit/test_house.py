@@ -65,6 +65,19 @@ def test_imports_point_down_only() -> None:
     assert upward == []
 
 
+def test_nothing_below_knows_the_planner() -> None:
+    """A room of its own: it may be left out."""
+    knowing = [
+        name
+        for name, room, tree in modules()
+        for module in imported(tree)
+        if module.startswith("context_chat_backend.answering.planner")
+        and not name.startswith("answering/planner/")
+        and FLOORS[room] < WIRING
+    ]
+    assert knowing == []
+
+
 def test_adapters_do_not_know_each_other() -> None:
     sideways = [
         f"{name} imports {other}"
