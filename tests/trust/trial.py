@@ -22,7 +22,7 @@ from tests.program import BOUNDARY, Program, headers
 from tests.town import WORD, Town
 from tests.trust.faults import FAULTS, Fault, layout_of
 from tests.trust.place import Layout, Place, installed_place, may_mount
-from tests.trust.remains import orphans, traces_of_the_deleted, verdicts_missing
+from tests.trust.remains import files_left, orphans, traces_of_the_deleted, verdicts_missing
 
 RECOVERY_SECONDS = 30.0
 """Within it everything is as it should be, without anybody's doing."""
@@ -70,6 +70,7 @@ class PatientTown(Town):
 
     def __init__(self, seed: int, nextcloud: Nextcloud, program: Program, **sizes: int) -> None:
         super().__init__(seed, nextcloud, program, **sizes)
+        self.padding_bytes = 400_000  # on their way these lie in a file
         self.client = httpx.Client(base_url=program.client.base_url, headers=headers(), timeout=10)
 
     def send(self, delivered: bytes) -> None:
@@ -281,7 +282,13 @@ def _recovered(place: Place, town: Town, load: Load) -> float:
 def _checked(place: Place, town: PatientTown) -> list[str]:
     """(b) and (e), and a task that is answered; what is swept in the background gets its time."""
     _delete_one(town)
-    wrong = _soon(lambda: orphans(place.database_url) + traces_of_the_deleted(place.database_url, town.oracle))
+    wrong = _soon(
+        lambda: (
+            orphans(place.database_url)
+            + files_left(place.program.storage)
+            + traces_of_the_deleted(place.database_url, town.oracle)
+        )
+    )
     user = town.random.choice(town.users)
     task = place.nextcloud.ended(place.nextcloud.schedule(SEARCH, user, WORD), RECOVERY_SECONDS)
     found = set((task["output"] or {"sources": None})["sources"] or [])
