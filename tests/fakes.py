@@ -162,7 +162,8 @@ class FakeBackend:
     """Ready and enabled from the beginning."""
 
     def __init__(self, storage: Path, *, ready: bool = True) -> None:
-        (storage / "tmp").mkdir(exist_ok=True)
+        self.temporary = storage / "tmp"
+        self.temporary.mkdir(exist_ok=True)
         self.config = FakeConfig(storage)
         self.health = Health()
         self.health.ready = ready
