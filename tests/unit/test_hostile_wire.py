@@ -43,11 +43,11 @@ from context_chat_backend.inference.language.openai import OpenAIModel
 from context_chat_backend.inference.moderation import RemoteModerator
 from context_chat_backend.inference.openai_http import OpenAIServer
 from context_chat_backend.inference.reranking.remote import RemoteReranker
+from context_chat_backend.limits import Limits
 from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.nextcloud.queues import Queues
 from context_chat_backend.nextcloud.sources import Sources
 from context_chat_backend.nextcloud.tasks import Tasks
-from context_chat_backend.settings.limits import Limits
 from context_chat_backend.settings.programs import Issuer
 from context_chat_backend.store.queued import LeasedRow
 from context_chat_backend.web.chatqna_wire import ChatQnaRequest
