@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import random
 import tempfile
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -172,9 +173,21 @@ def nextcloud(content: bytes, status: int = 200) -> NextcloudClient:
     return client
 
 
-def _answering(content: bytes, status: int = 200, kind: str = "application/json") -> httpx.AsyncClient:
+class _Whole(httpx.AsyncByteStream):
+    """A body as it is sent."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+
+def _answering(
+    content: bytes, status: int = 200, kind: str = "application/json", more: Mapping[str, str] | None = None
+) -> httpx.AsyncClient:
     def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, content=content, headers={"content-type": kind})
+        return httpx.Response(status, stream=_Whole(content), headers={"content-type": kind, **(more or {})})
 
     return httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://x")
 
@@ -271,11 +284,11 @@ def _signed(head: Any, claims: Any) -> str:
     return ".".join([*pieces, "AAAA"])
 
 
-async def _principal(token: str, keys: bytes) -> Principal:
+async def _principal(token: str, keys: bytes, more: Mapping[str, str] | None = None) -> Principal:
     tokens = WebTokens(ISSUERS)
     for _, found in tokens._issuers.values():
         if hasattr(found, "_client"):
-            found._client = _answering(keys)
+            found._client = _answering(keys, more=more)
     try:
         return await tokens.principal(token)
     finally:
@@ -300,6 +313,14 @@ def test_what_only_looks_like_a_token_is_invalid(text: str) -> None:
 def test_published_keys_are_read_or_passed_over(keys: bytes) -> None:
     with suppress(TokenInvalid, Unavailable):
         assert asyncio.run(_principal(_signed({"kid": "k"}, CLAIMS), keys)).name == "alice"
+
+
+async def test_keys_are_not_read_without_end_nor_unpacked() -> None:
+    token, keys = _signed({"kid": "k"}, CLAIMS), json.dumps(PUBLISHED).encode()
+    assert (await _principal(token, keys)).name == "alice"
+    for much, packing in ((keys + b" " * 2**20, {}), (gzip.compress(keys), {"content-encoding": "gzip"})):
+        with pytest.raises(Unavailable):
+            await _principal(token, much, packing)
 
 
 # What servers of models answer
