@@ -61,7 +61,7 @@ from tests.mutation import changed, damaged, damaged_text
 from tests.program import BOUNDARY, part
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-FEW, MANY = 25, 3000
+FEW, MANY = 25, 500
 Check = Callable[..., None]
 
 
