@@ -30,7 +30,7 @@ from tests.program import BOUNDARY, Program, headers, part
 SHARES = {"search": 60, "question": 15, "push": 15, "action": 10}
 BOUND_MS = 250.0
 _STEP = 1.25
-_FIRST_RATE = 4.0
+_FIRST_RATE = 2.0
 _USERS = tuple(f"user{number}" for number in range(20))
 _BODY_BYTES = 6000
 _BACKLOG = 400
