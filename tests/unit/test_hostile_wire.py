@@ -239,6 +239,18 @@ def test_a_task_is_a_question_or_refused_whatever_its_input(given_: Any) -> None
     asyncio.run(work())
 
 
+async def test_half_a_character_in_a_scope_names_no_source() -> None:
+    asked = INPUT | {"scopeType": "source", "scopeList": ["\ud800", "files__default: 5"]}
+    client = nextcloud(json.dumps(_within({"task": TASK["task"] | {"input": asked}} | SOURCES)).encode())
+    task = await Tasks(client).next("a", "b")
+    assert task is not None
+    around: Any = SimpleNamespace(sources=Sources(client))
+    backend: Any = FakeBackend(Path(tempfile.gettempdir()))
+    question = await TaskWork(backend, around)._question(task, "alice")
+    assert question is not None
+    assert [str(ref) for ref in question.scope.sources] == SOURCES["source_ids"]
+
+
 # Bodies of programs
 
 USER = {"role": "user", "content": "What?"}
