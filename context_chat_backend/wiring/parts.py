@@ -180,7 +180,10 @@ class Parts:
         await self._open_spaces(changing=indexing)
         self.health.percent = 80
         self._parser = Sandbox(
-            self.config.indexing.parser_processes, temporary, languages=self.config.indexing.recognition_languages
+            self.config.indexing.parser_processes,
+            temporary,
+            limits=self.config.limits,
+            languages=self.config.indexing.recognition_languages,
         )
         await self._parser.start()
         stack.push_async_callback(self._parser.close)

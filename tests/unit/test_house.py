@@ -20,7 +20,7 @@ FLOORS = {
     "hardware": GROUND, "logs": GROUND, "language": GROUND, "sentences": GROUND, "words": GROUND,
     "compounds": GROUND, "exclusions": GROUND, "terms": GROUND,
     "upgrade": GROUND, "health": GROUND, "metrics": GROUND, "steps": GROUND, "traces": GROUND,
-    "audit": GROUND, "rotation": GROUND, "chat_log": GROUND, "shipping": ADAPTERS,
+    "audit": GROUND, "limits": GROUND, "rotation": GROUND, "chat_log": GROUND, "shipping": ADAPTERS,
     "store": ADAPTERS, "inference": ADAPTERS, "parsing": ADAPTERS, "nextcloud": ADAPTERS, "web_tokens": ADAPTERS,
     "spaces": USE_CASES, "indexing": USE_CASES, "retrieval": USE_CASES, "answering": USE_CASES,
     "completing": USE_CASES,
