@@ -37,6 +37,9 @@ class Clock:
 class FakeKeys:
     """Knows two keys; of the second too many uses were counted."""
 
+    async def page(self, **_: Any) -> tuple[list[ApiKey], int]:
+        return [], 0
+
     async def use(self, text: str) -> KeyUse | None:
         if text not in (RIGHT, LIMITED):
             return None
@@ -81,6 +84,7 @@ class Street:
 DOORS = {
     "nextcloud": ("/enabled", headers("guessed"), headers("secret")),
     "metrics": ("/status", {"Authorization": "Bearer guessed"}, {"Authorization": f"Bearer {ADMIN}"}),
+    "chat": ("/admin/api-keys", {"X-Admin-Token": "guessed"}, {"X-Admin-Token": ADMIN}),
     "openai": (NOWHERE, {"X-API-Key": "guessed"}, {"X-API-Key": RIGHT}),
 }
 
