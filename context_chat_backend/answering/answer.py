@@ -83,21 +83,24 @@ class Answering:
         turns = self._turns(question)
         if not question.alone:
             question = replace(question, alone=await stands_alone(question.text, question.turns, turns.writer))
-        if self._moderation is not None and question.meant != question.text:
-            refusal = await self._moderation.refusal([question.meant], question)
-            if refusal is not None:
-                for event in _sentence(refusal):
+        refusal = await self._refusal(question)
+        passages = () if refusal else await self._readable(question, sight)
+        said = refusal or await self._said_at_once(question, passages, turns.writer)
+        if said is None:
+            async with aclosing(self._written(question, passages or None, turns)) as events:
+                async for event in events:
                     yield event
-                return
-        passages = await self._readable(question, sight)
-        if (said := await self._said_at_once(question, passages, turns.writer)) is not None:
-            yield Retrieved(said.passages)
-            for event in _sentence(said):
-                yield event
             return
-        async with aclosing(self._written(question, passages or None, turns)) as events:
-            async for event in events:
-                yield event
+        if refusal is None:
+            yield Retrieved(said.passages)
+        for event in _sentence(said):
+            yield event
+
+    async def _refusal(self, question: Question) -> Answer | None:
+        """What is said to a question that means something else than its words, and may not be asked."""
+        if self._moderation is None or question.meant == question.text:
+            return None
+        return await self._moderation.refusal([question.meant], question)
 
     async def _said_at_once(self, question: Question, passages: Sequence[Passage], writer: Writer) -> Answer | None:
         """The answer where no model has to write it."""

@@ -15,7 +15,7 @@ from context_chat_backend.errors import StartError
 from context_chat_backend.logs import get_logger
 from context_chat_backend.settings.listeners import Tls
 
-_LOOK_SECONDS = 10.0
+_LOOK_SECONDS = 2.0
 _log = get_logger(__name__)
 
 

@@ -42,6 +42,6 @@ class RemoteAdmin:
         except (httpx.HTTPError, ValueError) as error:
             raise Unavailable(f"the chat server does not answer as one ({type(error).__name__})") from None
         if answer.is_error:
-            refusal = told.get("error", {}) if isinstance(told, dict) else {}
-            raise InvalidRequest(f"the chat server refuses: {refusal.get('message', answer.status_code)}")
+            said = told.get("error", {}) if isinstance(told, dict) else {}
+            raise InvalidRequest(f"the chat server refuses: {said.get('message', answer.status_code)}")
         return told

@@ -92,6 +92,7 @@ def test_11_strictly_nothing_but_the_very_words_is_safe(strict: Models) -> None:
     assert strict.record()["blocked"]
 
 
+@pytest.mark.slow
 def test_11_otherwise_any_negative_sign_wins(storage: Path, database_url: str) -> None:
     for models in serving(storage, database_url, "fuzzy"):
         assert answered(models, list(REPLIES)) == [True] * 4 + [False] * 6
@@ -119,6 +120,7 @@ def test_12_the_question_stands_fenced_in_what_the_judge_reads(strict: Models) -
     assert asked["body"]["options"]["temperature"] == 0
 
 
+@pytest.mark.slow
 def test_13_rules_judge_without_a_model(storage: Path, database_url: str) -> None:
     with chatting(storage, database_url, QUOTING) as server:
         server.collection("mill", PAIRS)

@@ -19,6 +19,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.chat import QUOTING, SAMPLES, TOKEN, ChatServer, chatting, events, sample
 from tests.program import ROOT
@@ -168,6 +170,48 @@ def test_10_two_keys_at_the_same_moment_never_see_each_others_documents(server: 
         assert colours[name] in said
         assert colours[next(other for other in colours if other != name)] not in said
         assert next(other for other in colours if other != name) not in said
+
+
+TENANTS = ("amber", "birch", "cedar")
+Call = tuple[int, str, bool, int]
+
+
+@pytest.fixture(scope="module")
+def tenants(server: ChatServer) -> list[str]:
+    """Keys of collections with the same questions, whose answers hold the name of the collection alone."""
+    for name in TENANTS:
+        pairs = [{"question": f"What is rule {n} of the club?", "answer": f"Rule {n} is {name}-{n}."} for n in range(5)]
+        server.collection(f"club-{name}", pairs)
+    return [server.key(f"club-{name}") for name in TENANTS]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from(("whole", "stream", "openai")), st.booleans(), st.integers(0, 4)),
+        min_size=4,
+        max_size=24,
+    )
+)
+def test_10_whatever_is_asked_at_once_nobody_reads_what_is_anothers(
+    server: ChatServer, tenants: list[str], calls: list[Call]
+) -> None:
+    def ask(call: Call) -> str:
+        tenant, kind, in_session, number = call
+        message = f"What is rule {number} of the club?"
+        if kind == "openai":
+            body = {"messages": [{"role": "user", "content": message}]}
+            headers = {"X-API-Key": tenants[tenant]}
+            return server.http.post("/v1/chat/completions", json=body, headers=headers).text
+        session = {"session_id": "the-same-for-all"} if in_session else {}
+        return server.chat(tenants[tenant], message, stream=kind == "stream", **session).text
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        answers = list(pool.map(ask, calls))
+
+    for (tenant, _, _, number), said in zip(calls, answers, strict=True):
+        assert f"{TENANTS[tenant]}-{number}" in said
+        assert not any(name in said for name in TENANTS if name != TENANTS[tenant])
 
 
 def test_18_keys_are_listed_in_pages_and_never_in_full(server: ChatServer) -> None:

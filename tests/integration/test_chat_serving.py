@@ -162,6 +162,7 @@ def test_23_the_start_script_tells_how_it_is_used() -> None:
     assert done.stderr.startswith("usage: start.sh [--host=")
 
 
+@pytest.mark.slow
 def test_23_several_processes_have_keys_and_answers_in_common(storage: Path, database_url: str) -> None:
     port = free_port()
     file = storage / "chat.yaml"
@@ -218,6 +219,7 @@ def test_25_an_address_asks_so_often_in_a_minute(storage: Path, database_url: st
         assert by_address[-1].headers["X-RateLimit-Limit"] == "20"
 
 
+@pytest.mark.slow
 def test_17_health_names_what_does_not_answer_and_no_password(storage: Path, new_database_url: str) -> None:
     url = new_database_url
     with chatting(storage, url, QUOTING + NO_JUDGE) as server:

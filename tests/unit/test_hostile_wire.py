@@ -249,6 +249,7 @@ async def test_half_a_character_in_a_scope_names_no_source() -> None:
     backend: Any = FakeBackend(Path(tempfile.gettempdir()))
     question = await TaskWork(backend, around)._question(task, "alice")
     assert question is not None
+    assert question.scope.sources is not None
     assert [str(ref) for ref in question.scope.sources] == SOURCES["source_ids"]
 
 
