@@ -62,6 +62,7 @@ _HARM = (
     r"poison (?:someone|my|a person|him|her)|vergift\w*|empoisonner|envenenar|avvelenare|counterfeit|falschgeld)"
 )
 _HOWTO = (
+    r"\b(?:comment|como|come|wie kann|wie|how (?:do|can|to))\b.{0,30}\b(?:pirater|hackear|hackerare|robar|rubare|voler|stehlen|steal)\b",
     rf"{_MAKING}\b.{{0,80}}{_HARM}",
     r"\b(?:build|make|assemble|cook|synthesi[sz]e|buy)\b.{0,30}\b(?:bombs?|explosives?|meth\w*|heroin|ricin|ghost gun|ransomware)\b",
     r"\bhack (?:into|my|his|her|their|the)\b|\bcrack (?:a|the|his|her) password|\bbypass (?:the )?(?:alarm|lock|login|firewall)",
@@ -70,7 +71,7 @@ _MEDICAL = (
     r"\b(?:how much|how many|what dose|which dose|what dosage)\b.{0,50}\b(?:ibuprofen|paracetamol|insulin|aspirin|antibiotic\w*|"
     r"pills?|tablets?|medication|morphine|xanax|warfarin)\b.{0,40}\b(?:i|my|me|we)\b",
     r"\bshould i (?:take|stop taking|increase|double)\b.{0,50}\b(?:medic|pill|dose|tablet|insulin|antibiotic|antidepressant|drug)",
-    r"\b(?:do i have|diagnose me|what disease do i|is my (?:lump|rash|mole|chest pain)|am i having a)\b",
+    r"\b(?:do i have (?:an? |the )?(?:cancer|diabetes|flu|infection|disease|depression|stroke|heart attack)|diagnose me|what disease do i|is my (?:lump|rash|mole|chest pain)|am i having a)\b",
     r"\b(?:soll ich|darf ich|wie viel\w*)\b.{0,60}\b(?:medikament|tablette|insulin|ibuprofen|antibiotik|dosis)\w*.{0,30}\b(?:nehmen|absetzen|"
     r"einnehmen|spritzen)",
     r"\b(?:dois-je|devrais-je|dois je|combien de)\b.{0,60}\b(?:medicament|comprime|insuline|ibuprofene|antibiotique|dose)",

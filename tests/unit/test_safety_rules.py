@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+
 import pytest
 
 from context_chat_backend.answering.safety_rules import SafetyRules
+from tests.program import ROOT
 
 
 @pytest.mark.parametrize(
@@ -56,3 +60,14 @@ async def test_what_people_ask_is_allowed(text: str) -> None:
 )
 async def test_what_is_often_tried_is_refused(text: str) -> None:
     assert not await SafetyRules().allows(text)
+
+
+async def test_the_shipped_questions_are_judged_as_they_are_marked() -> None:
+    """60 that are safe and 60 that are not, in five languages; floors are what was measured."""
+    marked = json.loads((ROOT / "samples" / "safety" / "questions.json").read_text(encoding="utf-8"))
+    judged = [(one["safe"], await SafetyRules().allows(one["text"])) for one in marked]
+    counted = Counter(judged)
+
+    assert counted[True, True] == 60
+    assert counted[False, False] == 60
+    assert Counter(one["language"] for one in marked) == dict.fromkeys(("en", "de", "fr", "es", "it"), 24)
