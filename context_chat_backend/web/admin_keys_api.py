@@ -88,7 +88,7 @@ async def listed(
 
 
 @router.get("/admin/api-keys/{api_key}/status")
-async def status(api_key: str, backend: Ready) -> dict[str, Any]:
+async def status(api_key: Text, backend: Ready) -> dict[str, Any]:
     """Whether a key, by itself or by its id, is there and may be used."""
     key = await backend.keys.one(api_key)
     if key is None:
