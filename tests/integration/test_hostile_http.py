@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +18,11 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given
 from schemathesis import GenerationMode
 
+from context_chat_backend import config
 from context_chat_backend.domain import KeyScope
 from context_chat_backend.web.app import ROUTERS, build_app
 from context_chat_backend.web.openapi import described
-from tests.fakes import FakeBackend
+from context_chat_backend.wiring import Backend
 from tests.program import ROOT, SECRET, Program, headers
 from tests.programs import free_port
 
@@ -33,8 +35,9 @@ INNER = ("Traceback", 'File "', "psycopg", "SELECT ", "INSERT INTO", "site-packa
 
 def document() -> dict[str, Any]:
     """What a listener with everything describes; only its routes count here."""
-    folder = Path("/tmp")
-    return described(build_app(FakeBackend(folder), surfaces=SURFACES))  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = config.load({"APP_PERSISTENT_STORAGE": folder}, cores=1)
+        return described(build_app(Backend(settings), surfaces=SURFACES))
 
 
 OPERATIONS = [(method.upper(), path) for path, methods in document()["paths"].items() for method in methods]
