@@ -30,7 +30,7 @@ from tests.program import BOUNDARY, Program, headers, part
 SHARES = {"search": 60, "question": 15, "push": 15, "action": 10}
 BOUND_MS = 250.0
 _STEP = 1.25
-_FIRST_RATE = 4.0
+_FIRST_RATE = 2.0
 _USERS = tuple(f"user{number}" for number in range(20))
 _BODY_BYTES = 6000
 _BACKLOG = 400
@@ -61,8 +61,12 @@ class Load:
 
     async def close(self) -> None:
         """Wait for the last answers."""
-        await asyncio.gather(*self._going, return_exceptions=True)
+        await self.settled()
         await self._client.aclose()
+
+    async def settled(self) -> None:
+        """Wait until nothing is asked."""
+        await asyncio.gather(*self._going, return_exceptions=True)
 
     def forget(self) -> None:
         """Measure anew."""
@@ -78,8 +82,8 @@ class Load:
 
     async def backlog(self) -> None:
         """Push much at once."""
-        for start in range(1, _BACKLOG, 25):
-            await self._push(range(start, start + 25))
+        for start in range(1, min(_BACKLOG, self._sources), 25):
+            await self._push(range(start, min(start + 25, self._sources + 1)))
 
     async def run(self, rate: float, seconds: float, kinds: dict[str, int]) -> None:
         """Ask `rate` times a second, of each kind by its share."""
@@ -162,10 +166,12 @@ async def priority(load: Load, seconds: float) -> dict[str, float]:
     """How long searches take alone, and beside a backlog."""
     load.forget()
     await load.run(_FIRST_RATE, seconds, {"search": 1})
+    await load.settled()
     alone = load.percentile("search", 0.95)
     load.forget()
     await load.backlog()
     await load.run(_FIRST_RATE, seconds, {"search": 1})
+    await load.settled()
     busy = load.percentile("search", 0.95)
     return {"alone_p95_ms": alone, "beside_indexing_p95_ms": busy, "ratio": round(busy / alone, 2)}
 
@@ -176,6 +182,7 @@ async def highest_rate(load: Load, seconds: float) -> float:
     while True:
         load.forget()
         await load.run(rate, seconds, SHARES)
+        await load.settled()
         p95 = load.percentile("search", 0.95)
         print(f"  {rate:6.1f} a second: p95 of searches {p95} ms, {sum(load.failed.values())} failed", flush=True)
         if p95 > BOUND_MS or load.failed:
@@ -185,7 +192,7 @@ async def highest_rate(load: Load, seconds: float) -> float:
 
 async def overload(load: Load, rate: float, seconds: float) -> dict[str, Any]:
     """Far more than can be answered, and how long it takes until searches keep the bound again."""
-    await asyncio.gather(*load._going, return_exceptions=True)
+    await load.settled()
     load.forget()
     await load.run(rate, seconds, {"search": 1, "question": 1})
     ended = time.monotonic()
@@ -212,7 +219,7 @@ async def measure(program: Program, arguments: argparse.Namespace) -> dict[str, 
     figures: dict[str, Any] = {"sources": arguments.sources, "priority": await priority(load, short)}
     await asyncio.to_thread(program.wait_for_indexed, arguments.sources, 3600)
     rate = arguments.rate or await highest_rate(load, short)
-    await asyncio.gather(*load._going, return_exceptions=True)
+    await load.settled()
     load.forget()
     seconds = arguments.minutes * 60
     _, rows = await asyncio.gather(load.run(rate, seconds, SHARES), load.watch(seconds))

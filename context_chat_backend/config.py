@@ -16,12 +16,12 @@ from urllib.parse import unquote, urlsplit
 from context_chat_backend import __version__, traces
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions
+from context_chat_backend.limits import Limits
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
 from context_chat_backend.settings.chat import ChatSettings
 from context_chat_backend.settings.checks import filled, shown
 from context_chat_backend.settings.earlier import as_ours
 from context_chat_backend.settings.gateway import GatewaySettings
-from context_chat_backend.settings.limits import Limits
 from context_chat_backend.settings.listeners import ChatPorts
 from context_chat_backend.settings.planner import PlannerSettings, check_surface
 from context_chat_backend.settings.programs import ProgramSettings

@@ -14,12 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "licences.md"
 COMPATIBLE = frozenset({
-    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CNRI-Python", "ISC", "LGPL-3.0-only", "MIT", "MIT-0",
-    "MPL-2.0", "PSF-2.0", "Zlib",
+    "0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CNRI-Python", "ISC", "LGPL-3.0-only", "MIT",
+    "MIT-0", "MPL-2.0", "PSF-2.0", "Zlib",
 })  # fmt: skip
 """Licences of parts that may be used in a program under AGPL-3.0, by their names in SPDX."""
 _AS_SPDX = {
-    "3-clause bsd license": "BSD-3-Clause", "apache": "Apache-2.0", "apache 2.0": "Apache-2.0", "apache-2.0": "Apache-2.0",
+    "3-clause bsd license": "BSD-3-Clause", "apache": "Apache-2.0", "apache 2.0": "Apache-2.0",
     "apache license, version 2.0": "Apache-2.0", "apache software license": "Apache-2.0", "bsd": "BSD-3-Clause",
     "bsd license": "BSD-3-Clause", "isc license": "ISC", "isc license (iscl)": "ISC", "mit license": "MIT",
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0", "python software foundation license": "PSF-2.0",
@@ -31,8 +31,9 @@ _BY_HAND = {
 _HEAD = """<!-- SPDX-License-Identifier: AGPL-3.0-or-later -->
 # Licences of what the program is made of
 
-Made by `make licences` from what the packages of `requirements.txt` say of themselves; packages for other systems than the one it was made on
-are left out. All may be part of a program under AGPL-3.0-or-later. A bill of materials for machines is made by `make sbom`.
+Made by `make licences` from what the packages of `requirements.txt` say of themselves; packages for other systems than
+the one it was made on are left out. All may be part of a program under AGPL-3.0-or-later. A bill of materials for
+machines is made by `make sbom`.
 
 `regex` is derived from a module of Python itself and names that module's licence of 1.6 beside its own.
 

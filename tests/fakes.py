@@ -13,7 +13,7 @@ from context_chat_backend.config import AppSettings, Secret
 from context_chat_backend.domain import Admission, Answer, Delivery, FoundSource, Principal, Question, Reason, SourceRef
 from context_chat_backend.errors import ContextChatError, SourceRejected, WaitingListFull
 from context_chat_backend.health import Health
-from context_chat_backend.settings.limits import Limits
+from context_chat_backend.limits import Limits
 from context_chat_backend.store.overview import SlowSource, StateCount
 
 MAX_SOURCE_BYTES = 1000
@@ -162,7 +162,8 @@ class FakeBackend:
     """Ready and enabled from the beginning."""
 
     def __init__(self, storage: Path, *, ready: bool = True) -> None:
-        (storage / "tmp").mkdir(exist_ok=True)
+        self.temporary = storage / "tmp"
+        self.temporary.mkdir(exist_ok=True)
         self.config = FakeConfig(storage)
         self.health = Health()
         self.health.ready = ready

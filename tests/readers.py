@@ -61,6 +61,8 @@ def read_as_told(content: bytes, media_type: str) -> Document:
                 pass
         case "memory":
             _ = bytearray(8 * 1024**3)
+        case "700 MiB":
+            _ = bytearray(700 * 1024**2)
         case "exit":
             os._exit(0)
         case "panic":

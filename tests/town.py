@@ -16,6 +16,7 @@ from tests.program import Program, part
 
 CARDS = "deck__cards"
 MAIL = "mail__messages"
+_LARGE_SHARE = 0.3
 WORD = "garden"
 """All texts hold it."""
 
@@ -115,6 +116,8 @@ class Town:
         self.nextcloud = nextcloud
         self.program = program
         self.oracle = Oracle()
+        self.padding_bytes = 0
+        """What makes some pushes large."""
         self._versions = 0
 
     def begin(self) -> None:
@@ -231,8 +234,12 @@ class Town:
         self.oracle.grant(ref, readers)
         lost = self.oracle.revoke(ref, self.oracle.readers[ref] - readers)
         self.oracle.texts[ref] = text
+        padding = b"\n" * (self.random.random() < _LARGE_SHARE) * self.padding_bytes
         delivered = part(
-            ref, f"the {text}".encode(), users=",".join(sorted(readers)), modified=str(1_718_000_000 + self._versions)
+            ref,
+            f"the {text}".encode() + padding,
+            users=",".join(sorted(readers)),
+            modified=str(1_718_000_000 + self._versions),
         )
         self.send(delivered)
         self.oracle.acknowledged(lost)

@@ -18,8 +18,8 @@ from context_chat_backend.store.kept import MARKS_OF_DELETION, Kept
 from context_chat_backend.wiring import Backend
 
 _PIECE = 1 << 20
-_FOLDERS = ("audit", "logs", "tmp", "evaluation")
-"""Of the storage, what the program writes about people and from their documents."""
+_PASSED_OVER = ("model_files", "models", "postgres18", "vector_db_data")
+"""Of the storage: models, and the files of databases, which are asked themselves."""
 KEPT = 1
 
 
@@ -62,11 +62,11 @@ def kept(
 
 
 def files_holding(storage: Path, text: str) -> list[str]:
-    """The files of logs, audit and work in progress that hold `text`, or as JSON writes it. Blocks."""
+    """The files of logs, records and work in progress that hold `text`, or as JSON writes it. Blocks."""
     forms = {text.encode(), json.dumps(text)[1:-1].encode()}
-    places = [path for folder in _FOLDERS for path in sorted((storage / folder).rglob("*"))]
-    places += sorted(storage.glob("*.log*"))
-    return [str(path.relative_to(storage)) for path in places if path.is_file() and _holds(path, forms)]
+    places = [top for top in sorted(storage.iterdir()) if top.name not in _PASSED_OVER]
+    files = [file for top in places for file in (sorted(top.rglob("*")) if top.is_dir() else [top])]
+    return [str(file.relative_to(storage)) for file in files if file.is_file() and _holds(file, forms)]
 
 
 def _holds(path: Path, forms: set[bytes]) -> bool:

@@ -23,9 +23,9 @@ from context_chat_backend.cli.workers import keep_working, parent_gone
 from context_chat_backend.config import AppSettings, Config
 from context_chat_backend.errors import StartError
 from context_chat_backend.exapp.loops import Loops
+from context_chat_backend.limits import Limits
 from context_chat_backend.logs import get_logger
 from context_chat_backend.settings import Listener
-from context_chat_backend.settings.limits import Limits
 from context_chat_backend.web.app import build_app
 from context_chat_backend.web.connections import Connection
 from context_chat_backend.web.places import Places

@@ -103,7 +103,7 @@ def _parts(request: Request, backend: Backend) -> AsyncGenerator[Part, None]:
     return read_parts(
         request.headers.get("content-type", ""),
         request.stream(),
-        folder=backend.config.storage / "tmp",
+        folder=backend.temporary,
         max_part_bytes=backend.config.indexing.max_source_bytes,
         limits=backend.config.limits,
     )

@@ -104,7 +104,8 @@ class TaskWork:
         kind = asked.get("scopeType") or "none"
         scope = asked.get("scopeList") or []
         if kind == "source" and isinstance(scope, list):
-            scope = await self._nextcloud.sources.resolve([str(one) for one in scope], user)
+            ids = [str(one).encode(errors="replace").decode() for one in scope]  # JSON can hold halves of characters
+            scope = await self._nextcloud.sources.resolve(ids, user)
             if not scope:
                 return None
         try:

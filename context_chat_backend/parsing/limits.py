@@ -12,25 +12,10 @@ from collections.abc import Iterable
 
 from context_chat_backend.domain import Document, Reason
 from context_chat_backend.errors import SourceRejected
+from context_chat_backend.limits import Limits
 
-MAX_CHARACTERS = 20_000_000
-"""More text than this is a dump, not a document."""
-
-MAX_PARTS = 200_000
-"""Parts a document may have: a part is a page, a heading, a sheet."""
-
-MAX_PAGES = 5_000
-MAX_ATTACHMENTS = 250
-MAX_DEPTH = 200
-"""Levels of brackets or elements in JSON and XML."""
-
-MAX_NESTED_FILES = 5
-"""Files within files: a document in a mail in a mail."""
-
-MAX_ENTRIES = 20_000
-MAX_EXPANDED_BYTES = 512 * 1024 * 1024
-MAX_RATIO = 200
-"""How many bytes an archive may hold for each of its own; text in XML seldom shrinks below a fiftieth."""
+held = Limits()
+"""What holds in this process: the defaults, until `hold` says otherwise."""
 
 _SMALL_ARCHIVE = 16 * 1024 * 1024
 """What expands to less than this does no harm, whatever its ratio."""
@@ -46,13 +31,19 @@ _ENTITY = re.compile(
 _ELEMENT = re.compile(rb"<(?:(?P<closing>/)|[A-Za-z_\x80-\xff][^<>]*?(?P<empty>/)?>)")
 
 
+def hold(limits: Limits) -> None:
+    """Let `limits` hold for all files this process reads."""
+    global held
+    held = limits
+
+
 def check(content: bytes, kind: str) -> None:
     """Raises SourceRejected when `content`, of a format the registry names, holds more than may be read."""
-    if kind == "pdf" and _more_than(MAX_PAGES, _PAGE.finditer(content)):
+    if kind == "pdf" and _more_than(held.file_pages, _PAGE.finditer(content)):
         raise SourceRejected(Reason.TOO_MANY_PARTS)
-    if kind == "eml" and _more_than(2 * MAX_ATTACHMENTS, _MAIL_PART.finditer(content)):
+    if kind == "eml" and _more_than(2 * held.file_attachments, _MAIL_PART.finditer(content)):
         raise SourceRejected(Reason.TOO_MANY_PARTS)
-    if kind == "msg" and content.count(_OUTLOOK_ATTACHMENT) > MAX_ATTACHMENTS:
+    if kind == "msg" and content.count(_OUTLOOK_ATTACHMENT) > held.file_attachments:
         raise SourceRejected(Reason.TOO_MANY_PARTS)
     if kind == "xml":
         _check_markup(content)
@@ -63,31 +54,31 @@ def check(content: bytes, kind: str) -> None:
 def check_archive(archive: zipfile.ZipFile, size: int) -> None:
     """Raises SourceRejected when an archive of `size` bytes holds more than may be read."""
     entries = archive.infolist()
-    if len(entries) > MAX_ENTRIES:
+    if len(entries) > held.file_entries:
         raise SourceRejected(Reason.TOO_MANY_PARTS)
     if any(entry.compress_size > entry.file_size + entry.file_size // 64 + 1024 for entry in entries):
         raise SourceRejected(Reason.DAMAGED)  # packing never adds so much: it says that it is shorter than it is
     expanded = sum(entry.file_size for entry in entries)
-    if expanded > MAX_EXPANDED_BYTES or expanded > max(_SMALL_ARCHIVE, size * MAX_RATIO):
+    if expanded > held.file_expanded_bytes or expanded > max(_SMALL_ARCHIVE, size * held.file_expanded_ratio):
         raise SourceRejected(Reason.EXPANDS)
 
 
 def check_document(document: Document) -> None:
     """Raises SourceRejected when a document is longer than may be indexed."""
-    if len(document.parts) > MAX_PARTS or len({part.location.page for part in document.parts}) > MAX_PAGES:
+    if len(document.parts) > held.file_parts or len({part.location.page for part in document.parts}) > held.file_pages:
         raise SourceRejected(Reason.TOO_MANY_PARTS)
-    if sum(len(part.text) for part in document.parts) > MAX_CHARACTERS:
+    if sum(len(part.text) for part in document.parts) > held.file_characters:
         raise SourceRejected(Reason.TOO_MUCH_TEXT)
 
 
 def _check_brackets(content: bytes) -> None:
-    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
+    if content.count(b"[") + content.count(b"{") <= held.file_depth:
         return
     depth = 0
     for found in _STRUCTURE.finditer(content.translate(None, _ALL_BUT_STRUCTURE)):
         if found[0] in (b"[", b"{"):
             depth += 1
-            if depth > MAX_DEPTH:
+            if depth > held.file_depth:
                 raise SourceRejected(Reason.TOO_DEEP)
         elif found[0] in (b"]", b"}"):
             depth = max(0, depth - 1)
@@ -103,7 +94,7 @@ def _check_markup(content: bytes) -> None:
             depth = max(0, depth - 1)
         elif not found["empty"]:
             depth += 1
-            if depth > MAX_DEPTH:
+            if depth > held.file_depth:
                 raise SourceRejected(Reason.TOO_DEEP)
 
 

@@ -144,7 +144,7 @@ def read(content: bytes, media_type: str) -> Document:
     Readers of formats that hold other files come back here for those.
     """
     depth = _depth.get()
-    if depth >= limits.MAX_NESTED_FILES:
+    if depth >= limits.held.file_nested_files:
         raise SourceRejected(Reason.TOO_DEEP)
     kind = sniff(content, _bare(media_type))
     limits.check(content, kind)

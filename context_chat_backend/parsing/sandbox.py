@@ -17,13 +17,14 @@ import socket
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from context_chat_backend.domain import Document, Location, Part, Reason
 from context_chat_backend.errors import ParserKilled, SourceRejected
+from context_chat_backend.limits import Limits
 from context_chat_backend.logs import get_logger
-from context_chat_backend.parsing import limits
 from context_chat_backend.parsing.confinement import Wall
 from context_chat_backend.parsing.parse import parse
 from context_chat_backend.parsing.worker import FRAME
@@ -34,17 +35,19 @@ _KEPT_BYTES = 160 * 1024**2
 """A process that holds more than this after a file is replaced."""
 _ORDINARY_BYTES = 96 * 1024**2
 """What an honest file may take, however many are read at once."""
-_MAX_FRAME_BYTES = 5 * limits.MAX_CHARACTERS
+_FRAME_BYTES_PER_CHARACTER = 5
+_LEAST_FRAME_BYTES = 64 * 1024
 _WATCH_SECONDS = 0.05
 _START_SECONDS = 30.0
 _ENVIRONMENT = {"LANG": "C.UTF-8", "HOME": "/nonexistent", "MALLOC_ARENA_MAX": "2"}
 """All a parser process is told: nothing of the program's environment, which holds secrets."""
 _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from context_chat_backend.parsing import worker; "
-    "worker.serve(int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5], sys.argv[6:])"
+    "worker.serve(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5], sys.argv[6:])"
 )
 _ROOT = Path(__file__).resolve().parents[2]
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_USUAL = Limits()
 _log = get_logger(__name__)
 
 
@@ -56,13 +59,12 @@ class Sandbox:
         processes: int,
         folder: Path,
         *,
-        timeout_seconds: float = 120.0,
-        memory_bytes: int = 1024**3,
+        limits: Limits = _USUAL,
         total_memory_bytes: int = 900 * 1024**2,
         reader: Callable[[bytes, str], Document] = parse,
         languages: Sequence[str] = (),
     ) -> None:
-        """At most `processes` files are parsed at once, each within the given time and address space.
+        """At most `processes` files are parsed at once, each within `limits`.
 
         `folder` takes what libraries unpack of themselves before they are confined; nobody else may write there.
 
@@ -72,10 +74,10 @@ class Sandbox:
         that are installed.
         """
         self._folder = folder
-        self._timeout_seconds = timeout_seconds
-        self._memory_bytes = memory_bytes
+        self._timeout_seconds = limits.file_seconds
+        self._limits = limits
         self._total_memory_bytes = max(total_memory_bytes, processes * _ORDINARY_BYTES)
-        self._arguments = (f"{reader.__module__}:{reader.__qualname__}", *languages)
+        self._arguments = (json.dumps(asdict(limits)), f"{reader.__module__}:{reader.__qualname__}", *languages)
         self._free = asyncio.Semaphore(processes)
         self._recognising = asyncio.Lock()
         self._idle: list[_Process] = []
@@ -156,7 +158,7 @@ class Sandbox:
             if (idle := self._idle.pop()).lives:
                 return idle
             await self._drop(idle)
-        process = _Process(self._memory_bytes, self._arguments, self._unpacked)
+        process = _Process(self._limits, self._arguments, self._unpacked)
         self._all.add(process)
         try:
             await process.start()
@@ -184,10 +186,10 @@ class Sandbox:
 class _Process:
     """One parser process and the connection to it."""
 
-    def __init__(self, memory_bytes: int, arguments: Sequence[str], folder: str) -> None:
+    def __init__(self, limits: Limits, arguments: Sequence[str], folder: str) -> None:
         self.files = 0
         self.walls: frozenset[Wall] = frozenset()
-        self._memory_bytes = memory_bytes
+        self._limits = limits
         self._arguments = arguments
         self._folder = folder
         self.is_stopped = False
@@ -197,7 +199,7 @@ class _Process:
         """Start it and wait until it is confined. Raises OSError when that cannot be."""
         self._link, theirs = socket.socketpair()
         with theirs:
-            arguments = (_ROOT, theirs.fileno(), os.getpid(), self._memory_bytes, *self._arguments)
+            arguments = (_ROOT, theirs.fileno(), os.getpid(), *self._arguments)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-B", "-c", _START, *map(str, arguments),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -269,7 +271,7 @@ class _Process:
             if "parts" in reply:
                 parts += map(_part, reply["parts"])
                 characters += sum(len(part.text) for part in parts[len(parts) - len(reply["parts"]) :])
-                if characters > limits.MAX_CHARACTERS or len(parts) > limits.MAX_PARTS:
+                if characters > self._limits.file_characters or len(parts) > self._limits.file_parts:
                     raise ValueError("more than a reader may send")
             elif "waits" in reply:
                 await await_turn()
@@ -285,7 +287,7 @@ class _Process:
 
     async def _receive(self) -> dict[str, Any]:
         (length,) = FRAME.unpack(await self._replies.readexactly(FRAME.size))
-        if length > _MAX_FRAME_BYTES:
+        if length > _FRAME_BYTES_PER_CHARACTER * self._limits.file_characters + _LEAST_FRAME_BYTES:
             raise ValueError("a message is too long")
         message = json.loads(await self._replies.readexactly(length))
         if not isinstance(message, dict):

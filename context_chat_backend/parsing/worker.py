@@ -20,6 +20,8 @@ from typing import Any
 
 from context_chat_backend.domain import Document, Reason
 from context_chat_backend.errors import SourceRejected
+from context_chat_backend.limits import Limits
+from context_chat_backend.parsing import limits
 from context_chat_backend.parsing.confinement import confine
 from context_chat_backend.parsing.formats import recognition
 
@@ -34,19 +36,20 @@ _REQUEST_BYTES = 4096
 _FAULTS_OF_THE_MACHINE = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ESTALE})
 
 
-def serve(connection: int, parent: int, memory_bytes: int, reader: str, languages: Sequence[str]) -> None:
-    """Read files until the connection closes. `reader` names a function as `module:function`.
+def serve(connection: int, parent: int, held: str, reader: str, languages: Sequence[str]) -> None:
+    """Read files until the connection closes. `reader` names a function as `module:function`, `held` is Limits in JSON.
 
     `languages` are those of text in pictures, in the names of Tesseract.
 
     Where its module has a function `prepare`, that is called before the walls are built.
     """
     recognition.want(languages)
+    limits.hold(Limits(**json.loads(held)))
     module = importlib.import_module(reader.partition(":")[0])
     read: Reader = getattr(module, reader.partition(":")[2])
     if hasattr(module, "prepare"):
         module.prepare()
-    walls = confine(memory_bytes, parent, [Path(__file__).resolve().parents[1]])
+    walls = confine(limits.held.file_memory_bytes, parent, [Path(__file__).resolve().parents[1]])
     gc.freeze()
     with socket.socket(fileno=connection) as link:
         recognition.take_turns(lambda: _await_turn(link))

@@ -17,10 +17,11 @@ import yaml
 
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions, read_exclusions
+from context_chat_backend.limits import Limits
 from context_chat_backend.settings.chat import SECTIONS, ChatSettings, read_chat
 from context_chat_backend.settings.checks import shown, unknown
 from context_chat_backend.settings.gateway import GatewaySettings, read_gateway
-from context_chat_backend.settings.limits import Limits, read_limits
+from context_chat_backend.settings.limits import read_limits
 from context_chat_backend.settings.listeners import ChatPorts, Listener, read_general, read_listeners
 from context_chat_backend.settings.models import MODELS, ModelChoice, models_of, read_choice, read_remote
 from context_chat_backend.settings.planner import PlannerSettings, read_planner

@@ -149,11 +149,15 @@ class Catalogues:
             rows = await (await connection.execute(statement("catalogues", "packages"), parameters)).fetchall()
         found: list[list[Package]] = [[] for _ in queries]
         for number, *columns in rows:
-            id_, name, version, app_version, description, repository, keywords, stars, official = columns
-            found[number - 1].append(
-                Package(id_, name, version, app_version, description, repository, tuple(keywords), stars, official)
-            )
+            found[number - 1].append(_package(*columns))
         return found
+
+    async def packages_named(self, asker: Principal, names: Sequence[str]) -> list[Package]:
+        """Packages with these very names, whatever their case, in no order."""
+        parameters = {"names": [lowered(name) for name in names]}
+        async with self._database.reading_as(asker) as connection:
+            rows = await (await connection.execute(statement("catalogues", "packages_named"), parameters)).fetchall()
+        return [_package(*row) for row in rows]
 
     async def _listed(self, name: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         async with self._database.transaction() as connection:
@@ -164,6 +168,20 @@ class Catalogues:
             for table in tables:
                 named = sql.SQL(statement("catalogues", "analysed")).format(table=sql.Identifier(*table))
                 await connection.execute(named)
+
+
+def _package(
+    id_: str,
+    name: str,
+    version: str,
+    app_version: str,
+    description: str,
+    repository: str,
+    keywords: list[str],
+    stars: int,
+    official: bool,
+) -> Package:
+    return Package(id_, name, version, app_version, description, repository, tuple(keywords), stars, official)
 
 
 def _columns(kind: type[Any]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from context_chat_backend.store.database import Connection, Database, statement
 
 CANDIDATES = 200
 """So many of the nearest cards are ranked."""
-_SCANNED = 12_000
+_SCANNED = 2_000
 """So many models are looked at one by one; of more an index finds the nearest."""
 _MOST_DIMENSIONS = 4000
 

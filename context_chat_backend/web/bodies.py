@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from context_chat_backend.settings.limits import Limits
+from context_chat_backend.limits import Limits
 from context_chat_backend.web.errors import Refusal
 
 _GONE = {"Connection": "close"}

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from context_chat_backend.limits import Limits
 from context_chat_backend.logs import get_logger
-from context_chat_backend.settings.limits import Limits
 from context_chat_backend.web.errors import Refusal
 from context_chat_backend.web.places import Places, hold
 

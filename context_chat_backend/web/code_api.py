@@ -11,12 +11,12 @@ from fastapi import APIRouter, Request
 from context_chat_backend.completing.code import CodeOrder, shown
 from context_chat_backend.completing.editing import estimated
 from context_chat_backend.completing.models import Role, ServedModel
-from context_chat_backend.domain import KeyScope, Scope
+from context_chat_backend.domain import KeyScope
 from context_chat_backend.ports import Exchange
 from context_chat_backend.web.callers import Caller, may_use
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.gateway_wire import CodeRequest
-from context_chat_backend.web.gathered import gathered, share_of
+from context_chat_backend.web.gathered import Gathered, gathered, share_of
 from context_chat_backend.web.passed import Passed, said_in
 from context_chat_backend.web.program_route import CompletionCaller, ProgramRoute, Ready, caller_for, while_listening
 from context_chat_backend.web.sse import event_stream
@@ -33,13 +33,14 @@ async def code_completion(request: Request, body: CodeRequest, backend: Ready, c
     model = backend.passing.models.named(body.model, Role.COMPLETION)
     may_use(caller, model.name)
     order = _order(body)
-    exchange, asked, share, scope = await _asked(backend, caller, body, model, order)
+    exchange, asked, share, found = await _asked(backend, caller, body, model, order)
     key = (caller.asker, caller.key_id, model.name, repr(sorted(asked.items())))
     kept = None if body.no_cache else backend.passing.recent.get(key)
     text, tokens = kept or ("", 0)
     if kept is None:
-        passed = Passed(request, caller, "gateway", model, exchange, scope)
+        passed = Passed(request, caller, "gateway", model, exchange, found.scope)
         raw, tally = await while_listening(request, passed.whole(asked))
+        await found.check(backend, caller)
         text = order.taken(model, said_in(next(iter(raw["choices"]), {})))
         tokens = tally.usage.prompt_tokens
         backend.passing.recent.put(key, (text, tokens))
@@ -69,8 +70,8 @@ def _order(body: CodeRequest) -> CodeOrder:
 
 async def _asked(
     backend: Backend, caller: Caller, body: CodeRequest, model: ServedModel, order: CodeOrder
-) -> tuple[Exchange, dict[str, Any], int, Scope | None]:
-    """What the model is asked, how, how many tokens passages might take, and where they were looked for."""
+) -> tuple[Exchange, dict[str, Any], int, Gathered]:
+    """What the model is asked, how, how many tokens passages might take, and which they are."""
     wanted = body.retrieval if body.retrieval is not None else body.rag_tokens_n > 0
     share = share_of(model.context_tokens, body.rag_tokens_n) if wanted else 0
     around = order.around(model, share)
@@ -81,7 +82,7 @@ async def _asked(
     exchange, asked = order.asked(model, around, _with_name(said, body, model))
     if estimated(shown(asked)) > model.context_tokens:
         raise ApiError(400, "context_length_exceeded", "inputs: they are longer than the model reads", param="inputs")
-    return exchange, asked, share if said else 0, found.scope
+    return exchange, asked, share if said else 0, found
 
 
 def _with_name(said: str, body: CodeRequest, model: ServedModel) -> str:

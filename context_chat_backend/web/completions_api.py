@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +17,10 @@ from context_chat_backend.domain import Usage
 from context_chat_backend.inference.relaying.shapes import usage_of
 from context_chat_backend.ports import Exchange
 from context_chat_backend.web.callers import may_use
-from context_chat_backend.web.envelope import ApiError, api_error, envelope
+from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.gateway_wire import MaskedEmails, TextRequest
-from context_chat_backend.web.gathered import gathered, share_of
-from context_chat_backend.web.passed import Passed, Tally, finish_in, said_in
+from context_chat_backend.web.gathered import Gathered, gathered, share_of
+from context_chat_backend.web.passed import Passed, Tally, finish_in, said_in, with_errors_told
 from context_chat_backend.web.program_route import CompletionCaller, ProgramRoute, Ready, while_listening
 from context_chat_backend.web.sse import event_stream
 
@@ -38,12 +38,12 @@ async def completions(request: Request, body: TextRequest, backend: Ready, calle
     found = await gathered(backend, caller, body.prompts[0], body.retrieval)
     before = found.in_code(model.template, share_of(model.context_tokens))
     passed = Passed(request, caller, "gateway", model, Exchange.TEXT, found.scope)
-    written = _Written(body, passed, before, backend.passing.models.version)
+    written = _Written(body, passed, before, found, backend.passing.models.version)
     if not body.stream:
         return await while_listening(request, written.whole())
     pieces = written.pieces()
     first = await while_listening(request, anext(pieces))
-    return event_stream(_streamed(first, pieces, request.state.request_id))
+    return event_stream(with_errors_told(_all(first, pieces), request.state.request_id))
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class _Written:
     passed: Passed
     before: str
     """Passages in front of each prompt."""
+    found: Gathered
     version: int
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
@@ -62,6 +63,7 @@ class _Written:
         """All choices, prompt by prompt. Raises ApiError."""
         asked = [self._asked(prompt) for prompt in self.body.prompts]
         answers = [await self.passed.whole(one) for one in asked]
+        await self._check()
         choices = []
         for place, (prompt, (event, _)) in enumerate(zip(self.body.prompts, answers, strict=True)):
             for number, choice in enumerate(event["choices"]):
@@ -91,10 +93,14 @@ class _Written:
                             ended.add(number)
                         if text or finish:
                             yield self._piece(place * self.body.n + number, text, finish)
+            await self._check()
             for number in sorted(set(range(self.body.n)) - ended):
                 yield self._piece(place * self.body.n + number, masks[number].end(), "stop")
         if self.body.stream_options is not None and self.body.stream_options.include_usage:
             yield self._head() | {"choices": [], "usage": usage_of(_sum(tallies))}
+
+    async def _check(self) -> None:
+        await self.found.check(self.passed.request.app.state.backend, self.passed.caller)
 
     def _asked(self, prompt: str) -> dict[str, Any]:
         asked = self.body.passed_on(self.passed.model, self.body.most)
@@ -136,13 +142,10 @@ def _sum(tallies: list[Tally]) -> Usage:
     return Usage(sum(one.prompt_tokens for one in used), sum(one.answer_tokens for one in used))
 
 
-async def _streamed(
-    first: dict[str, Any], pieces: AsyncGenerator[dict[str, Any], None], request_id: str
-) -> AsyncGenerator[Mapping[str, Any], None]:
+async def _all(
+    first: dict[str, Any], pieces: AsyncGenerator[dict[str, Any], None]
+) -> AsyncGenerator[dict[str, Any], None]:
     async with aclosing(pieces):
-        try:
-            yield first
-            async for piece in pieces:
-                yield piece
-        except Exception as error:  # the status is sent already
-            yield envelope(api_error(error), request_id)
+        yield first
+        async for piece in pieces:
+            yield piece

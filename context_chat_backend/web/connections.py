@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from context_chat_backend.settings.limits import Limits
+from context_chat_backend.limits import Limits
 
 _AROUND_A_HEADER = 4
 """Bytes of `: ` and the end of the line."""

@@ -92,7 +92,7 @@ def _parts(request: Request, backend: Backend, max_part_bytes: int | None) -> As
     return read_parts(
         request.headers.get("content-type", ""),
         request.stream(),
-        folder=backend.config.storage / "tmp",
+        folder=backend.temporary,
         max_part_bytes=most if max_part_bytes is None else min(most, max_part_bytes),
         limits=backend.config.limits,
     )

@@ -68,11 +68,12 @@ async def refact_chat(request: Request, body: GatewayChat, backend: Ready) -> An
     passed = Passed(request, caller, SURFACE, model, exchange, found.scope)
     if not body.stream:
         told = _whole(model, found, *await while_listening(request, passed.whole(asked)))
+        await found.check(backend, caller)
         await judge_answer(backend, caller, body.question, told["response"])
         return told
     events = passed.events(asked)
     first = await while_listening(request, anext(events))
-    return event_stream(_pieces(first, events, found, request.state.request_id))
+    return event_stream(_pieces(first, events, found, passed))
 
 
 def asked_of(body: GatewayChat, model: ServedModel, found: Gathered) -> dict[str, Any]:
@@ -102,7 +103,7 @@ async def _pieces(
     first: tuple[dict[str, Any], Tally],
     events: AsyncGenerator[tuple[dict[str, Any], Tally], None],
     found: Gathered,
-    request_id: str,
+    passed: Passed,
 ) -> AsyncGenerator[Mapping[str, Any], None]:
     finish, tally = "stop", first[1]
     async with aclosing(events):
@@ -112,10 +113,11 @@ async def _pieces(
                     finish = finish_in(choice) or finish
                     if text := said_in(choice):
                         yield {"delta": text, "done": False}
+            await found.check(passed.request.app.state.backend, passed.caller)
             usage = usage_of(tally.usage)
             yield {"delta": "", "done": True, "finish_reason": finish, "usage": usage, "sources": found.sources}
         except Exception as error:  # the status is sent already
-            yield envelope(api_error(error), request_id)
+            yield envelope(api_error(error), passed.request.state.request_id)
 
 
 async def _from(

@@ -15,6 +15,7 @@ from context_chat_backend.domain import EVERYTHING, Passage, Question, Scope, So
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.chat_wire import Retrieval
 from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.web.given import PROVIDER
 from context_chat_backend.web.scopes import scope_of
 from context_chat_backend.wiring import Backend
 
@@ -44,6 +45,12 @@ class Gathered:
     def in_code(self, template: Template, tokens: int) -> str:
         """The same before code."""
         return quoted_code(self.passages, template, tokens)
+
+    async def check(self, backend: Backend, caller: Caller) -> None:
+        """Raise ApiError (403) when the caller has lost one of the sources while it was answered from them."""
+        found = [one for one in self.passages if one.source.provider != PROVIDER]
+        if found and await backend.lost(caller.asker, found):
+            raise ApiError(403, "source_lost", "a source of this answer may not be read any more")
 
     @property
     def sources(self) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import IO
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from context_chat_backend.settings.limits import Limits
+from context_chat_backend.limits import Limits
 from context_chat_backend.web.errors import Refusal
 
 SMALL_BYTES = 64 * 1024

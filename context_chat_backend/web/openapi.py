@@ -57,7 +57,6 @@ _SECURITY = {
     "administrator": {"type": "http", "scheme": "bearer", "description": "The token of administrators."},
     "nextcloud": {"type": "apiKey", "in": "header", "name": "AUTHORIZATION-APP-API", "description": "AppAPI's."},
 }
-_NO_CONTENT = "204"
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "pre{background:#8881;padding:.7rem;overflow:auto}code{font-size:.9em}h2{margin-top:2.5rem}"
@@ -143,11 +142,6 @@ def _page(schema: Mapping[str, Any]) -> Iterator[str]:
                 examples = [content["example"] for content in answer.get("content", {}).values()]
                 shown = "".join(map(_shown, examples)) if status.startswith("2") else ""
                 yield f"<p><code>{status}</code> {html.escape(answer['description'])}</p>{shown}"
-
-
-def _example(answer: Mapping[str, Any]) -> Any:
-    (content,) = answer["content"].values()
-    return content["example"]
 
 
 def _shown(example: Any) -> str:

@@ -18,7 +18,7 @@ from context_chat_backend.ports import Exchange
 from context_chat_backend.store.uses import Use
 from context_chat_backend.web.booking import book
 from context_chat_backend.web.callers import Caller
-from context_chat_backend.web.envelope import api_error
+from context_chat_backend.web.envelope import api_error, envelope
 from context_chat_backend.web.guarding import guarded, still_allowed
 from context_chat_backend.wiring import Backend
 
@@ -101,6 +101,18 @@ class Passed:
         caller, name = self.caller, self.model.name
         use = Use(caller.key_id, caller.asker, self.surface, name, *tokens, first, total, tally.status, left)
         book(self.request, use)
+
+
+async def with_errors_told(
+    pieces: AsyncGenerator[Event, None], request_id: str
+) -> AsyncGenerator[Mapping[str, Any], None]:
+    """`pieces`, and what fails on the way as the last: the status is sent already."""
+    async with aclosing(pieces):
+        try:
+            async for piece in pieces:
+                yield piece
+        except Exception as error:
+            yield envelope(api_error(error), request_id)
 
 
 def said_in(choice: Any) -> str:

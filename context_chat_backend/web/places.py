@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from fastapi import Request
 
-from context_chat_backend.settings.limits import Limits
+from context_chat_backend.limits import Limits
 from context_chat_backend.web.errors import Refusal
 
 _AGAIN_SOON = {"Retry-After": "1"}

@@ -81,7 +81,7 @@ def _counted(request: Request, error: ApiError) -> ApiError:
 
     One that has expired is left alone, for its owner has to hear that he must fetch another.
     """
-    if error.code not in ("invalid_api_key", "invalid_token"):
+    if error.code not in ("invalid_api_key", "invalid_token", "admin_token_required"):
         return error
     wait = throttle_of(request).refused(address_of(request))
     if wait is None:

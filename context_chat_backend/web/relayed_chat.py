@@ -14,10 +14,10 @@ from context_chat_backend.inference.relaying.shapes import usage_of
 from context_chat_backend.ports import Exchange
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.completion import Completion
-from context_chat_backend.web.envelope import ApiError, api_error, envelope
+from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
 from context_chat_backend.web.openai_wire import ChatRequest
-from context_chat_backend.web.passed import Passed, Tally, finish_in, said_in
+from context_chat_backend.web.passed import Passed, Tally, finish_in, said_in, with_errors_told
 from context_chat_backend.web.program_route import while_listening
 from context_chat_backend.web.safe import judge_answer, judge_question
 from context_chat_backend.web.sse import event_stream
@@ -50,12 +50,13 @@ async def relayed_chat(
     completion = Completion(body.model or model.name)
     if not body.stream:
         raw, tally = await while_listening(request, passed.whole(asked))
+        await found.check(backend, caller)
         await judge_answer(backend, caller, body.question, "\n\n".join(said_in(choice) for choice in raw["choices"]))
         return _whole(completion, model, found, raw, tally)
     events = passed.events(asked)
     first = await while_listening(request, anext(events))
-    pieces = _pieces(completion, model, found, _all(first, events), body.wants_usage)
-    return event_stream(_told(pieces, request.state.request_id))
+    pieces = _pieces(completion, passed, found, _all(first, events), body.wants_usage)
+    return event_stream(with_errors_told(pieces, request.state.request_id))
 
 
 def _whole(
@@ -66,7 +67,7 @@ def _whole(
 
 
 async def _pieces(
-    completion: Completion, model: ServedModel, found: Gathered, events: AsyncGenerator[Heard, None], wants_usage: bool
+    completion: Completion, passed: Passed, found: Gathered, events: AsyncGenerator[Heard, None], wants_usage: bool
 ) -> AsyncGenerator[dict[str, Any], None]:
     head = completion.head("chat.completion.chunk")
     begin = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
@@ -77,7 +78,10 @@ async def _pieces(
             if not choices:
                 continue
             last = any(finish_in(choice) for choice in choices)
-            yield head | {"choices": choices} | ({"context_chat": _about(model, found, tally)} if last else {})
+            if last:
+                await found.check(passed.request.app.state.backend, passed.caller)
+            about = {"context_chat": _about(passed.model, found, tally)} if last else {}
+            yield head | {"choices": choices} | about
     if wants_usage:
         yield head | {"choices": [], "usage": usage_of(tally.usage)}
 
@@ -87,17 +91,6 @@ async def _all(first: Heard, events: AsyncGenerator[Heard, None]) -> AsyncGenera
         yield first
         async for event in events:
             yield event
-
-
-async def _told(
-    pieces: AsyncGenerator[dict[str, Any], None], request_id: str
-) -> AsyncGenerator[Mapping[str, Any], None]:
-    async with aclosing(pieces):
-        try:
-            async for piece in pieces:
-                yield piece
-        except Exception as error:  # the status is sent already
-            yield envelope(api_error(error), request_id)
 
 
 def _about(model: ServedModel, found: Gathered, tally: Tally) -> dict[str, Any]:

@@ -130,6 +130,10 @@ class Backend(Parts):
         """What the language model says to `asker` without documents. Raises InvalidRequest, ModelUnavailable."""
         return (await whole(self.stream_chat(Question(text, asker)))).text.strip()
 
+    async def lost(self, asker: Principal, passages: Sequence[Passage]) -> bool:
+        """Whether a source of these passages, found before, may not be read any more. Raises DatabaseUnavailable."""
+        return bool(await self._retriever.lost(asker, passages))
+
     async def probe_embedding(self) -> tuple[EmbeddingSpace, Vectors]:
         """The space of the configured model, and the vector of a word in it, for `doctor`. Raises ModelUnavailable."""
         return self._embedder.space, await self._embedder.embed_question("health")

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import time
 import uuid
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -76,14 +74,16 @@ from context_chat_backend.wiring.models import Models, load
 from context_chat_backend.wiring.monitoring import Monitoring
 from context_chat_backend.wiring.planning import build_planner
 from context_chat_backend.wiring.recent_check import RecentCheck
+from context_chat_backend.wiring.temporary import temporary_folder
 
-_TEMPORARY_SECONDS = 24 * 3600
 _log = get_logger(__name__)
 
 
 class Parts:
     """Everything that runs. Attributes beside `config` and `health` exist from the end of `start()` on."""
 
+    temporary: Path
+    """A folder of this process for bytes that pass through."""
     our_database: OurDatabase
     database: Database
     old_index: str | None
@@ -160,7 +160,7 @@ class Parts:
         if self.config.traces is not None:
             traces.configure(self.config.traces, self.config.app.role)
             stack.push_async_callback(asyncio.to_thread, traces.close)
-        temporary = _temporary_folder(self.config)
+        temporary = self.temporary = stack.enter_context(temporary_folder(self.config.storage))
         self.our_database = await stack.enter_async_context(our_database(self.config))
         await install_schema(self.our_database.url)
         database = self.database = Database(self.our_database.url)
@@ -180,7 +180,10 @@ class Parts:
         await self._open_spaces(changing=indexing)
         self.health.percent = 80
         self._parser = Sandbox(
-            self.config.indexing.parser_processes, temporary, languages=self.config.indexing.recognition_languages
+            self.config.indexing.parser_processes,
+            temporary,
+            limits=self.config.limits,
+            languages=self.config.indexing.recognition_languages,
         )
         await self._parser.start()
         stack.push_async_callback(self._parser.close)
@@ -345,16 +348,3 @@ class Parts:
         nextcloud = Nextcloud(client, max_source_bytes=self.config.indexing.max_source_bytes)
         self._stack.push_async_callback(nextcloud.close)
         return nextcloud
-
-
-def _temporary_folder(config: Config) -> Path:
-    """Made where it is missing, and without what a killed process left; younger files may be another one's."""
-    folder = config.storage / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.iterdir():
-        if time.time() - file.stat().st_mtime > _TEMPORARY_SECONDS:
-            if file.is_dir():
-                shutil.rmtree(file, ignore_errors=True)
-            else:
-                file.unlink(missing_ok=True)
-    return folder

@@ -54,7 +54,7 @@ LEFT_OUT: Mapping[str, str] = {
     r"make (run|test|test-all|check|bench|trust|lock)$": WHOLE,
     r"context-chat evaluate (xquad|scifact|FOLDER)": MINUTES,
     r"context-chat .*(…|\.\.\.|NAME|SOURCE|FOLDER|<)": NOTATION,
-    r"context-chat (retry|evaluate)$": NOTATION,
+    r"context-chat (retry|evaluate|kept|conversations export)$": NOTATION,
     r"curl .*(<host>|:8888)": ELSEWHERE,
     r"context-chat status --watch$": "it needs a terminal: tests/acceptance/test_seeing.py",
     r"psql |ALTER |CREATE ": ELSEWHERE,
@@ -246,6 +246,9 @@ def manage(one: Installation, client: httpx.Client) -> None:
     one.type('context-chat retry --reason "its parser took too long"', code=1)  # there is none
     one.type('context-chat retry "files__default: 42"', code=1)
     one.type("context-chat reindex --provider mail__mail", code=1)
+    one.type("context-chat kept --user alice", "Nothing is kept.")  # of Nextcloud
+    one.type("context-chat kept --user alice --realm local", "rows of ", code=1)
+    one.type('context-chat kept --text "a sentence of his file"', "Nothing is kept.")
     one.type("context-chat indexes drop")
     one.type("context-chat indexes build")
     one.type("context-chat models list")

@@ -203,7 +203,7 @@ def test_10_whatever_is_asked_at_once_nobody_reads_what_is_anothers(
             body = {"messages": [{"role": "user", "content": message}]}
             headers = {"X-API-Key": tenants[tenant]}
             return server.http.post("/v1/chat/completions", json=body, headers=headers).text
-        session = {"session_id": "the-same-for-all"} if in_session else {}
+        session: dict[str, Any] = {"session_id": "the-same-for-all"} if in_session else {}
         return server.chat(tenants[tenant], message, stream=kind == "stream", **session).text
 
     with ThreadPoolExecutor(len(calls)) as pool:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from context_chat_backend.errors import ParserKilled, SourceRejected
+from context_chat_backend.limits import Limits
 from context_chat_backend.parsing.sandbox import Sandbox
 from tests.mutation import damaged
 
@@ -35,7 +36,7 @@ def samples() -> list[Path]:
 async def outcomes(folder: Path, files: Iterable[Path], times: int) -> Counter[str]:
     """What became of each file, damaged so many times. Anything but text or a verdict is raised, with its name."""
     counted: Counter[str] = Counter()
-    sandbox = Sandbox(2, folder, timeout_seconds=20)
+    sandbox = Sandbox(2, folder, limits=Limits(file_seconds=20))
     await sandbox.start()
 
     async def read(file: Path, number: int) -> None:

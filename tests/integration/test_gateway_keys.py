@@ -259,7 +259,7 @@ def test_a_stream_ends_when_its_key_is_revoked(gateway: Gateway, path: str, body
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 def test_a_stream_ends_when_its_collection_is_deleted(gateway: Gateway, module_database_url: str, path: str) -> None:
-    gateway.run("collections", "add", "passing")
+    gateway.program.run_command("collections", "add", "passing")
     key = gateway.key("--collection", "passing", "--scope", "chat", "--scope", "completion")
     gateway.double.script({"fault": "endless", "seconds": 0.05})
     said: dict[str, Any] = (

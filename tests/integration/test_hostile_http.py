@@ -23,7 +23,7 @@ from tests.fakes import FakeBackend
 from tests.program import ROOT, SECRET, Program, headers
 from tests.programs import free_port
 
-FEW, MANY = 4, 150
+FEW, MANY = 4, 100
 SECONDS = 20
 SURFACES = tuple(ROUTERS)
 INNER = ("Traceback", 'File "', "psycopg", "SELECT ", "INSERT INTO", "site-packages", ".py", "asyncio", "pydantic.dev")

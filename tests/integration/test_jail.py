@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from context_chat_backend.errors import ParserKilled, SourceRejected
+from context_chat_backend.limits import Limits
 from context_chat_backend.parsing.confinement import Wall
 from context_chat_backend.parsing.sandbox import Sandbox
 from tests import hostile
@@ -34,7 +35,7 @@ async def jail(tmp_path: Path) -> AsyncIterator[Sandbox]:
 @pytest.fixture
 async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
     """The sandbox of the product, with less patience."""
-    made = Sandbox(2, tmp_path, timeout_seconds=60)
+    made = Sandbox(2, tmp_path, limits=Limits(file_seconds=60))
     await made.start()
     yield made
     await made.close()

@@ -145,6 +145,8 @@ def test_files_that_name_somebody_are_told(tmp_path: Path) -> None:
 
     assert files_holding(tmp_path, '"fred"') == files_holding(tmp_path, "Müller") == ["audit/audit.log"]
     assert files_holding(tmp_path, '"fre"') == []
+    (tmp_path / "a record of tomorrow.jsonl").write_text('{"user": "fred"}', encoding="utf-8")
+    assert len(files_holding(tmp_path, '"fred"')) == 2
 
 
 @pytest.mark.parametrize("arguments", [(), ("--user", "a", "--text", "four"), ("--text", "the"), ("--user", "")])

@@ -334,9 +334,174 @@ def test_23_messages_at_once_are_answered_one_after_the_other(
     assert [row[0] for row in numbers] == list(range(1, 13))
 
 
+@pytest.mark.slow
 def test_26_making_the_tables_again_changes_nothing(planner: RunningPlanner, module_database_url: str) -> None:
     before = catalogue(module_database_url)
     planner.command("migrate")
     planner.command("migrate")
 
     assert catalogue(module_database_url) == before
+
+
+@pytest.mark.slow
+def test_6_a_load_from_the_command_line_replaces_what_was_there(planner: RunningPlanner) -> None:
+    ann = planner.user("ann")
+    samples = Path(__file__).resolve().parents[2] / "samples" / "catalogues" / "cloud_instances.csv"
+    ties = Path(__file__).resolve().parents[1] / "data" / "instances_ties.csv"
+    try:
+        told = json.loads(planner.command("load", "compute", str(ties), "--json"))
+        found = [row["id"] for row in ann.found("compute/search", {})["results"]]
+        broken = planner.program.storage / "broken.csv"
+        broken.write_text(ties.read_text(encoding="utf-8").replace("t5,acme", "t5,"), encoding="utf-8")
+        with pytest.raises(AssertionError, match="line 6, column provider"):
+            planner.command("load", "compute", str(broken))
+        still = [row["id"] for row in ann.found("compute/search", {})["results"]]
+    finally:
+        planner.command("load", "compute", str(samples))
+
+    assert (told["added"], told["removed"]) == (9, 135)
+    assert found == still == ["t8", "t3", "t2", "t5", "t1", "t7", "t4", "t6", "t9"]
+
+
+def test_13_cards_cut_otherwise_are_a_conflict_that_names_what_is_there(
+    planner: RunningPlanner, module_database_url: str
+) -> None:
+    with psycopg.connect(module_database_url) as connection:
+        connection.execute("UPDATE hf.card_chunks SET chunker_version = 'older'")
+    try:
+        answer = planner.user("ann").tool("hf/search", IMAGES)
+    finally:
+        with psycopg.connect(module_database_url) as connection:
+            connection.execute("UPDATE hf.card_chunks SET chunker_version = 'hf_chunker_v1'")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "embedding_mismatch")
+    assert "'older'" in answer.json()["error"]["message"]
+    assert "embed-cards" in answer.json()["error"]["message"]
+
+
+def test_24_health_tells_of_the_catalogues(planner: RunningPlanner, module_database_url: str) -> None:
+    well = httpx.get(f"{planner.url}/health")
+    with psycopg.connect(module_database_url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT * FROM cloud.instances")
+        connection.execute("DELETE FROM cloud.instances")
+    try:
+        ill = httpx.get(f"{planner.url}/health")
+        answer = planner.user("ann").say("Deploy Llama 70B for inference")
+    finally:
+        with psycopg.connect(module_database_url) as connection:
+            connection.execute("INSERT INTO cloud.instances SELECT * FROM kept")
+            connection.execute("DROP TABLE kept")
+
+    catalogues = well.json()["components"]["catalogues"]
+    assert (well.status_code, well.json()["status"]) == (200, "ok")
+    assert (catalogues["instances"], catalogues["prices_are_samples"]) == (135, True)
+    assert catalogues["newest_price_age_days"] > 0
+    assert set(well.json()["components"]) == {"server", "database", "catalogues", "llm"}
+    assert (ill.status_code, ill.json()["components"]["catalogues"]["status"]) == (503, "error")
+    assert answer["response_type"] == "error"
+    assert "planner load" in answer["response"]
+
+
+def test_a_message_may_be_answered_as_events(planner: RunningPlanner) -> None:
+    ann = planner.user("ann")
+    conversation = ann.start()
+    body = {"conversation_id": conversation, "message": "Deploy Llama 70B for inference"}
+    answer = ann.http.post("/chat/message", json=body, headers={"Accept": "text/event-stream"})
+
+    events = [block.split("\n") for block in answer.text.strip().split("\n\n")]
+    names = [lines[0].removeprefix("event: ") for lines in events]
+    data = [json.loads(lines[1].removeprefix("data: ")) for lines in events]
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert names[0] == "status"
+    assert {"tool_call", "tool_result", "delta"} <= set(names)
+    assert names[-2:] == ["result", "done"]
+    assert data[-2]["response_type"] == "deployment_plan"
+    text = "".join(one["text"] for name, one in zip(names, data, strict=True) if name == "delta")
+    assert text == data[-2]["response"]
+    kept = ann.http.get(f"/chat/{conversation}").json()["messages"]
+    assert kept[1]["id"] == data[-2]["message_id"]
+
+
+def test_conversations_are_listed_in_pages_renamed_and_deleted(planner: RunningPlanner) -> None:
+    finn = planner.user("finn")
+    ids = [finn.start() for _ in range(3)]
+    finn.say("hello", ids[0])
+
+    first = finn.http.get("/chat", params={"limit": 2}).json()
+    rest = finn.http.get("/chat", params={"limit": 2, "before": first["next"]}).json()
+    renamed = finn.http.patch(f"/chat/{ids[0]}", json={"title": "The plan"})
+    gone = finn.http.delete(f"/chat/{ids[1]}")
+
+    assert [one["conversation_id"] for one in first["conversations"] + rest["conversations"]] == [
+        ids[0],
+        ids[2],
+        ids[1],
+    ]
+    assert (first["conversations"][0]["message_count"], rest["next"]) == (2, None)
+    assert renamed.json()["title"] == "The plan"
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert finn.http.get(f"/chat/{ids[1]}").status_code == 404
+    assert finn.http.patch(f"/chat/{ids[0]}", json={"title": "x" * 201}).status_code == 422
+    assert finn.http.get("/chat", params={"limit": 0}).status_code == 422
+    assert finn.http.get("/chat/none").status_code == 422
+
+
+@pytest.mark.slow
+def test_plans_are_no_conversations_of_the_other_surface_and_go_with_their_user(planner: RunningPlanner) -> None:
+    key = json.loads(planner.program.run_command("keys", "add", "tests", "--user", "gwen", "--json"))["api_key"]
+    headers = {"Authorization": f"Bearer {key}"}
+    begun = httpx.post(f"{planner.url}/api/v1/chat/start", headers=headers).json()["conversation_id"]
+
+    assert httpx.get(f"{planner.url}/api/v1/chat/{begun}", headers=headers).status_code == 200
+    assert httpx.get(f"{planner.url}/v1/conversations", headers=headers).status_code == 404
+    planner.program.run_command("conversations", "delete", "--user", "gwen")
+    assert httpx.get(f"{planner.url}/api/v1/chat/{begun}", headers=headers).status_code == 404
+
+
+@pytest.mark.slow
+def test_documents_are_searched_under_the_rights_of_who_asks_and_cited_in_plans(planner: RunningPlanner) -> None:
+    file = planner.program.storage / "guidelines.txt"
+    file.write_text("House guidelines: cloud machines stand in European regions only.", encoding="utf-8")
+    planner.program.run_command("index", str(file), "--user", "hal")
+    keys = [
+        json.loads(planner.program.run_command("keys", "add", "t", "--user", name, "--json"))["api_key"]
+        for name in ("hal", "ida")
+    ]
+    found = [
+        httpx.post(
+            f"{planner.url}/api/v1/tools/documents/search",
+            json={"query": "guidelines for cloud regions"},
+            headers={"Authorization": f"Bearer {key}"},
+        ).json()
+        for key in keys
+    ]
+    client = planner.user("hal")
+    client.http.headers["Authorization"] = f"Bearer {keys[0]}"
+    plan = client.say("Deploy Llama 70B for inference; what do our guidelines say about cloud regions?")
+
+    assert "European regions" in found[0]["results"][0]["text"]
+    assert found[1] == {"results": [], "count": 0}
+    assert "European regions" in plan["deployment_plan"]["documents"][0]["text"]
+    assert "European regions" in plan["response"]
+
+
+@pytest.mark.slow
+def test_the_smoke_test_passes(planner: RunningPlanner) -> None:
+    said = planner.command("smoke", "--url", planner.url, "--token", token("ann"))
+
+    assert "BAD" not in said
+    assert len(said.splitlines()) == 1 + 5 + 5
+
+
+def test_too_many_messages_are_told_to_wait(planner: RunningPlanner, module_database_url: str) -> None:
+    jo = planner.user("jo")
+    conversation = jo.start()
+    jo.say("hello", conversation)
+    with psycopg.connect(module_database_url) as connection:
+        connection.execute(
+            "UPDATE access.askers SET used = 10000, minute = date_trunc('minute', now()) WHERE name = 'jo'"
+        )
+    answer = jo.http.post("/chat/message", json={"conversation_id": conversation, "message": "hello"})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limited")
+    assert int(answer.headers["Retry-After"]) <= 60

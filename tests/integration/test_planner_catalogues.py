@@ -334,3 +334,11 @@ async def test_the_same_conversation_gives_the_same_plan(samples: Planner) -> No
     first = await said(samples, scenarios()[0]["say"])
 
     assert all([await said(samples, scenarios()[0]["say"]) == first for _ in range(5)])
+
+
+async def test_without_a_usable_model_and_without_rules_the_answer_says_so(samples: Planner) -> None:
+    alone = Planner(replace(samples.place, settings=PlannerSettings(extractor="model")))
+    reply = await alone.reply(ASKER, "Deploy Llama 70B for inference", {})
+
+    assert (reply.kind, reply.plan) == ("error", None)
+    assert "planner.extractor" in reply.text

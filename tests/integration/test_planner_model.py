@@ -163,3 +163,11 @@ def test_what_users_say_is_in_no_log(double: ModelDouble, planner: RunningPlanne
     logs = planner.program.output()
     assert "tool_used" in logs
     assert "marmalade" not in logs
+
+
+@pytest.mark.slow
+def test_a_developer_needs_no_token(storage: Path, database_url: str) -> None:
+    nobody = {"SUPABASE_JWT_SECRET": "", "ENVIRONMENT": "development"}
+    with planning(storage, database_url, environment=nobody, samples=False) as running:
+        assert running.user(None).say("hello")["response_type"] == "clarification"
+        assert running.user(None).http.get("/chat").json()["conversations"][0]["title"] == "hello"

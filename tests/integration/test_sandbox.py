@@ -16,6 +16,7 @@ import pytest
 
 from context_chat_backend.domain import Document
 from context_chat_backend.errors import ParserKilled, SourceRejected
+from context_chat_backend.limits import Limits
 from context_chat_backend.parsing.formats import recognition
 from context_chat_backend.parsing.sandbox import Sandbox
 from tests.readers import imported_modules, read_as_told, recognise, say_something
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    made = Sandbox(2, tmp_path, timeout_seconds=3, memory_bytes=1024**3, reader=read_as_told)
+    made = Sandbox(2, tmp_path, limits=Limits(file_seconds=3), reader=read_as_told)
     await made.start()
     yield made
     await made.close()
@@ -44,6 +45,16 @@ async def outcome(sandbox: Sandbox, folder: Path, content: str) -> str:
         return (await sandbox.parse(file, "", "")).parts[0].text
     except SourceRejected as rejection:
         return str(rejection.reason)
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"), [(Limits(), "read"), (Limits(file_memory_bytes=2**29), "its parser needed too much memory")]
+)
+async def test_a_process_has_so_much_memory(tmp_path: Path, limits: Limits, told: str) -> None:
+    made = Sandbox(1, tmp_path, limits=limits, reader=read_as_told)
+    await made.start()
+    assert await outcome(made, tmp_path, "700 MiB") == told
+    await made.close()
 
 
 async def test_each_bad_file_is_rejected_with_its_reason_and_good_ones_beside_it_are_read(
@@ -103,7 +114,7 @@ async def test_a_parser_imports_nothing_but_the_parsing(tmp_path: Path) -> None:
     await made.close()
 
     rooms = {name.split(".")[1] for name in modules if name.startswith("context_chat_backend.")}
-    assert rooms <= {"domain", "errors", "parsing"}
+    assert rooms <= {"domain", "errors", "limits", "parsing"}
     assert not modules & {"numpy", "psycopg", "fastapi", "httpx", "onnxruntime", "langchain"}
 
 
@@ -119,7 +130,7 @@ async def test_text_in_pictures_is_read_by_a_confined_parser_in_the_languages_it
 
 
 async def test_pictures_are_read_one_file_at_a_time_and_waiting_costs_none_of_its_time(tmp_path: Path) -> None:
-    made = Sandbox(3, tmp_path, reader=recognise, timeout_seconds=2)
+    made = Sandbox(3, tmp_path, reader=recognise, limits=Limits(file_seconds=2))
     await made.start()
     files = [tmp_path / str(number) for number in range(5)]
     for file in files:

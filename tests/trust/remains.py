@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 from psycopg import sql
 
@@ -58,6 +60,14 @@ def orphans(url: str) -> list[str]:
             if row is None or row[0]:
                 found.append(f"chunks without a vector, or vectors without a chunk, in space {space}: {row}")
     return found
+
+
+def files_left(storage: Path) -> list[str]:
+    """Users' bytes on the disk that nobody works on."""
+    folder = storage / "tmp"
+    found = [f"{path.name} is left in tmp/" for name in ("part-*", "parse-*") for path in folder.rglob(name)]
+    processes = [path.name for path in folder.glob("process-*")]
+    return found + ([f"folders of processes that ended: {processes}"] if len(processes) > 1 else [])
 
 
 def verdicts_missing(url: str, oracle: Oracle) -> list[str]:

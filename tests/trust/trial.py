@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from tests.program import BOUNDARY, Program, headers
 from tests.town import WORD, Town
 from tests.trust.faults import FAULTS, Fault, layout_of
 from tests.trust.place import Layout, Place, installed_place, may_mount
-from tests.trust.remains import orphans, traces_of_the_deleted, verdicts_missing
+from tests.trust.remains import files_left, orphans, traces_of_the_deleted, verdicts_missing
 
 RECOVERY_SECONDS = 30.0
 """Within it everything is as it should be, without anybody's doing."""
@@ -31,6 +33,7 @@ _DAY = 86_401
 _QUESTION_SECONDS = 8.0
 _LONG_SHARE = 0.15
 _ANSWERS_SHARE = 0.15
+_TASKS_SHARE = 0.05
 FIRST_SEEDS = len(FAULTS) // 2
 """They bring every fault to its turn."""
 
@@ -70,6 +73,7 @@ class PatientTown(Town):
 
     def __init__(self, seed: int, nextcloud: Nextcloud, program: Program, **sizes: int) -> None:
         super().__init__(seed, nextcloud, program, **sizes)
+        self.padding_bytes = 400_000  # on their way these lie in a file
         self.client = httpx.Client(base_url=program.client.base_url, headers=headers(), timeout=10)
 
     def send(self, delivered: bytes) -> None:
@@ -106,6 +110,7 @@ class Load:
         self._idle = threading.Event()
         self.asked = self.unanswered = 0
         self.wrong: list[str] = []
+        self._tasks: deque[tuple[int, str, float]] = deque(maxlen=50)
         self._threads = [threading.Thread(target=self._run, args=(work,)) for work in (self._act, self._ask)]
 
     def __enter__(self) -> Load:
@@ -160,6 +165,10 @@ class Load:
             user = town.oracle.losers.pop()
         except IndexError:
             user = self._random.choice([*town.users, *sorted(town.oracle.gone_users), "nobody"])
+        if self._random.random() < _TASKS_SHARE:
+            at = time.monotonic()
+            self._tasks.append((town.nextcloud.schedule(SEARCH, user, WORD, trigger=False), user, at))
+        self._judge_tasks()
         wants_answer = self._random.random() < _ANSWERS_SHARE
         began, expected = time.monotonic(), set() if wants_answer else town.oracle.expected(user)
         answer = self._answered("/query" if wants_answer else "/docSearch", user)
@@ -170,6 +179,17 @@ class Load:
         found = answer["sources"] if wants_answer else [source["source_id"] for source in answer]
         self.wrong += town.oracle.judge(user, found, began, expected)
         time.sleep(self._random.uniform(0, 0.03))
+
+    def _judge_tasks(self) -> None:
+        """What was given to those who asked in the Assistant; tasks lost on their way out stay open."""
+        if not self._tasks:
+            return
+        number, user, at = self._tasks.popleft()
+        task = self._town.nextcloud.task(number)
+        if task["endedAt"] is None:
+            self._tasks.append((number, user, at))
+        else:
+            self.wrong += self._town.oracle.judge(user, sources_of(task), at, set())
 
     def _answered(self, path: str, user: str) -> Any:
         """What comes back; None where that is an error of the server, or nothing."""
@@ -281,14 +301,25 @@ def _recovered(place: Place, town: Town, load: Load) -> float:
 def _checked(place: Place, town: PatientTown) -> list[str]:
     """(b) and (e), and a task that is answered; what is swept in the background gets its time."""
     _delete_one(town)
-    wrong = _soon(lambda: orphans(place.database_url) + traces_of_the_deleted(place.database_url, town.oracle))
+    wrong = _soon(
+        lambda: (
+            orphans(place.database_url)
+            + files_left(place.program.storage)
+            + traces_of_the_deleted(place.database_url, town.oracle)
+        )
+    )
     user = town.random.choice(town.users)
     task = place.nextcloud.ended(place.nextcloud.schedule(SEARCH, user, WORD), RECOVERY_SECONDS)
-    found = set((task["output"] or {"sources": None})["sources"] or [])
+    found = set(sources_of(task))
     may_read = {ref for ref, readers in town.oracle.readers.items() if user in readers}
-    if task["status"] != "STATUS_SUCCESSFUL" or len(found) > len(may_read):
-        wrong.append(f"a task ended with {task['status']}")
+    if task["status"] != "STATUS_SUCCESSFUL" or not found <= may_read or bool(found) != bool(may_read):
+        wrong.append(f"a task of {user} ended with {task['status']}: {sorted(found)} of {sorted(may_read)}")
     return wrong
+
+
+def sources_of(task: dict[str, Any]) -> list[str]:
+    """The ids of the sources a task was answered with."""
+    return [json.loads(shown)["id"] for shown in (task["output"] or {}).get("sources") or []]
 
 
 def _delete_one(town: PatientTown) -> None:

@@ -14,7 +14,7 @@ import pytest
 from fastapi.responses import Response
 
 from context_chat_backend.cli.serve import server_for
-from context_chat_backend.settings.limits import Limits
+from context_chat_backend.limits import Limits
 from context_chat_backend.web.app import build_app
 from tests.fakes import FakeBackend
 from tests.program import headers

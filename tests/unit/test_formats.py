@@ -15,6 +15,8 @@ from pypdf import PdfWriter
 
 from context_chat_backend.domain import Document, Location, Reason
 from context_chat_backend.errors import SourceRejected
+from context_chat_backend.limits import Limits
+from context_chat_backend.parsing import limits
 from tests.readers import parse
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "documents"
@@ -342,7 +344,7 @@ def test_xml_that_names_files_is_rejected(tmp_path: Path) -> None:
 
 
 def test_a_text_beyond_all_measure_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("context_chat_backend.parsing.limits.MAX_CHARACTERS", 10)
+    monkeypatch.setattr(limits, "held", Limits(file_characters=10))
 
     assert reason(tmp_path, b"eleven chars") is Reason.TOO_MUCH_TEXT
 

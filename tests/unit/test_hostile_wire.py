@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import random
 import tempfile
+import warnings
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -43,11 +45,11 @@ from context_chat_backend.inference.language.openai import OpenAIModel
 from context_chat_backend.inference.moderation import RemoteModerator
 from context_chat_backend.inference.openai_http import OpenAIServer
 from context_chat_backend.inference.reranking.remote import RemoteReranker
+from context_chat_backend.limits import Limits
 from context_chat_backend.nextcloud.client import NextcloudClient
 from context_chat_backend.nextcloud.queues import Queues
 from context_chat_backend.nextcloud.sources import Sources
 from context_chat_backend.nextcloud.tasks import Tasks
-from context_chat_backend.settings.limits import Limits
 from context_chat_backend.settings.programs import Issuer
 from context_chat_backend.store.queued import LeasedRow
 from context_chat_backend.web.chatqna_wire import ChatQnaRequest
@@ -60,7 +62,7 @@ from tests.mutation import changed, damaged, damaged_text
 from tests.program import BOUNDARY, part
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-FEW, MANY = 25, 3000
+FEW, MANY = 25, 300
 Check = Callable[..., None]
 
 
@@ -172,9 +174,21 @@ def nextcloud(content: bytes, status: int = 200) -> NextcloudClient:
     return client
 
 
-def _answering(content: bytes, status: int = 200, kind: str = "application/json") -> httpx.AsyncClient:
+class _Whole(httpx.AsyncByteStream):
+    """A body as it is sent."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+
+def _answering(
+    content: bytes, status: int = 200, kind: str = "application/json", more: Mapping[str, str] | None = None
+) -> httpx.AsyncClient:
     def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, content=content, headers={"content-type": kind})
+        return httpx.Response(status, stream=_Whole(content), headers={"content-type": kind, **(more or {})})
 
     return httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://x")
 
@@ -226,6 +240,19 @@ def test_a_task_is_a_question_or_refused_whatever_its_input(given_: Any) -> None
     asyncio.run(work())
 
 
+async def test_half_a_character_in_a_scope_names_no_source() -> None:
+    asked = INPUT | {"scopeType": "source", "scopeList": ["\ud800", "files__default: 5"]}
+    client = nextcloud(json.dumps(_within({"task": TASK["task"] | {"input": asked}} | SOURCES)).encode())
+    task = await Tasks(client).next("a", "b")
+    assert task is not None
+    around: Any = SimpleNamespace(sources=Sources(client))
+    backend: Any = FakeBackend(Path(tempfile.gettempdir()))
+    question = await TaskWork(backend, around)._question(task, "alice")
+    assert question is not None
+    assert question.scope.sources is not None
+    assert [str(ref) for ref in question.scope.sources] == SOURCES["source_ids"]
+
+
 # Bodies of programs
 
 USER = {"role": "user", "content": "What?"}
@@ -271,11 +298,11 @@ def _signed(head: Any, claims: Any) -> str:
     return ".".join([*pieces, "AAAA"])
 
 
-async def _principal(token: str, keys: bytes) -> Principal:
+async def _principal(token: str, keys: bytes, more: Mapping[str, str] | None = None) -> Principal:
     tokens = WebTokens(ISSUERS)
     for _, found in tokens._issuers.values():
         if hasattr(found, "_client"):
-            found._client = _answering(keys)
+            found._client = _answering(keys, more=more)
     try:
         return await tokens.principal(token)
     finally:
@@ -300,6 +327,24 @@ def test_what_only_looks_like_a_token_is_invalid(text: str) -> None:
 def test_published_keys_are_read_or_passed_over(keys: bytes) -> None:
     with suppress(TokenInvalid, Unavailable):
         assert asyncio.run(_principal(_signed({"kid": "k"}, CLAIMS), keys)).name == "alice"
+
+
+async def test_a_key_that_is_too_short_signs_nothing() -> None:
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    published = {"keys": [json.loads(RSAAlgorithm.to_jwk(short.public_key())) | {"kid": "k", "use": "sig"}]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
+        token = jwt.encode(CLAIMS, short, "RS256", headers={"kid": "k"})
+    with pytest.raises(TokenInvalid):
+        await _principal(token, json.dumps(published).encode())
+
+
+async def test_keys_are_not_read_without_end_nor_unpacked() -> None:
+    token, keys = _signed({"kid": "k"}, CLAIMS), json.dumps(PUBLISHED).encode()
+    assert (await _principal(token, keys)).name == "alice"
+    for much, packing in ((keys + b" " * 2**20, {}), (gzip.compress(keys), {"content-encoding": "gzip"})):
+        with pytest.raises(Unavailable):
+            await _principal(token, much, packing)
 
 
 # What servers of models answer

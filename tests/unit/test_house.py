@@ -20,7 +20,7 @@ FLOORS = {
     "hardware": GROUND, "logs": GROUND, "language": GROUND, "sentences": GROUND, "words": GROUND,
     "compounds": GROUND, "exclusions": GROUND, "terms": GROUND,
     "upgrade": GROUND, "health": GROUND, "metrics": GROUND, "steps": GROUND, "traces": GROUND,
-    "audit": GROUND, "rotation": GROUND, "chat_log": GROUND, "shipping": ADAPTERS,
+    "audit": GROUND, "limits": GROUND, "rotation": GROUND, "chat_log": GROUND, "shipping": ADAPTERS,
     "store": ADAPTERS, "inference": ADAPTERS, "parsing": ADAPTERS, "nextcloud": ADAPTERS, "web_tokens": ADAPTERS,
     "spaces": USE_CASES, "indexing": USE_CASES, "retrieval": USE_CASES, "answering": USE_CASES,
     "completing": USE_CASES,
@@ -63,6 +63,19 @@ def test_imports_point_down_only() -> None:
         if name != "__init__.py" and FLOORS[other] > FLOORS[room]
     ]
     assert upward == []
+
+
+def test_nothing_below_knows_the_planner() -> None:
+    """A room of its own: it may be left out."""
+    knowing = [
+        name
+        for name, room, tree in modules()
+        for module in imported(tree)
+        if module.startswith("context_chat_backend.answering.planner")
+        and not name.startswith("answering/planner/")
+        and FLOORS[room] < WIRING
+    ]
+    assert knowing == []
 
 
 def test_adapters_do_not_know_each_other() -> None:

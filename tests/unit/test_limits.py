@@ -9,25 +9,32 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import fields
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from context_chat_backend.domain import Answer, FoundSource, Question
-from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.limits import Limits, read_limits
+from context_chat_backend.domain import Answer, FoundSource, Question, Reason
+from context_chat_backend.errors import ConfigurationError, SourceRejected
+from context_chat_backend.limits import Limits
+from context_chat_backend.parsing import limits as file_limits
+from context_chat_backend.parsing.parse import parse
+from context_chat_backend.settings.limits import read_limits
 from context_chat_backend.web.app import build_app
 from context_chat_backend.web.bodies import bounded, is_deeper
 from context_chat_backend.web.errors import Refusal
+from tests import hostile
 from tests.fakes import FakeBackend
+from tests.hostile import paragraph, word
 from tests.program import BOUNDARY, headers, part
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "s3cret-demo"
 NAMES = [field.name for field in fields(Limits)]
 ASKED = {"query": "x", "userId": "alice"}
+MAIL = "message/rfc822"
 MULTIPART = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
@@ -73,7 +80,7 @@ def test_limits_have_defaults() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_limit_can_be_set(name: str) -> None:
-    assert getattr(read_limits({name: 123_456}), name) == 123_456
+    assert getattr(read_limits({name: 2**30}), name) == 2**30
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -189,6 +196,44 @@ async def test_a_body_that_trickles_is_not_waited_for_and_one_nobody_reads_yet_i
     pause = 5.5
     with pytest.raises(Refusal, match="too slowly"):
         await asyncio.gather(*(slow() for _ in range(100)))
+
+
+# Files
+
+DEEP = b"[" * 5 + b"]" * 5
+FILES = {
+    "pages": (Limits(file_pages=2), hostile.long_pdf(3), "application/pdf", Reason.TOO_MANY_PARTS),
+    "attachments": (Limits(file_attachments=2), hostile.mail_with_attachments(9), MAIL, Reason.TOO_MANY_PARTS),
+    "depth": (Limits(file_depth=4), DEEP, "application/json", Reason.TOO_DEEP),
+    "parts": (Limits(file_parts=3), b"# one\n\na\n\n# two\n\nb\n\n# three\n\nc\n\n# four\n\nd\n", "text/markdown",
+              Reason.TOO_MANY_PARTS),
+    "characters": (Limits(file_characters=10), b"eleven chars", "text/plain", Reason.TOO_MUCH_TEXT),
+    "entries": (Limits(file_entries=20), word("", entries=map(str, range(20))), hostile.WORD, Reason.TOO_MANY_PARTS),
+    "size": (Limits(file_expanded_bytes=1000), word(paragraph("x" * 1000)), hostile.WORD, Reason.EXPANDS),
+    "ratio": (Limits(file_expanded_ratio=2), word(paragraph("x" * 2**24)), hostile.WORD, Reason.EXPANDS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_what_exceeds_a_limit_of_files_is_rejected(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    held, content, media_type, reason = FILES[kind]
+    monkeypatch.setattr(file_limits, "held", held)
+    with pytest.raises(SourceRejected) as rejection:
+        parse(content, media_type)
+    assert rejection.value.reason is reason
+
+
+def test_files_in_files_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    mail = EmailMessage()
+    mail.set_content("See attached.")
+    mail.add_attachment(b"The roof is repaired.", maintype="text", subtype="plain", filename="roof.txt")
+
+    def read() -> str:
+        return "".join(part.text for part in parse(mail.as_bytes(), MAIL).parts)
+
+    assert "roof is repaired" in read()
+    monkeypatch.setattr(file_limits, "held", Limits(file_nested_files=1))
+    assert "roof is repaired" not in read()
 
 
 # Requests at once, and their time

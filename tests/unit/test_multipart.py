@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from context_chat_backend.settings.limits import Limits
+from context_chat_backend.limits import Limits
 from context_chat_backend.web.errors import Refusal
 from context_chat_backend.web.multipart import read_parts
 

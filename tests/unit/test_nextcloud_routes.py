@@ -24,7 +24,7 @@ from context_chat_backend.errors import (
     InvalidRequest,
     ModelUnavailable,
 )
-from context_chat_backend.settings.limits import Limits
+from context_chat_backend.limits import Limits
 from context_chat_backend.store.overview import StateCount
 from context_chat_backend.web import multipart
 from context_chat_backend.web.app import build_app

@@ -12,6 +12,7 @@ import pytest
 
 from context_chat_backend.config import AppSettings, Secret
 from context_chat_backend.domain import ApiKey, KeyScope, Principal, Realm
+from context_chat_backend.settings.chat import ChatSettings
 from context_chat_backend.store.keys import KeyUse
 from context_chat_backend.web.app import build_app
 from context_chat_backend.web.throttle import Throttle
@@ -21,6 +22,8 @@ from tests.program import headers
 
 ALLOWED = 3
 ADMIN = "token-of-administrators"
+NOWHERE = "/v1/conversations/none"
+"""What a caller who is let in is told is not there."""
 RIGHT, LIMITED = "a right key", "a right key that is used too often"
 
 
@@ -33,6 +36,9 @@ class Clock:
 
 class FakeKeys:
     """Knows two keys; of the second too many uses were counted."""
+
+    async def page(self, **_: Any) -> tuple[list[ApiKey], int]:
+        return [], 0
 
     async def use(self, text: str) -> KeyUse | None:
         if text not in (RIGHT, LIMITED):
@@ -54,8 +60,7 @@ def backend(tmp_path: Path) -> Any:
     backend: Any = FakeBackend(tmp_path)
     backend.config.app = AppSettings(secret=Secret("secret"), admin_token=Secret(ADMIN), refusals_per_minute=ALLOWED)
     backend.keys, backend.web_tokens = FakeKeys(), FakeTokens()
-    backend.config.programs = SimpleNamespace(environment="production")
-    backend.language_models, backend.embedding_model = ("m",), "e"
+    backend.config.programs, backend.config.chat = SimpleNamespace(environment="production"), ChatSettings()
     return backend
 
 
@@ -79,7 +84,8 @@ class Street:
 DOORS = {
     "nextcloud": ("/enabled", headers("guessed"), headers("secret")),
     "metrics": ("/status", {"Authorization": "Bearer guessed"}, {"Authorization": f"Bearer {ADMIN}"}),
-    "openai": ("/v1/models", {"X-API-Key": "guessed"}, {"X-API-Key": RIGHT}),
+    "chat": ("/admin/api-keys", {"X-Admin-Token": "guessed"}, {"X-Admin-Token": ADMIN}),
+    "openai": (NOWHERE, {"X-API-Key": "guessed"}, {"X-API-Key": RIGHT}),
 }
 
 
@@ -91,7 +97,7 @@ async def test_a_right_secret_passes_from_the_address_of_a_guesser(backend: Any,
     guessed = await street.statuses(10, path, wrong)
 
     assert guessed == [401] * ALLOWED + [429] * (10 - ALLOWED)
-    assert await street.statuses(5, path, right) == [200] * 5
+    assert await street.statuses(5, path, right) == [404 if surface == "openai" else 200] * 5
     assert await street.statuses(1, path, wrong) == [429]
 
 
@@ -119,13 +125,13 @@ async def test_other_addresses_are_counted_by_themselves(backend: Any) -> None:
 async def test_right_ones_are_not_counted_nor_those_that_have_expired_nor_nobody(backend: Any) -> None:
     street = Street(backend, "openai")
     for sent, status in (
-        ({"X-API-Key": RIGHT}, 200),
+        ({"X-API-Key": RIGHT}, 404),
         ({"X-API-Key": LIMITED}, 429),
         ({"X-API-Key": "a.b.expired"}, 401),
         ({}, 401),
     ):
-        assert await street.statuses(10, "/v1/models", sent) == [status] * 10
-    assert await street.statuses(ALLOWED, "/v1/models", {"X-API-Key": "a.b.invalid"}) == [401] * ALLOWED
+        assert await street.statuses(10, NOWHERE, sent) == [status] * 10
+    assert await street.statuses(ALLOWED, NOWHERE, {"X-API-Key": "a.b.invalid"}) == [401] * ALLOWED
 
 
 async def test_the_log_has_one_line_for_all_that_comes_too_often(

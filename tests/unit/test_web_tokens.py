@@ -178,3 +178,45 @@ def test_a_file_that_is_no_public_key_stops_the_start(tmp_path: Path) -> None:
     for name in ("key", "missing"):
         with pytest.raises(ConfigurationError, match="jwt: "):
             WebTokens([Issuer("https://id.example", "us", public_key_file=str(tmp_path / name))])
+
+
+def public(kid: str) -> dict[str, Any]:
+    return {**json.loads(RSAAlgorithm.to_jwk(KEYS[kid].public_key())), "kid": kid, "use": "sig", "alg": "RS256"}
+
+
+async def test_published_keys_may_lie_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [public("old")]}), encoding="utf-8")
+    tokens = WebTokens([issuer(jwks_file=str(file))])
+
+    assert await tokens.principal(token("old")) == Principal("jwt:https://id.example", "alice")
+    for refused in (token("new"), token("old", "HS256", "x" * 40), token("old", key=KEYS["new"])):
+        with pytest.raises(TokenInvalid):
+            await tokens.principal(refused)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nothing", "expected published keys"),
+        ('{"keys": {}}', "expected published keys"),
+        ('{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}', "it holds a secret key"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_holds_no_published_keys_stops_the_start(tmp_path: Path, text: str | None, said: str) -> None:
+    file = tmp_path / "keys.json"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=said):
+        WebTokens([issuer(jwks_file=str(file))])
+
+
+async def test_of_a_secret_without_an_issuer_every_issuer_is_taken() -> None:
+    secret = "a secret of enough bytes for this algorithm"
+    tokens = WebTokens([Issuer("", "context-chat", secret=secret)])
+
+    named = await tokens.principal(token("old", "HS256", secret, iss="https://some.example"))
+    assert (named.realm, named.name) == ("jwt:", "alice")
+    with pytest.raises(TokenInvalid):
+        await tokens.principal(token("old", "HS256", secret, aud="others"))

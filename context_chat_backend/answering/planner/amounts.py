@@ -28,6 +28,7 @@ _BARE = re.compile(
     rf"cap(?:ped)? at|spend)\s{_NUMBER}\s?(k|m)?\b(?!\s?(?:gb|gpu|b\b|x\b|vcpu|cpu|cores|users|ms|"
     rf"tokens|replicas|nodes)){_PERIOD}"
 )
+_ENDLESS = re.compile(r"\d{13,}")
 _HOURS = {"hour": 1, "hr": 1, "h": 1, "hourly": 1}
 _PER_MONTH = {"year": 1 / 12, "yr": 1 / 12, "yearly": 1 / 12, "annually": 1 / 12, "week": 52 / 12, "weekly": 52 / 12,
               "day": HOURS_PER_MONTH / 24, "daily": HOURS_PER_MONTH / 24}  # fmt: skip
@@ -82,6 +83,11 @@ def _value(text: str, scale: str | None = None) -> float:
         text = re.sub(r"[.,' ]", "", text)
     factors = {"k": 1e3, "thousand": 1e3, "m": 1e6, "million": 1e6}
     return float(text.replace(",", ".")) * factors.get(scale or "", 1)
+
+
+def without_endless_numbers(text: str) -> str:
+    """`text` without numbers of more digits than anything here has: patterns would look at each end of them."""
+    return _ENDLESS.sub(" ", text)
 
 
 def budget_in(text: str) -> Budget | None:

@@ -13,12 +13,13 @@ from context_chat_backend.answering.planner.compute_tool import COMPUTE, Compute
 from context_chat_backend.answering.planner.document_tool import DOCUMENTS, DocumentArguments
 from context_chat_backend.answering.planner.material import Material, Offer, StackEntry
 from context_chat_backend.answering.planner.model_tool import MODELS, ModelArguments
-from context_chat_backend.answering.planner.package_tool import PACKAGES, find_packages
+from context_chat_backend.answering.planner.package_tool import PACKAGES, best_packages
 from context_chat_backend.answering.planner.stack import Need, needs_of
 from context_chat_backend.answering.planner.toolbox import CLUSTER, NoArguments
 from context_chat_backend.answering.planner.tools import Arguments, EmbeddingMismatch, Found, Tool, Workplace
 from context_chat_backend.answering.planner.workload import Stated, Workload
 from context_chat_backend.domain import Principal
+from context_chat_backend.domain.catalogues import Package
 from context_chat_backend.errors import ModelUnavailable
 
 MOST_OFFERS, MOST_MODELS, MOST_DOCUMENTS = 3, 5, 3
@@ -58,12 +59,10 @@ class Architect:
     async def add_packages(self, material: Material, queries: Sequence[str]) -> None:
         """Put the first package for each query into the plan, as one that is not required."""
         known = {entry.package.name for entry in material.stack}
-        found = await self._packages(queries, limit=1)
-        material.found["packages"] += sum(map(len, found))
-        for rows in found:
-            if rows and rows[0].name not in known:
-                known.add(rows[0].name)
-                material.stack.append(StackEntry(rows[0], "suggested beside what is usual", required=False))
+        for package in await self._packages(material, queries):
+            if package is not None and package.name not in known:
+                known.add(package.name)
+                material.stack.append(StackEntry(package, "suggested beside what is usual", required=False))
 
     async def add_documents(self, material: Material, query: str) -> list[str]:
         """Put passages of documents the asker may read beside the plan; returns warnings."""
@@ -140,11 +139,10 @@ class Architect:
             asked = [(number, need) for number, need in left if attempt < len(need.queries)]
             if not asked:
                 break
-            found = await self._packages([need.queries[attempt] for _, need in asked], limit=3)
-            material.found["packages"] += sum(map(len, found))
-            for (number, need), rows in zip(asked, found, strict=True):
-                if rows:
-                    chosen[number] = StackEntry(rows[0], need.purpose, need.required)
+            found = await self._packages(material, [need.queries[attempt] for _, need in asked])
+            for (number, need), package in zip(asked, found, strict=True):
+                if package is not None:
+                    chosen[number] = StackEntry(package, need.purpose, need.required)
             left = [(number, need) for number, need in left if number not in chosen]
         names: set[str] = set()
         for number in sorted(chosen):
@@ -153,10 +151,12 @@ class Architect:
                 material.stack.append(chosen[number])
         return [_missing(need) for _, need in left]
 
-    async def _packages(self, queries: Sequence[str], *, limit: int) -> list[Any]:
+    async def _packages(self, material: Material, queries: Sequence[str]) -> list[Package | None]:
         self._notify("tool_call", {"tool": PACKAGES.name, "arguments": {"queries": list(queries)}})
-        found = await find_packages(self._place, self._asker, queries, limit=limit)
-        self._notify("tool_result", {"tool": PACKAGES.name, "rows": sum(map(len, found))})
+        found = await best_packages(self._place, self._asker, queries)
+        rows = sum(package is not None for package in found)
+        material.found["packages"] += rows
+        self._notify("tool_result", {"tool": PACKAGES.name, "rows": rows})
         return found
 
     async def _find_documents(self, material: Material, question: str) -> list[str]:

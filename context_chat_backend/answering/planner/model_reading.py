@@ -53,7 +53,7 @@ async def read_by_model(help_: ModelHelp, messages: Sequence[str], providers: Se
     found = await help_.filled(_INSTRUCTIONS, text, Claims)
     if found is None:
         return None
-    written = _folded(text)
+    written = amounts.without_endless_numbers(_folded(text))
     checks = _checks(providers)
     stated: dict[str, Any] = {}
     for claim in found.claims:

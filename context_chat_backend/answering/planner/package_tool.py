@@ -12,7 +12,7 @@ from pydantic import Field
 from context_chat_backend.answering.planner.ranking import package_match, package_order
 from context_chat_backend.answering.planner.tools import Arguments, Found, Query, Tool, Workplace
 from context_chat_backend.domain import Principal
-from context_chat_backend.domain.catalogues import Package
+from context_chat_backend.domain.catalogues import Package, lowered
 
 
 class PackageArguments(Arguments):
@@ -28,6 +28,23 @@ async def find_packages(
     """For each query what the tool finds; all are looked for at once. Raises DatabaseUnavailable."""
     found = await place.catalogues.packages(asker, queries, limit=limit)
     return [sorted(rows, key=partial(package_order, query)) for query, rows in zip(queries, found, strict=True)]
+
+
+async def best_packages(place: Workplace, asker: Principal, queries: Sequence[str]) -> list[Package | None]:
+    """For each query what the tool would list first. Raises DatabaseUnavailable.
+
+    A package that has the very name comes first by the rules, so that nothing else is looked for where there is one.
+    """
+    named = await place.catalogues.packages_named(asker, queries)
+    best: dict[str, Package] = {}
+    for query in queries:
+        rows = [row for row in named if lowered(row.name) == lowered(query)]
+        if rows:
+            best[query] = min(rows, key=partial(package_order, query))
+    left = [query for query in queries if query not in best]
+    found = await find_packages(place, asker, left, limit=1) if left else []
+    best |= {query: rows[0] for query, rows in zip(left, found, strict=True) if rows}
+    return [best.get(query) for query in queries]
 
 
 async def _search(place: Workplace, asker: Principal, arguments: PackageArguments) -> Found:

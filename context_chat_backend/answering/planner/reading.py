@@ -82,7 +82,7 @@ def names_in(message: str) -> list[str]:
 
 def read(message: str, known: Known, asked: Collection[str] = ()) -> Read:
     """What `message` states; `asked` are the names of what was asked just before."""
-    text = " ".join(message.replace("\u2019", "'").lower().split())
+    text = amounts.without_endless_numbers(" ".join(message.replace("\u2019", "'").lower().split()))
     found = Read()
     _read_gpu(text, found, asked)
     rest = _NO_GPU.sub(" ", text)
@@ -212,7 +212,7 @@ def _read_places(text: str, negated: set[str], known: Known, found: Read, asked:
     named = [
         name
         for name, pattern in patterns.items()
-        if name not in refused and (_placed(pattern, text) or "provider" in asked or len(text.split()) <= 3)
+        if name not in refused and (_placed(pattern, text) or "provider" in asked or len(text.split()) <= 2)
         and pattern.search(text)
     ]  # fmt: skip
     if named:

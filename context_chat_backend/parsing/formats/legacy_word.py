@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from context_chat_backend.domain import Document, Part, Reason
 from context_chat_backend.errors import SourceRejected
+from context_chat_backend.parsing import limits
 from context_chat_backend.parsing.formats import compound
 from context_chat_backend.parsing.formats.extraction import extract
 from context_chat_backend.parsing.formats.outline import Outline, document
-from context_chat_backend.parsing.limits import MAX_CHARACTERS
 
 _FIRST_OF_TODAY = 193
 """Word 97. Older files have another layout."""
@@ -106,7 +106,7 @@ class _Text:
         for character_run, offset, width in self._pieces():
             start = 0
             read += len(character_run)
-            if read > MAX_CHARACTERS:  # pieces of a damaged file may be the same text again and again
+            if read > limits.held.file_characters:  # pieces of a damaged file may be the same text again and again
                 raise SourceRejected(Reason.TOO_MUCH_TEXT)
             for found in re.finditer("[\r\x07\x0c]", character_run):
                 held.append(character_run[start : found.start()])

@@ -106,6 +106,11 @@ WHERE (%(gpu_needed)s::boolean IS NULL OR (gpu_count > 0) = %(gpu_needed)s)
   AND (%(min_vcpu)s::numeric IS NULL OR vcpu >= %(min_vcpu)s)
   AND (%(min_ram_gb)s::numeric IS NULL OR ram_gb >= %(min_ram_gb)s)
 
+-- name: packages_named
+-- Packages with these very names, whatever their case.
+SELECT id, name, version, app_version, description, repository, keywords, stars, official
+FROM cloud.bitnami_packages WHERE lower(name) = ANY (%(names)s)
+
 -- name: packages
 -- For each query the packages that hold its words or its letters, in the order in which they are offered. Many queries
 -- read the table once.

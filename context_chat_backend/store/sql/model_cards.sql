@@ -140,7 +140,7 @@ WHERE (%(tag)s::text IS NULL OR pipeline_tag = %(tag)s)
   AND (%(licences)s::text[] IS NULL OR lower(license) = ANY (%(licences)s))
 
 -- name: nearest_indexed
--- The same by the index.
+-- The same by the index. OFFSET 0 keeps the planner from joining all models first, for the few that are looked at.
 WITH piece AS MATERIALIZED (
     SELECT id, card_hash FROM hf.card_chunks
     WHERE embedding_model_name = {model} AND chunker_version = {chunker}
@@ -148,7 +148,8 @@ WITH piece AS MATERIALIZED (
           SELECT FROM hf.model_to_card JOIN hf.models USING (model_id)
           WHERE model_to_card.card_hash = card_chunks.card_hash
             AND (%(tag)s::text IS NULL OR pipeline_tag = %(tag)s)
-            AND (%(licences)s::text[] IS NULL OR lower(license) = ANY (%(licences)s))))
+            AND (%(licences)s::text[] IS NULL OR lower(license) = ANY (%(licences)s))
+          OFFSET 0))
     ORDER BY embedding::halfvec({dimension}) <=> %(vector)s::vector::halfvec({dimension})
     LIMIT 2 * %(cards)s
 ), measured AS (

@@ -508,6 +508,7 @@ CREATE TABLE cloud.bitnami_packages (
     letters text COLLATE "C" NOT NULL GENERATED ALWAYS AS (lower(name) || E'\n' || lower(description)) STORED,
     search_tsv tsvector NOT NULL GENERATED ALWAYS AS (package_words(name, description, keywords)) STORED
 );
+CREATE INDEX package_by_name ON cloud.bitnami_packages (lower(name));
 CREATE INDEX package_by_words ON cloud.bitnami_packages USING gin (search_tsv);
 
 -- Models with their cards, which several may have in common.
