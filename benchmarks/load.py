@@ -223,6 +223,7 @@ async def measure(program: Program, arguments: argparse.Namespace) -> dict[str, 
     load.forget()
     seconds = arguments.minutes * 60
     _, rows = await asyncio.gather(load.run(rate, seconds, SHARES), load.watch(seconds))
+    await load.settled()
     figures["rate"] = rate
     figures["kinds"] = {
         kind: {"a_second": round(len(load.took[kind]) / seconds, 2)}

@@ -33,15 +33,15 @@ class NewKey(BaseModel):
     notes: Annotated[Text, Field(max_length=4000)] = ""
     scopes: list[KeyScope] = Field(default_factory=lambda: [KeyScope.CHAT], min_length=1)
     expires_at: AwareDatetime | None = None
-    rate_limit_per_minute: Annotated[int, Field(ge=1)] | None = None
-    daily_limit: Annotated[int, Field(ge=1)] | None = None
+    rate_limit_per_minute: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    daily_limit: Annotated[int, Field(ge=1, le=10**9)] | None = None
     models: Annotated[list[Text], Field(max_length=100)] = Field(default_factory=list)
 
 
 class NamedKey(BaseModel):
     """The body of POST /admin/api-keys/deactivate."""
 
-    api_key: str
+    api_key: Text
 
 
 class Rotation(BaseModel):
@@ -88,7 +88,7 @@ async def listed(
 
 
 @router.get("/admin/api-keys/{api_key}/status")
-async def status(api_key: str, backend: Ready) -> dict[str, Any]:
+async def status(api_key: Text, backend: Ready) -> dict[str, Any]:
     """Whether a key, by itself or by its id, is there and may be used."""
     key = await backend.keys.one(api_key)
     if key is None:
@@ -106,7 +106,7 @@ async def deactivate(body: NamedKey, backend: Ready) -> dict[str, str]:
 
 
 @router.post("/admin/api-keys/{key_id}/rotate")
-async def rotate(key_id: str, backend: Ready, body: Rotation | None = None) -> dict[str, Any]:
+async def rotate(key_id: Text, backend: Ready, body: Rotation | None = None) -> dict[str, Any]:
     """A new key in the place of one that may be used, which ends at once, or after `grace_seconds`."""
     made = await backend.key_making.rotate(key_id, body.grace_seconds if body else 0)
     if made is None:
@@ -115,7 +115,7 @@ async def rotate(key_id: str, backend: Ready, body: Rotation | None = None) -> d
 
 
 @router.delete("/admin/api-keys/{key_id}", status_code=204, response_class=Response)
-async def delete(key_id: str, backend: Ready) -> None:
+async def delete(key_id: Text, backend: Ready) -> None:
     """Forget a key, by its id."""
     if not await backend.keys.delete(key_id):
         raise _not_found()

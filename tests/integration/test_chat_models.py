@@ -58,7 +58,7 @@ def serving(storage: Path, database_url: str, mode: str) -> Iterator[Models]:
     with running_double() as double:
         lines = (
             f"ollama: {{base_url: '{double.root}', model: writer, temperature: 0.4, top_k: 7, num_ctx: 4096}}\n"
-            f"safety: {{mode: {mode}, model: judge, request_timeout: 1, max_retries: 1, retry_delay: 0.1, "
+            f"safety: {{mode: {mode}, model: judge, request_timeout: 2, max_retries: 1, retry_delay: 0.1, "
             f"refusal_message: '{REFUSED}'}}\n"
             "reranker: {enabled: true, model: ranker, top_n: 3, batch_size: 1}\n"
         )
@@ -80,7 +80,7 @@ def answered(models: Models, judge: list[Any]) -> list[bool]:
         answer = models.server.chat(models.key, ASKED)
         assert answer.status_code == 200
         told = answer.json()
-        assert told["blocked"] == (told["response"] == REFUSED)
+        assert told["blocked"] == (told["response"] == REFUSED or "cannot be checked" in told["response"])
         if told["blocked"]:
             assert models.asked_of("writer") == models.asked_of("ranker") == []
         found.append(not told["blocked"])

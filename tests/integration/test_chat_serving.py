@@ -191,6 +191,7 @@ def test_23_several_processes_have_keys_and_answers_in_common(storage: Path, dat
             process.terminate()
             assert process.wait(30) == 0
     with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind(("127.0.0.1", port))  # no worker is left
 
 

@@ -36,7 +36,8 @@ _ANY_PROVIDER = re.compile(
 _ANY_REGION = re.compile(r"\bany (?:region|where)|\banywhere\b|region (?:does not|doesn'?t) matter")
 _REGION = re.compile(r"\b(?:[a-z]{2}-[a-z]+(?:-\d)?|[a-z]+-[a-z]+\d|[a-z]+(?:us|europe|asia)\d?)\b")
 _STAY = re.compile(
-    r"(?:data|records?|customers?'? data|it) (?:must|has to|have to|should|may|can) (?:not leave|stay|remain|only)"
+    r"(?:data|records?|customers?'? data|it|that|which) (?:must|has to|have to|should|may|"
+    r"can) (?:not leave|stay|remain|only)"
 )
 _ON_PREMISES = re.compile(r"\bon[- ]prem(?:ises)?\b|\bown (?:data ?cent|servers|hardware)")
 _DOCUMENTS = re.compile(r"\b(?:guidelines?|polic(?:y|ies)|our documents|handbook|according to our|house rules)\b")
