@@ -334,9 +334,9 @@ def test_a_stream_that_breaks_off_ends_with_its_error(gateway: Gateway) -> None:
 
 def test_a_server_that_fails_again_and_again_is_left_alone_and_no_other(gateway: Gateway) -> None:
     gateway.double.script({"fault": "hang_up"})
-    failed = [gateway.chat({"prompt": "x", "model": "stub-500"}) for _ in range(5)]
+    failed = [gateway.chat({"prompt": "x", "model": "stub-drip"}) for _ in range(5)]
     gateway.double.script()
-    refused = gateway.chat({"prompt": "x", "model": "stub-500"})
+    refused = gateway.chat({"prompt": "x", "model": "stub-drip"})
 
     assert {answer.json()["error"]["code"] for answer in failed} == {"upstream_bad_response"}
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "upstream_unavailable")
