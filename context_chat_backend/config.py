@@ -19,7 +19,7 @@ from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.limits import Limits
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
 from context_chat_backend.settings.chat import ChatSettings
-from context_chat_backend.settings.checks import filled, shown
+from context_chat_backend.settings.checks import fill, shown
 from context_chat_backend.settings.earlier import as_ours
 from context_chat_backend.settings.gateway import GatewaySettings
 from context_chat_backend.settings.listeners import ChatPorts
@@ -237,7 +237,7 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     """
     storage = storage_of(environment)
     file = configuration_of(environment, Path.cwd()) or storage / "config.yaml"
-    reader = KeyReader(as_ours(filled(read_yaml(file), environment)))
+    reader = KeyReader(as_ours(fill(read_yaml(file), environment)))
     chat, ports = reader.chat(), reader.chat_ports(environment.get("CHAT_HOST"), environment.get("CHAT_PORT"))
     app = _app(environment, reader, chat.admin_token)
     listeners = _listeners((*ports.listeners, *reader.listeners()), environment)

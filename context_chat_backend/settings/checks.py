@@ -69,20 +69,23 @@ def switch(path: str, value: Any) -> bool:
     return said in _TRUE
 
 
-def filled(value: Any, environment: Mapping[str, str]) -> Any:
-    """`value` with what stands in the environment in the place of `${NAME}`, or `${NAME:-what else}`, in its texts.
+def fill(keys: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """`keys` themselves, with what stands in the environment in the place of `${NAME}`, or `${NAME:-what else}`, in the
+    texts in them. YAML may hold a list in many places, in itself even: each is looked at once.
 
     Raises ConfigurationError where there is neither.
     """
-    match value:
-        case str():
-            return _PLACE.sub(lambda place: _from(environment, place["name"], place["otherwise"]), value)
-        case dict():
-            return {key: filled(one, environment) for key, one in value.items()}
-        case list():
-            return [filled(one, environment) for one in value]
-        case _:
-            return value
+    containers: list[Any] = [keys]
+    seen = {id(keys)}
+    while containers:
+        container = containers.pop()
+        for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if isinstance(value, str):
+                container[key] = _PLACE.sub(lambda place: _from(environment, place["name"], place["otherwise"]), value)
+            elif isinstance(value, (dict, list)) and id(value) not in seen:
+                seen.add(id(value))
+                containers.append(value)
+    return keys
 
 
 def _from(environment: Mapping[str, str], name: str, otherwise: str | None) -> str:

@@ -72,8 +72,10 @@ def read_planner(given: Any, environment: Mapping[str, str]) -> PlannerSettings:
         raise ConfigurationError("planner: expected options below it, one 'key: value' a line")
     _check_names("planner", given, ("extractor", "top_k", "hf", "sizing", *_COUNTS))
     sections = {name: _section(given, name) for name in ("top_k", "hf", "sizing")}
+    said_by: dict[str, str] = {}
     for variable, (section, key) in _WHERE_ELSE.items():
         if named := environment.get(variable):
+            said_by[key] = variable
             sections[section][key] = int(named) if section == "top_k" and named.isdecimal() else named
     told: dict[str, Any] = {"extractor": _one_of("planner.extractor", given.get("extractor", "auto"))}
     for key in _COUNTS:
@@ -81,11 +83,11 @@ def read_planner(given: Any, environment: Mapping[str, str]) -> PlannerSettings:
             told[key] = _count(f"planner.{key}", given[key], 0 if key == "max_clarifications" else 1, 10**6)
     _check_names("planner.top_k", sections["top_k"], _TOP_KS)
     for key, value in sections["top_k"].items():
-        told[f"{key}_top_k"] = _count(f"planner.top_k.{key}", value, 1, _TOP_KS[key])
+        told[f"{key}_top_k"] = _count(said_by.get(key, f"planner.top_k.{key}"), value, 1, _TOP_KS[key])
     _check_names("planner.hf", sections["hf"], _HF)
     for key, value in sections["hf"].items():
         if not isinstance(value, str) or not value.strip():
-            raise ConfigurationError(f"planner.hf.{key}: expected a text")
+            raise ConfigurationError(f"{said_by.get(key, f'planner.hf.{key}')}: expected a text")
         told[key] = value.strip()
     return PlannerSettings(**told, sizing=_sizing(sections["sizing"]))
 

@@ -299,7 +299,9 @@ def test_the_keys_of_safety_mean_what_they_say(tmp_path: Path) -> None:
         "max_retries: 0, retry_delay: 0.5, request_timeout: 3, allow_on_timeout: true, refusal_message: 'No.'}",
     )
 
-    assert settings == SafetySettings("remote", False, True, (), "http://judge/v1", "m", "k", 0, 0.5, 3.0, True, "No.")
+    assert settings == SafetySettings(
+        "remote", False, True, (), "http://judge/v1", "m", "k", 0, 0.5, 3.0, True, refusal_message="No."
+    )
     assert "api_key" not in repr(settings)
     assert warnings == ()
     settings, (warning,) = configured(tmp_path, "safety: {mode: severe, judge: llm}")
@@ -312,7 +314,7 @@ def test_the_keys_of_safety_mean_what_they_say(tmp_path: Path) -> None:
     [
         ("safety: llm", "safety: expected a section"),
         ("safety: {juge: llm}", "did you mean 'judge'"),
-        ("safety: {judge: oracle}", "safety.judge: expected one of words, llm, remote"),
+        ("safety: {judge: oracle}", "safety.judge: expected one of words, rules, llm, remote"),
         ("safety: {judge: words}", "safety.words: it is missing"),
         ("safety: {judge: words, words: [1]}", "safety.words: expected a list"),
         ("safety: {judge: remote}", "safety.base_url: expected"),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import isnan
 
 import pytest
 from hypothesis import given
@@ -319,10 +320,13 @@ async def test_file_name_and_heading_are_judged_too() -> None:
     assert judge.asked[0][1] == ["1.txt\nRent\nIt is 7.", "1.txt\nRent\nIt is 8."]
 
 
-async def test_a_reranker_that_is_down_changes_nothing_and_is_logged_without_text() -> None:
+async def test_a_reranker_that_is_down_leaves_the_order_and_is_logged_without_text() -> None:
     before = passages("private one", "private two")
     with capture_logs() as logged:
-        assert await rerank(Judge({}, down=True), "a private question", before) == before
+        after = await rerank(Judge({}, down=True), "a private question", before)
+
+    assert [replace(passage, judged=None) for passage in after] == before
+    assert all(passage.judged is not None and isnan(passage.judged) for passage in after)
 
     assert [event["event"] for event in logged] == ["reranking_failed"]
     assert logged[0]["log_level"] == "warning"
