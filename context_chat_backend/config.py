@@ -238,7 +238,11 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     storage = storage_of(environment)
     file = configuration_of(environment, Path.cwd()) or storage / "config.yaml"
     reader = KeyReader(as_ours(fill(read_yaml(file), environment)))
-    chat, ports = reader.chat(), reader.chat_ports(environment.get("CHAT_HOST"), environment.get("CHAT_PORT"))
+    port = environment.get("CHAT_PORT")
+    chat, ports = (
+        reader.chat(),
+        reader.chat_ports(environment.get("CHAT_HOST"), _port(port, "CHAT_PORT") if port else None),
+    )
     app = _app(environment, reader, chat.admin_token)
     listeners = _listeners((*ports.listeners, *reader.listeners()), environment)
     programs = reader.programs(environment)

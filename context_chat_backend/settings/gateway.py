@@ -104,7 +104,8 @@ def _model(name: str, told: Any, environment: Mapping[str, str], patience: Mappi
     of_server |= {key: given[key] for key in ("base_url", "api_key") if key in given}
     if provider in _OPENAI:
         if not str(of_server.get("base_url", "")).startswith(("http://", "https://")):
-            raise ConfigurationError(f"{path}.base_url: expected a URL http://… or https://…")
+            told_by = "REFACT_SERVER_URL" if provider == "refact" and "base_url" not in given else f"{path}.base_url"
+            raise ConfigurationError(f"{told_by}: expected a URL http://… or https://…")
         of_server["base_url"] = of_server["base_url"].rstrip("/").removesuffix("/v1") + "/v1"
         choice = ModelChoice("openai", {**of_server, **patience, "context_tokens": context, "max_tokens": answer})
     elif provider == "ollama":

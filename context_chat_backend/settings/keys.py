@@ -171,14 +171,11 @@ class KeyReader:
         """`listeners`: further ports, and what is served there."""
         return read_listeners(self._left.pop("listeners", None))
 
-    def chat_ports(self, host: str | None = None, port: str | None = None) -> ChatPorts:
+    def chat_ports(self, host: str | None = None, port: int | None = None) -> ChatPorts:
         """`general`: where the chat server listens; `host` and `port` win where they are given."""
         given = self._left.pop("general", None)
-        if host or port:
-            told = {"host": host} if host else {}
-            number = {"port": int(port) if port.isdigit() else port} if port else {}
-            given = (given if isinstance(given, dict) else {}) | told | number
-        return read_general(given)
+        told = {key: value for key, value in (("host", host), ("port", port)) if value}
+        return read_general((given if isinstance(given, dict) else {}) | told if told else given)
 
     def chat(self) -> ChatSettings:
         """What the chat server does."""
