@@ -12,6 +12,7 @@ from context_chat_backend import config
 from context_chat_backend.cli.show import complaints
 from context_chat_backend.cli.start import ROOT
 from context_chat_backend.config import AppSettings
+from context_chat_backend.settings.environment import read_environment
 
 _ACCESS_LEVELS = {"PUBLIC": 0, "USER": 1, "ADMIN": 2}
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
@@ -19,7 +20,7 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
 
 def register() -> None:
     """Print the occ lines that register this program with Nextcloud (manual install), its secret included."""
-    app = config.load(config.read_environment(Path.cwd()), cores=1).app
+    app = config.load(read_environment(Path.cwd()), cores=1).app
     for line in occ_lines(app, ROOT / "appinfo" / "info.xml"):
         print(line)
     if app.secret is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from context_chat_backend import __version__, config, hardware, logs, upgrade
 from context_chat_backend.config import Config
+from context_chat_backend.settings.environment import configuration_of, read_environment, storage_of
 from context_chat_backend.wiring import Backend
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,10 +26,10 @@ def read_configuration(*, quiet: bool = False, told: Mapping[str, str] | None = 
 
     Raises ConfigurationError, StartError.
     """
-    environment = config.read_environment(Path.cwd()) | dict(told or {})
-    storage = config.storage_of(environment)
+    environment = read_environment(Path.cwd()) | dict(told or {})
+    storage = storage_of(environment)
     upgrade.run(storage, ROOT / "repairs", __version__)
-    is_there = config.configuration_of(environment, Path.cwd()) is not None
+    is_there = configuration_of(environment, Path.cwd()) is not None
     found = None if is_there else hardware.choose_configuration(storage, ROOT, environment)
     settings = config.load(environment, cores=hardware.usable_cores())
     logs.configure(settings.log_level, settings.storage / "logs", quiet=quiet, secrets=config.secrets_of(settings))

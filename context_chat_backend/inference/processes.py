@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from context_chat_backend.config import environment_without_secrets
 from context_chat_backend.errors import (
     ConfigurationError,
     ContextChatError,
@@ -18,6 +17,7 @@ from context_chat_backend.errors import (
     PromptTooLong,
     TextRefused,
 )
+from context_chat_backend.settings.environment import environment_without_secrets
 
 _ROOT = Path(__file__).resolve().parents[2]
 _ERRORS: Mapping[str, type[ContextChatError]] = {

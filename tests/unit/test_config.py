@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from context_chat_backend import config, settings
-from context_chat_backend.config import Config, load, read_environment
+from context_chat_backend.config import Config, load
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.inference.catalogue import CATALOGUE
 from context_chat_backend.settings import keys, language
 from context_chat_backend.settings import models as chosen_models
+from context_chat_backend.settings.environment import VARIABLES, environment_without_secrets, read_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -393,7 +394,7 @@ def test_processes_of_models_are_told_no_secret() -> None:
         "PGPASSWORD": "s", "AWS_SECRET_ACCESS_KEY": "s", "CC_EM_APIKEY": "s", "GOOGLE_APPLICATION_CREDENTIALS": "s",
     }  # fmt: skip
 
-    kept = config.environment_without_secrets(given)
+    kept = environment_without_secrets(given)
     assert set(kept) == {"PATH", "CUDA_VISIBLE_DEVICES", "TOKENIZERS_PARALLELISM", "OMP_NUM_THREADS"}
 
 
@@ -504,8 +505,8 @@ def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
     source += (ROOT / "context_chat_backend" / "hardware.py").read_text(encoding="utf-8")
     used = set(re.findall(r'environment\.get\("([A-Z_]+)"', source))
 
-    assert sorted(example) == sorted(config.VARIABLES)
-    assert used <= set(config.VARIABLES)
+    assert sorted(example) == sorted(VARIABLES)
+    assert used <= set(VARIABLES)
     models = {
         f"{section}.{model}{'.' + option if option else ''}"
         for section, known in chosen_models.MODELS.items()
@@ -519,7 +520,7 @@ def test_every_variable_and_key_is_in_the_example_and_in_the_page() -> None:
     }
     models |= {"llm_fallback", *language.PROMPTS}
     named = {*models, *settings.NUMBERS, *keys.WITHOUT_EFFECT, *keys.MAPPED, *chosen_models.LANGCHAIN_NAMES}
-    for name in {*config.VARIABLES, *named, "disable_aaa", "refusals_per_minute", "log_level", "debug"}:
+    for name in {*VARIABLES, *named, "disable_aaa", "refusals_per_minute", "log_level", "debug"}:
         assert f"`{name}`" in page, f"docs/configuration.md lacks {name}"
 
 

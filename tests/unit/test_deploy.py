@@ -17,8 +17,9 @@ import yaml
 from prometheus_client import generate_latest
 
 from context_chat_backend import __version__
-from context_chat_backend.config import ROLES, VARIABLES, load
+from context_chat_backend.config import ROLES, load
 from context_chat_backend.metrics import REGISTRY, SOURCES
+from context_chat_backend.settings.environment import VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "deploy" / "compose"

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from context_chat_backend import __version__
-from context_chat_backend.config import VARIABLES, load
+from context_chat_backend.config import load
+from context_chat_backend.settings.environment import VARIABLES
 from tests.unit.test_deploy import compose
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,8 @@ import yaml
 
 from context_chat_backend import __version__
 from context_chat_backend.cli.app import app
-from context_chat_backend.config import VARIABLES, load
+from context_chat_backend.config import load
+from context_chat_backend.settings.environment import VARIABLES
 from tests.dockerfile import parse
 from tests.unit.test_deploy import COMPOSE, OURS, SETS
 

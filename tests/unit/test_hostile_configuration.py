@@ -16,8 +16,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from context_chat_backend.config import VARIABLES, load, read_environment
+from context_chat_backend.config import load
 from context_chat_backend.errors import ConfigurationError
+from context_chat_backend.settings.environment import VARIABLES, read_environment
 from tests.mutation import VALUES, damaged, places, replaced
 
 ROOT = Path(__file__).resolve().parents[2]
