@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import switch, typed, unknown
+from context_chat_backend.settings.checks import shown, switch, typed, unknown
 
 REDACTIONS = ("none", "pii", "all")
 SECTIONS = (
@@ -159,7 +159,7 @@ def _check(settings: ChatSettings) -> None:
         try:
             ipaddress.ip_network(proxy, strict=False)
         except ValueError:
-            raise ConfigurationError(f"server.trusted_proxies: {proxy!r} is no address or network") from None
+            raise ConfigurationError(f"server.trusted_proxies: {shown(proxy)} is no address or network") from None
     _check_elasticsearch(settings)
 
 

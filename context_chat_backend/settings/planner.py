@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import unknown
+from context_chat_backend.settings.checks import shown, unknown
 from context_chat_backend.settings.listeners import Listener
 from context_chat_backend.settings.programs import ProgramSettings
 
@@ -106,7 +106,7 @@ def _sizing(given: Mapping[str, Any]) -> Sizing:
     _check_names("planner.sizing", given, [one.name for one in fields(Sizing)])
     for key, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 10**6:
-            raise ConfigurationError(f"planner.sizing.{key}: expected a number above 0, found {value!r}")
+            raise ConfigurationError(f"planner.sizing.{key}: expected a number above 0, found {shown(value)}")
     return Sizing(**{key: float(value) for key, value in given.items()})
 
 
@@ -119,13 +119,13 @@ def _section(given: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _one_of(path: str, value: Any) -> str:
     if value not in EXTRACTORS:
-        raise ConfigurationError(f"{path}: expected one of {', '.join(EXTRACTORS)}, found {value!r}")
+        raise ConfigurationError(f"{path}: expected one of {', '.join(EXTRACTORS)}, found {shown(value)}")
     return str(value)
 
 
 def _count(path: str, value: Any, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
-        raise ConfigurationError(f"{path}: expected a whole number from {least} to {most}, found {value!r}")
+        raise ConfigurationError(f"{path}: expected a whole number from {least} to {most}, found {shown(value)}")
     return value
 
 

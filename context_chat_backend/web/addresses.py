@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+_OWN_BITS = 64
+
 
 @dataclass(frozen=True)
 class Address:
@@ -34,6 +36,19 @@ class Address:
         except ValueError:
             return False
         return address.is_loopback or address.is_private
+
+    @property
+    def network(self) -> str:
+        """By what it is counted: of an IPv6 address whoever has it chooses the last 64 bits."""
+        try:
+            address = ipaddress.ip_address(self.text.partition("%")[0])
+        except ValueError:
+            return self.text
+        if not isinstance(address, ipaddress.IPv6Address):
+            return str(address)
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.IPv6Address(int(address) >> _OWN_BITS << _OWN_BITS))
 
 
 def client_address(request: Request, trusted: Sequence[str]) -> Address:

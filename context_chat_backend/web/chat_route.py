@@ -54,7 +54,7 @@ class ChatRoute(ChatWordsRoute):
     async def admit(self, backend: Backend, request: Request) -> None:
         """Raises ApiError: 401, 403, 404 where the collection of the key is gone, 429."""
         settings = backend.config.chat
-        address = Principal(_ADDRESS, client_address(request, settings.trusted_proxies).text)
+        address = Principal(_ADDRESS, client_address(request, settings.trusted_proxies).network)
         used, seconds_left = await backend.uses.asked(address)
         _check("there were too many requests from this address", used, settings.ip_per_minute, seconds_left)
         caller = await caller_by_headers(backend, request)

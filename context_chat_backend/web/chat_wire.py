@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What is asked of a chat, as JSON: what its dialects have in common, and that of OpenAI."""
+"""What is asked of a chat, as JSON: what its dialects have in common."""
 
 from __future__ import annotations
 

@@ -93,7 +93,6 @@ _COLLECTION = {
     "sources": 60,
 }
 _OF_CHAT = {"id": "collection__town: qa:1f0c", "title": "Opening hours", "confidence": 0.93}
-_COMPONENTS = {name: {"status": "ok"} for name in ("server", "chroma", "vector_store", "llm")}
 _PLAN_ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 _PLAN_CONVERSATION = {
     "conversation_id": _PLAN_ID,

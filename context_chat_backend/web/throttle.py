@@ -12,16 +12,14 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 
 from fastapi import Request
 
 from context_chat_backend.logs import get_logger
+from context_chat_backend.web.addresses import Address, client_address
 
 _SECONDS = 60.0
 _MOST_ADDRESSES = 10_000
-_NETWORK_BITS = 64
-"""Of an IPv6 address: the rest is chosen by whoever has it."""
 _log = get_logger(__name__)
 
 
@@ -36,7 +34,7 @@ class Throttle:
 
     def refused(self, address: str) -> int | None:
         """Count a refusal; the whole seconds to wait where there were too many in this minute, else None."""
-        name, now = _network(address), self._clock()
+        name, now = Address(address, "").network, self._clock()
         begun, count = self._counted.get(name, (now, 0))
         if now - begun >= _SECONDS:
             begun, count = now, 0
@@ -59,17 +57,5 @@ def throttle_of(request: Request) -> Throttle:
 
 
 def address_of(request: Request) -> str:
-    """Where a request comes from; '' at a unix socket, where all come from one."""
-    return request.client.host if request.client is not None else ""
-
-
-def _network(address: str) -> str:
-    try:
-        parsed = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(IPv6Address(int(parsed) >> (128 - _NETWORK_BITS) << (128 - _NETWORK_BITS)))
+    """Where a request comes from; of one at a unix socket, where all come from one place, no more is known."""
+    return client_address(request, request.app.state.backend.config.chat.trusted_proxies).text

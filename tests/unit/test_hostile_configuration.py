@@ -131,7 +131,7 @@ def test_damaged_files_are_read_or_refused(folder: Path, times: int) -> None:
         "a: b\n---\nc: d",
         "chunk_tokens: 0b", "log_level: !!float x", "log_level: !!timestamp x", "log_level: !!int x",
         "log_level: !!binary x",
-        LAUGHS,
+        LAUGHS, "planner: {messages_per_minute: 0x" + "f" * 6000 + "}",
     ],
 )  # fmt: skip
 def test_yaml_with_traps_is_refused(folder: Path, text: str) -> None:

@@ -75,7 +75,6 @@ class Budget:
     monthly: float | None
     hourly: float | None
     currency: str | None
-    is_period_said: bool
 
 
 def _value(text: str, scale: str | None = None) -> float:
@@ -107,8 +106,8 @@ def budget_in(text: str) -> Budget | None:
         return None
     period = (period or "").rstrip(".")
     if period in _HOURS:
-        return Budget(None, amount, currency, True)
-    return Budget(round(amount * _PER_MONTH.get(period, 1), 2), None, currency, bool(period))
+        return Budget(None, amount, currency)
+    return Budget(round(amount * _PER_MONTH.get(period, 1), 2), None, currency)
 
 
 def without_money(text: str) -> str:

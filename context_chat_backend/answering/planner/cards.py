@@ -9,7 +9,6 @@ from collections.abc import Callable
 from context_chat_backend.ports import Embedder
 from context_chat_backend.store.model_cards import CardToEmbed, ModelCards, Pieces
 
-CHUNKER = "hf_chunker_v1"
 _LONGEST = 800
 _OVERLAP = 100
 _FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---\s*(?:\n|\Z)", re.DOTALL)

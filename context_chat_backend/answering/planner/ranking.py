@@ -18,7 +18,6 @@ from context_chat_backend.store.model_cards import FoundModel
 
 _RELEVANCE, _POPULARITY = 0.6, 0.4
 _DIGITS = 9
-_MATCHES = ("exact", "prefix", "name", "description", "text")
 
 
 def instance_order(instance: Instance) -> tuple[Any, ...]:

@@ -69,11 +69,6 @@ class Read:
     task_is_weak: bool = False
     """Whether a word like 'run' is all that speaks for its task: a follow-up says so of any."""
 
-    @property
-    def is_useful(self) -> bool:
-        """Whether it says anything."""
-        return bool(self.stated or self.dropped or self.wants_cheaper or self.contradicts)
-
 
 def names_in(message: str) -> list[str]:
     """Words that may be names of models of the catalogue: they hold a digit, a hyphen or a slash."""
