@@ -24,7 +24,7 @@ from context_chat_backend.logs import masked
 _NAME = re.compile(r"chat-(\d{4}-\d{2}-\d{2})(?:\.(\d+))?\.log")
 _LOCK = ".lock"
 _PII = re.compile(
-    r"(?P<mail>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
+    r"(?P<mail>(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8})"
     r"|(?P<iban>\b[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){3,7}(?:[ ]?[A-Z0-9]{1,3})?\b)"
     r"|(?P<number>(?<![\w.])\+?\(?\d(?:[ ()/.-]{0,2}\d){6,}(?!\w))"
 )
@@ -88,16 +88,15 @@ class ChatLog:
         with self._locked():
             for path in self.files():
                 kept = []
-                lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+                lines = path.read_bytes().splitlines(keepends=True)  # of bytes: texts may hold separators of lines
                 for line in lines:
                     if _concerned(line, concerns):
                         # As long as before: whoever reads on from a place in the file finds the next line there.
-                        line = " " * (len(line.encode()) - 1) + "\n"
+                        line = b" " * (len(line) - 1) + b"\n"
                         count += 1
                     kept.append(line)
-                text = "".join(kept)
-                if text != "".join(lines):
-                    _replace(path, text.encode())
+                if kept != lines:
+                    _replace(path, b"".join(kept))
         return count
 
     @contextmanager
@@ -149,7 +148,7 @@ def _replace(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
-def _concerned(line: str, concerns: Callable[[Record], bool]) -> bool:
+def _concerned(line: bytes, concerns: Callable[[Record], bool]) -> bool:
     try:
         record = json.loads(line)
     except ValueError:

@@ -14,6 +14,7 @@ from context_chat_backend.domain import Admission, Answer, Delivery, FoundSource
 from context_chat_backend.errors import ContextChatError, SourceRejected, WaitingListFull
 from context_chat_backend.health import Health
 from context_chat_backend.limits import Limits
+from context_chat_backend.settings.chat import ChatSettings
 from context_chat_backend.store.overview import SlowSource, StateCount
 
 MAX_SOURCE_BYTES = 1000
@@ -30,6 +31,7 @@ class FakeConfig:
     app: AppSettings = field(default_factory=lambda: AppSettings(secret=Secret("s3cret-demo")))
     indexing: FakeIndexing = field(default_factory=FakeIndexing)
     limits: Limits = field(default_factory=Limits)
+    chat: ChatSettings = field(default_factory=ChatSettings)
 
 
 @dataclass

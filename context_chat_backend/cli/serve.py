@@ -158,6 +158,7 @@ def server_for(app: FastAPI, limits: Limits, certificate: ssl.SSLContext | None 
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whom to believe is said by server.trusted_proxies alone (web/addresses.py)
         timeout_graceful_shutdown=_STOP_SECONDS,
         lifespan="off",
     )

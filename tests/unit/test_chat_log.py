@@ -76,6 +76,20 @@ def test_lines_are_taken_out_and_the_others_stay_in_their_places(tmp_path: Path)
     assert b"fourth" in file.read_bytes()
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\r"])
+def test_a_line_that_holds_another_separator_of_lines_is_taken_out_whole(tmp_path: Path, separator: str) -> None:
+    written = log(tmp_path)
+    written.write({"query": f"before{separator}after"})
+    assert written.forget(lambda record: True) == 1
+
+    (file,) = written.files()
+    assert file.read_bytes().strip() == b""
+
+
+def test_a_long_word_is_no_address(tmp_path: Path) -> None:
+    assert redacted("a" * 200_000, "pii") == "a" * 200_000
+
+
 def test_several_processes_write_whole_lines_once(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from context_chat_backend.chat_log import ChatLog\n"

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from fastapi import Request
 from fastapi.responses import Response
 
 from context_chat_backend.cli.serve import server_for
@@ -35,6 +36,11 @@ async def listening(folder: Path, **limits: int) -> AsyncIterator[int]:
     @app.get("/large")
     async def large() -> Response:
         return Response(bytes(LARGE))
+
+    @app.get("/address")
+    async def address(request: Request) -> str:
+        assert request.client is not None
+        return request.client.host
 
     listener = socket.create_server(("127.0.0.1", 0))
     server = server_for(app, backend.config.limits)
@@ -117,6 +123,12 @@ async def test_what_is_just_small_enough_is_answered(tmp_path: Path) -> None:
         )
         assert status(await said(port, head)) == 200
         assert (await said(port, HEARTBEAT * 200)).count(b"HTTP/1.1 200 OK") == 200
+
+
+async def test_nobody_is_believed_about_his_address_who_is_no_trusted_proxy(tmp_path: Path) -> None:
+    async with listening(tmp_path) as port:
+        asked = b"GET /address HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.7\r\nConnection: close\r\n\r\n"
+        assert (await said(port, asked)).endswith(b'"127.0.0.1"')
 
 
 async def test_slow_bodies_end_in_503_which_nextcloud_tries_again(tmp_path: Path) -> None:
