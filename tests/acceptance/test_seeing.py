@@ -319,7 +319,15 @@ def test_status_is_watched_on_a_terminal_until_it_is_interrupted(lived: Program)
     environment = lived.environment | {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
     command = [sys.executable, "main.py", "status", "--watch"]
     shown, is_interrupted = b"", False
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+    ) as process:
         while process.poll() is None:  # what is written has to be read, or the program waits for its terminal
             if select.select([ours], [], [], 0.1)[0]:
                 shown += os.read(ours, 4096)
