@@ -328,12 +328,15 @@ def test_status_is_watched_on_a_terminal_until_it_is_interrupted(lived: Program)
         stderr=theirs,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     ) as process:
-        while process.poll() is None:  # what is written has to be read, or the program waits for its terminal
-            if select.select([ours], [], [], 0.1)[0]:
-                shown += os.read(ours, 4096)
-            if b"Ctrl-C ends" in shown and not is_interrupted:
-                process.send_signal(signal.SIGINT)
-                is_interrupted = True
+        try:
+            while process.poll() is None:  # what is written has to be read, or the program waits for its terminal
+                if select.select([ours], [], [], 0.1)[0]:
+                    shown += os.read(ours, 4096)
+                if b"Ctrl-C ends" in shown and not is_interrupted:
+                    process.send_signal(signal.SIGINT)
+                    is_interrupted = True
+        finally:
+            process.kill()
 
     assert process.returncode == 0, shown
     for told in (b"indexed", b"rejected", b"chunks, database"):
