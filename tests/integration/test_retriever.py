@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -227,7 +228,8 @@ async def test_a_reranker_that_is_down_leaves_question_and_order_alone(library: 
         await library.add(item, f"The ferry number {item}.")
     question = Question("ferry", ALICE)
 
-    assert await library.retriever(Judge()).passages(question) == await library.retriever().passages(question)
+    found = await library.retriever(Judge()).passages(question)
+    assert [replace(passage, judged=None) for passage in found] == await library.retriever().passages(question)
     assert await library.retriever(Judge()).sources(question) == await library.retriever().sources(question)
 
 

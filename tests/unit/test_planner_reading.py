@@ -178,7 +178,7 @@ def test_settings_come_from_the_file_and_the_environment() -> None:
         ({"extracter": "rules"}, {}, "did you mean 'extractor'"),
         ({"extractor": "magic"}, {}, "planner.extractor: expected one of auto, rules, model"),
         ({"top_k": {"compute": 0}}, {}, "planner.top_k.compute: expected a whole number from 1 to 100"),
-        ({}, {"K8S_TOP_K": "many"}, "planner.top_k.k8s: expected a whole number"),
+        ({}, {"K8S_TOP_K": "many"}, "K8S_TOP_K: expected a whole number"),
         ({"sizing": {"lora": 0}}, {}, "planner.sizing.lora: expected a number above 0"),
         ({"sizing": []}, {}, "planner.sizing: expected options"),
         ({"hf": {"chunker_version": 7}}, {}, "planner.hf.chunker_version: expected a text"),
