@@ -41,7 +41,7 @@ async def relayed_chat(
     wanted = (body.retrieval or True) if retrieves else False
     found = await gathered(backend, caller, body.question, wanted, given=body.given, names=body.names)
     said = found.in_words(share_of(model.context_tokens))
-    messages = [*([{"role": "system", "content": said}] if said else []), *body.raw["messages"]]
+    messages = [*([{"role": "system", "content": said}] if said else []), *body.passed]
     wishes = {name: body.raw[name] for name in _WISHES if body.raw.get(name) is not None}
     most = body.sampling.max_tokens or model.answer_tokens
     asked = wishes | {"messages": messages, "max_tokens": min(most, model.answer_tokens), "stream": body.stream}
