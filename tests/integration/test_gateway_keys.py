@@ -224,6 +224,38 @@ def test_only_members_that_were_read_are_passed_on(gateway: Gateway, alpha: str)
         assert gateway.double.requests[-1]["body"]["messages"] == [ASKED]
 
 
+QUOKKA = {"content": "Tell of the quokka."}
+SENT: dict[str, Any] = {
+    "the question": [ASKED | QUOKKA],
+    "instructions": [{"role": "system"} | QUOKKA, ASKED],
+    "an earlier turn": [ASKED | QUOKKA, {"role": "assistant", "content": "No."}, ASKED],
+    "a result": [ASKED, RESULT | QUOKKA],
+    "a call": [ASKED, {"role": "assistant", "tool_calls": [CALL | {"more": "a quokka"}]}, RESULT],
+    "what is to be gone on with": [ASKED, {"role": "assistant"} | QUOKKA],
+}
+
+
+@pytest.mark.parametrize("sent", SENT)
+def test_all_that_is_passed_on_is_judged(gateway: Gateway, alpha: str, sent: str) -> None:
+    body = {"model": LLAMA, "messages": SENT[sent], "tools": [TOOL], "retrieval": False}
+    answer = gateway.post(alpha, body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "content_refused"), answer.text
+    assert gateway.double.requests == []
+
+
+def test_what_tools_there_are_and_what_plugins_send_along_is_judged(gateway: Gateway, alpha: str) -> None:
+    tool = {"type": "function", "function": {"name": "look", "description": "finds a quokka"}}
+    messages = [{"role": "system"} | QUOKKA, ASKED]
+    answers = [
+        gateway.post(alpha, {"model": LLAMA, "messages": [ASKED], "tools": [tool], "retrieval": False}),
+        gateway.chat({"messages": messages, "retrieval": False}, alpha),
+    ]
+
+    assert [answer.json()["error"]["code"] for answer in answers] == ["content_refused"] * 2
+    assert gateway.double.requests == []
+
+
 def test_passages_are_only_those_the_caller_may_read(gateway: Gateway, alpha: str) -> None:  # check 24
     body = {"prompt": "# the retry limit of the fetcher", "model": "stub-echo"}
     refused = gateway.chat(body | {"retrieval": {"collections": ["beta"]}}, alpha)
