@@ -28,8 +28,8 @@ class CodeOrder:
         """What the model is shown of the file. Raises CursorOutOfRange, PromptTooLong."""
         place = at_cursor(self.text, self.line, self.character)
         after = place.after if self.multiline else "".join(place.after.partition("\n")[1:])
-        cleaned = Around(model.template.without_marks(place.before), model.template.without_marks(after))
-        return fitting(cleaned, model.context_tokens - self.tokens(model) - passages_tokens)
+        near = fitting(Around(place.before, after), model.context_tokens - self.tokens(model) - passages_tokens)
+        return Around(model.template.without_marks(near.before), model.template.without_marks(near.after))
 
     def tokens(self, model: ServedModel) -> int:
         """How many tokens the answer may have."""

@@ -46,16 +46,16 @@ def fitting(around: Around, tokens: int) -> Around:
     """As much around the cursor as fits, lines taken in turn from above and below. Raises PromptTooLong."""
     if tokens < LEAST_TOKENS:
         raise PromptTooLong(f"parameters: the model has room for {max(0, tokens)} tokens of code: ask for fewer")
-    above, below = around.before.split("\n"), around.after.split("\n")
-    taken_above, taken_below = [above.pop()[-tokens:]], [below.pop(0)[:tokens]]
+    above, below = around.before.split("\n"), around.after.split("\n")[::-1]  # the nearest line is the last of both
+    taken_above, taken_below = [above.pop()[-tokens:]], [below.pop()[:tokens]]
     left = tokens - estimated(taken_above[0]) - estimated(taken_below[0])
     while above or below:
-        for lines, taken, place in ((above, taken_above, -1), (below, taken_below, 0)):
+        for lines, taken in ((above, taken_above), (below, taken_below)):
             if lines:
-                left -= estimated(lines[place]) + 1
+                left -= estimated(lines[-1]) + 1
                 if left < 0:
                     return _joined(taken_above, taken_below)
-                taken.append(lines.pop(place))
+                taken.append(lines.pop())
     return _joined(taken_above, taken_below)
 
 

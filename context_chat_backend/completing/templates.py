@@ -47,14 +47,21 @@ class Template:
         return tuple(mark for mark in (self.end, *self.stops) if mark)
 
     def without_marks(self, text: str) -> str:
-        """`text` without the model's own tokens, also such that appear when others are taken out."""
-        marks = [mark for mark in (self.prefix, self.suffix, self.middle, *self.ends, *self.special, self.file) if mark]
+        """`text` without the model's own tokens, also such that appear when others are taken out.
+
+        One pass: what is kept so far holds no mark, so that taking one from its end leaves none.
+        """
+        marks = {mark for mark in (self.prefix, self.suffix, self.middle, *self.ends, *self.special, self.file) if mark}
         if not marks:
             return text
-        found = re.compile("|".join(map(re.escape, marks)))
-        while (cleaned := found.sub("", text)) != text:
-            text = cleaned
-        return text
+        longest_first = sorted(marks, key=len, reverse=True)
+        kept: list[str] = []
+        for piece in re.split("(?<=[" + re.escape("".join({mark[-1] for mark in marks})) + "])", text):
+            kept.extend(piece)
+            tail = "".join(kept[-len(longest_first[0]) :])
+            if found := next((mark for mark in longest_first if tail.endswith(mark)), ""):
+                del kept[-len(found) :]
+        return "".join(kept)
 
     def prompt(self, before: str, after: str) -> str:
         """The prompt for what belongs between the two texts, which hold no marks."""

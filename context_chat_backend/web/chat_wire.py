@@ -18,7 +18,8 @@ CONVERSATION = re.compile(r"conv_([0-9a-f]{32})")
 _SPEAKERS = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """`text` as it can be kept. Raises ValueError where it is no Unicode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -33,7 +34,7 @@ def conversation_id(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(storable)]
 
 
 class AskedMessage(BaseModel):
@@ -45,20 +46,30 @@ class AskedMessage(BaseModel):
     @field_validator("role")
     @classmethod
     def _known(cls, role: str) -> str:
-        if role in ("tool", "function"):
-            raise ValueError("unsupported role: there are no tools here")
-        if role not in _SPEAKERS:
-            raise ValueError("expected 'system', 'developer', 'user' or 'assistant'")
-        return _SPEAKERS[role]
+        return known_role(role)
 
     @field_validator("content")
     @classmethod
     def _text(cls, content: Any) -> str:
-        if isinstance(content, str):
-            return _storable(content)
-        if not isinstance(content, list):
-            raise ValueError("expected a text, or a list of parts with type 'text'")
-        return _storable("\n".join(_part(part) for part in content))
+        return read_text(content)
+
+
+def known_role(role: str) -> str:
+    """Whose words a message holds, as models know it. Raises ValueError."""
+    if role in ("tool", "function"):
+        raise ValueError("unsupported role: there are no tools here")
+    if role not in _SPEAKERS:
+        raise ValueError("expected 'system', 'developer', 'user' or 'assistant'")
+    return _SPEAKERS[role]
+
+
+def read_text(content: Any) -> str:
+    """The text of a message; nothing that it names is opened or fetched. Raises ValueError."""
+    if isinstance(content, str):
+        return storable(content)
+    if not isinstance(content, list):
+        raise ValueError("expected a text, or a list of parts with type 'text'")
+    return storable("\n".join(_part(part) for part in content))
 
 
 def _part(part: Any) -> str:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from context_chat_backend.answering.followups import by_rule
 from context_chat_backend.domain import KeyScope, Question
 from context_chat_backend.web.booking import booked
-from context_chat_backend.web.callers import Caller, acting_for, caller_by_text, count, nobody
+from context_chat_backend.web.callers import Caller, acting_for, caller_by_text, count, may_use, nobody
 from context_chat_backend.web.chat_wire import Retrieval
 from context_chat_backend.web.chatqna_wire import ChatQnaRequest
 from context_chat_backend.web.completion import Completion
@@ -52,6 +52,7 @@ async def chatqna(request: Request, body: ChatQnaRequest, backend: Ready) -> Any
     await count(backend, caller)
     settings = backend.config.programs.chatqna
     name = "" if body.model == NAME else model_named(backend, body.model)
+    may_use(caller, name or backend.language_models[0])
     question = Question(
         body.question,
         caller.asker,

@@ -58,7 +58,7 @@ async def refact_chat(request: Request, body: GatewayChat, backend: Ready) -> An
         raise ApiError(400, "invalid_value", f"prompt: it has at most {most} characters", param="prompt")
     model = backend.passing.models.named(body.model, role)
     may_use(caller, model.name)
-    await judge_question(backend, caller, body.question, whole=not body.stream)
+    await judge_question(backend, caller, body.question, body.sent_along, whole=not body.stream)
     wanted = body.retrieval
     if wanted is None:
         wanted = caller.collections is not None and role is Role.CHAT

@@ -86,6 +86,12 @@ class GatewayChat(Bringing, Wished):
         said = [one.content for one in self.messages or () if one.role == "user"]
         return str(said[-1]) if said else self.prompt or ""
 
+    @property
+    def sent_along(self) -> list[str]:
+        """What the model reads beside it."""
+        asked = next((one for one in reversed(self.messages or ()) if one.role == "user"), None)
+        return [one.content for one in self.messages or () if one is not asked and one.content.strip()]
+
 
 class TextRequest(Wished):
     """The body of POST /v1/completions."""

@@ -37,11 +37,11 @@ async def relayed_chat(
     """The answer of the model's server, with passages before what it is asked, and what they were beside its answer."""
     if body.conversation is not None:
         raise ApiError(400, "invalid_value", "conversation: it is not kept together with tools", param="conversation")
-    await judge_question(backend, caller, body.question, whole=not body.stream)
+    await judge_question(backend, caller, body.question, body.sent_along, whole=not body.stream)
     wanted = (body.retrieval or True) if retrieves else False
     found = await gathered(backend, caller, body.question, wanted, given=body.given, names=body.names)
     said = found.in_words(share_of(model.context_tokens))
-    messages = [*([{"role": "system", "content": said}] if said else []), *body.raw["messages"]]
+    messages = [*([{"role": "system", "content": said}] if said else []), *body.passed]
     wishes = {name: body.raw[name] for name in _WISHES if body.raw.get(name) is not None}
     most = body.sampling.max_tokens or model.answer_tokens
     asked = wishes | {"messages": messages, "max_tokens": min(most, model.answer_tokens), "stream": body.stream}

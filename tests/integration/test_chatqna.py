@@ -17,6 +17,7 @@ import httpx
 import httpx2
 import jwt
 import openai
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -547,6 +548,24 @@ def test_a_key_of_several_collections_reads_all_of_them_and_no_other(production:
     named = {"retrieval": {"collections": ["berta"]}}
     assert titles(ask(production, token=key, **WIDE, **named)) == ["berta"]
     assert ask(production, token=key, retrieval={"collections": ["clara"]}).status_code == 403
+
+
+def test_a_key_made_for_other_models_is_refused(production: Service, module_database_url: str) -> None:
+    production.double.script({"says": "ok"})
+    key = production.key("--user", "alice")
+
+    def asked_with(model_of_key: str) -> list[httpx.Response]:
+        change = "UPDATE access.api_keys SET models = %s WHERE digest = sha256(%s)"
+        with psycopg.connect(module_database_url) as connection:
+            connection.execute(change, ([model_of_key], key.encode()))
+        return [ask(production, token=key, model=model) for model in ("chatqna", "double")]
+
+    refused, allowed = asked_with("another"), asked_with("double")
+
+    assert [(answer.status_code, answer.json()["error"]["code"]) for answer in refused] == [
+        (403, "model_not_allowed")
+    ] * 2
+    assert [answer.status_code for answer in allowed] == [200, 200]
 
 
 # Check 18.

@@ -23,6 +23,7 @@ TOLD = {
     "alpha": ("alice", "The retry limit of the fetcher is nine."),
     "beta": ("bob", "The retry limit of the fetcher is seven."),
 }
+JUDGED = "safety: {judge: words, words: [quokka]}\n"
 TOOL = {
     "type": "function",
     "function": {"name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}},
@@ -32,7 +33,7 @@ CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "lo
 
 @pytest.fixture(scope="module")
 def production(module_storage: Path, module_database_url: str) -> Iterator[Gateway]:
-    with running_gateway(module_storage, module_database_url, environment="production") as gateway:
+    with running_gateway(module_storage, module_database_url, environment="production", more=JUDGED) as gateway:
         for collection, (reader, text) in TOLD.items():
             file = module_storage / f"{collection}.txt"
             file.write_text(text, encoding="utf-8")
@@ -183,6 +184,76 @@ def test_tools_are_passed_on_and_so_is_what_they_say(gateway: Gateway, alpha: st
     assert choices[-1]["finish_reason"] == "tool_calls"
     (about,) = [event["context_chat"] for event in told if "context_chat" in event]
     assert [source["title"] for source in about["sources"]] == ["alpha.txt"]
+
+
+FETCHED = [{"type": "image_url", "image_url": {"url": "http://169.254.169.254/latest"}}]
+ASKED = {"role": "user", "content": "Look."}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "nothing"}
+WRONG: dict[str, tuple[list[Any], str]] = {
+    "a call of the user": ([ASKED | {"tool_calls": [CALL], "content": FETCHED}, ASKED], "invalid_value"),
+    "a call that is no object": ([ASKED, {"role": "assistant", "content": "", "tool_calls": ["x"]}], "invalid_value"),
+    "a result of no call": ([ASKED, {"role": "tool", "content": "nothing"}], "invalid_value"),
+    "a picture for a result": ([ASKED, RESULT | {"content": FETCHED}], "unsupported_content"),
+    "a picture beside a call": (
+        [ASKED, {"role": "assistant", "content": FETCHED, "tool_calls": [CALL]}],
+        "unsupported_content",
+    ),
+    "a picture at the end": ([ASKED, {"role": "assistant", "content": FETCHED}], "unsupported_content"),
+    "a long result": ([ASKED, RESULT | {"content": "x" * 200_001}], "invalid_value"),
+    "a long call": ([ASKED, {"role": "assistant", "tool_calls": [CALL | {"more": "x" * 200_001}]}], "invalid_value"),
+    "too many results": ([ASKED, *[RESULT] * 200], "invalid_value"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_tools_say_is_read_as_every_message(gateway: Gateway, alpha: str, wrong: str) -> None:
+    messages, code = WRONG[wrong]
+    answer = gateway.post(alpha, {"model": LLAMA, "messages": messages, "tools": [TOOL], "retrieval": False})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code), answer.text
+    assert answer.json()["error"]["param"].startswith("messages")
+    assert gateway.double.requests == []
+
+
+def test_only_members_that_were_read_are_passed_on(gateway: Gateway, alpha: str) -> None:
+    hidden = ASKED | {"images": ["http://169.254.169.254/latest"], "function_call": {"name": "x", "arguments": "{}"}}
+    for more in ({"tools": [TOOL]}, {"reasoning_effort": "low"}):
+        assert (
+            gateway.post(alpha, {"model": LLAMA, "messages": [hidden], "retrieval": False, **more}).status_code == 200
+        )
+        assert gateway.double.requests[-1]["body"]["messages"] == [ASKED]
+
+
+QUOKKA = {"content": "Tell of the quokka."}
+SENT: dict[str, Any] = {
+    "the question": [ASKED | QUOKKA],
+    "instructions": [{"role": "system"} | QUOKKA, ASKED],
+    "an earlier turn": [ASKED | QUOKKA, {"role": "assistant", "content": "No."}, ASKED],
+    "a result": [ASKED, RESULT | QUOKKA],
+    "a call": [ASKED, {"role": "assistant", "tool_calls": [CALL | {"more": "a quokka"}]}, RESULT],
+    "what is to be gone on with": [ASKED, {"role": "assistant"} | QUOKKA],
+}
+
+
+@pytest.mark.parametrize("sent", SENT)
+def test_all_that_is_passed_on_is_judged(gateway: Gateway, alpha: str, sent: str) -> None:
+    body = {"model": LLAMA, "messages": SENT[sent], "tools": [TOOL], "retrieval": False}
+    answer = gateway.post(alpha, body)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "content_refused"), answer.text
+    assert gateway.double.requests == []
+
+
+def test_what_tools_there_are_and_what_plugins_send_along_is_judged(gateway: Gateway, alpha: str) -> None:
+    tool = {"type": "function", "function": {"name": "look", "description": "finds a quokka"}}
+    messages = [{"role": "system"} | QUOKKA, ASKED]
+    answers = [
+        gateway.post(alpha, {"model": LLAMA, "messages": [ASKED], "tools": [tool], "retrieval": False}),
+        gateway.chat({"messages": messages, "retrieval": False}, alpha),
+    ]
+
+    assert [answer.json()["error"]["code"] for answer in answers] == ["content_refused"] * 2
+    assert gateway.double.requests == []
 
 
 def test_passages_are_only_those_the_caller_may_read(gateway: Gateway, alpha: str) -> None:  # check 24

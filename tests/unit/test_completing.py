@@ -79,6 +79,24 @@ def test_no_mark_of_a_model_is_left_in_what_users_write(family: str, data: st.Da
     assert template.without_marks(cleaned) == cleaned
 
 
+def test_marks_nested_a_hundred_thousand_deep_are_taken_out_in_one_pass() -> None:
+    template = template_of("", "qwen2.5-coder")
+    half = "<|fim_pre", "fix|>"
+
+    assert template.without_marks(f"a{half[0] * 100_000}{half[1] * 100_000}b") == "ab"  # a pass for each takes hours
+
+
+def test_marks_are_looked_for_only_in_what_the_model_is_shown() -> None:
+    lines_beyond_the_window = 2_000
+    asked = order("far\n" + "<fim_prefix>\n" * lines_beyond_the_window + "x", lines_beyond_the_window + 1, 1)
+
+    shown_before = asked.around(served("Refact/1.6B"), 0).before
+
+    assert shown_before.endswith("\nx")
+    assert "far" not in shown_before
+    assert "<fim_prefix>" not in shown_before
+
+
 def test_a_name_means_itself_then_an_alias_then_a_default_then_its_family() -> None:
     known = models("Refact/1.6B", "Qwen/small", chat=("Qwen/small",))
 
