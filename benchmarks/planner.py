@@ -31,7 +31,7 @@ from context_chat_backend.answering.planner.catalogue_files import read_instance
 from context_chat_backend.answering.planner.model_tool import pieces_meant
 from context_chat_backend.answering.planner.planner import Planner, Reply
 from context_chat_backend.answering.planner.tools import Workplace
-from context_chat_backend.domain import Passage, Principal, Question, Realm
+from context_chat_backend.domain import EVERYTHING, Passage, Principal, Question, Realm
 from context_chat_backend.domain.catalogues import Instance, ModelCard, Package
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.settings.planner import PlannerSettings
@@ -171,7 +171,7 @@ async def said(planner: Planner, messages: list[str]) -> Reply:
     """The reply to the last of some messages."""
     state: dict[str, Any] = {}
     for message in messages:
-        reply = await planner.reply(ASKER, message, state)
+        reply = await planner.reply(ASKER, EVERYTHING, message, state)
         state = json.loads(json.dumps(reply.state))
     return reply
 
@@ -267,7 +267,7 @@ async def measured(planner: Planner) -> dict[str, Any]:
     milliseconds = []
     for number in range(_MESSAGES + 10):
         begun = time.perf_counter()
-        reply = await planner.reply(ASKER, messages[number % len(messages)], {})
+        reply = await planner.reply(ASKER, EVERYTHING, messages[number % len(messages)], {})
         if number >= 10 and reply.kind == "deployment_plan":
             milliseconds.append((time.perf_counter() - begun) * 1000)
     milliseconds.sort()

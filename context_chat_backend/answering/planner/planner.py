@@ -22,7 +22,7 @@ from context_chat_backend.answering.planner.tools import Workplace
 from context_chat_backend.answering.planner.wording import worded
 from context_chat_backend.answering.planner.workload import CRITICAL
 from context_chat_backend.answering.writing import Writer
-from context_chat_backend.domain import Principal, SourceRef
+from context_chat_backend.domain import Principal, Scope, SourceRef
 
 EMPTY = (
     "There is nothing to plan with: the catalogue of machines is empty. Load one with 'context-chat "
@@ -84,6 +84,7 @@ class Planner:
     async def reply(
         self,
         asker: Principal,
+        scope: Scope,
         message: str,
         state: dict[str, Any],
         before: Sequence[str] = (),
@@ -91,7 +92,7 @@ class Planner:
     ) -> Reply:
         """Answer `message`; `state` is that of the last reply, `before` what the user has said so far.
 
-        `notify` is told how far it is. Raises DatabaseUnavailable.
+        Documents of `asker` are looked for within `scope`. `notify` is told how far it is. Raises DatabaseUnavailable.
         """
         settings = self.place.settings
         known = Known.from_json(state)
@@ -112,7 +113,7 @@ class Planner:
             return _asking(required)
         if not required.can_be_planned:
             return _nothing_known(required)
-        return await self._plan(asker, message, before, required, names, help_, notify)
+        return await self._plan(asker, scope, message, before, required, names, help_, notify)
 
     async def _names(self, message: str) -> Names:
         catalogues = self.place.catalogues
@@ -127,6 +128,7 @@ class Planner:
     async def _plan(
         self,
         asker: Principal,
+        scope: Scope,
         message: str,
         before: Sequence[str],
         required: Required,
@@ -135,7 +137,7 @@ class Planner:
         notify: Notify,
     ) -> Reply:
         notify("status", {"step": "architect"})
-        architect = Architect(self.place, asker, notify)
+        architect = Architect(self.place, asker, scope, notify)
         said = "\n".join([*before, message][-_MOST_MESSAGES:])
         material = await architect.gather(required.workload, names.providers, names.regions, message)
         if not names.providers:
