@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -25,7 +25,7 @@ from context_chat_backend.answering.planner.package_tool import find_packages
 from context_chat_backend.answering.planner.planner import Planner
 from context_chat_backend.answering.planner.ranking import instance_order, package_order
 from context_chat_backend.answering.planner.tools import EmbeddingMismatch
-from context_chat_backend.domain import EVERYTHING, Passage, Question, Scope
+from context_chat_backend.domain import EVERYTHING, Passage, Principal, Question, Scope, SourceRef
 from context_chat_backend.domain.catalogues import Changes, Instance, ModelCard, Package
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.settings.planner import PlannerSettings
@@ -34,6 +34,7 @@ from context_chat_backend.store.catalogues import Catalogues, Limits
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import ROLE, EmbeddedPostgres
 from context_chat_backend.store.history import install_schema
+from tests.language_contract import passage
 
 TIES = Path(__file__).resolve().parents[1] / "data" / "instances_ties.csv"
 
@@ -289,6 +290,25 @@ async def test_documents_of_a_plan_are_looked_for_in_the_scope_alone(samples: Pl
     await planner.reply(ASKER, scope, "Deploy Llama 70B for inference as our guidelines say", {})
 
     assert [(one.asker, one.scope) for one in asked] == [(ASKER, scope)]
+
+
+async def test_documents_that_were_lost_while_the_plan_was_made_are_not_in_it(samples: Planner) -> None:
+    kept, taken = passage("Clouds stand in Europe.", 1), passage("The margin is a secret.", 2)
+
+    async def passages(_question: Question) -> list[Passage]:
+        return [kept, taken]
+
+    async def lost(_asker: Principal, found: Sequence[Passage]) -> set[SourceRef]:
+        return {one.source for one in found} & {taken.source}
+
+    planner = Planner(replace(samples.place, passages=passages, lost=lost))
+    reply = await planner.reply(ASKER, EVERYTHING, "Deploy Llama 70B for inference as our guidelines say", {})
+
+    assert reply.plan is not None
+    assert [one["text"] for one in reply.plan["documents"]] == ["Clouds stand in Europe."]
+    assert reply.sources == (kept.source,)
+    assert "may not be read any more" in reply.text
+    assert "margin" not in json.dumps(reply.plan) + reply.text
 
 
 async def test_names_in_a_catalogue_make_no_markdown_and_no_shell(database: Database, planner: Planner) -> None:

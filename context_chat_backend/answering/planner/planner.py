@@ -11,6 +11,7 @@ from typing import Any
 from context_chat_backend.answering.planner.architect import Architect, Notify
 from context_chat_backend.answering.planner.asking import as_text
 from context_chat_backend.answering.planner.choosing import complete
+from context_chat_backend.answering.planner.material import Material
 from context_chat_backend.answering.planner.model_help import ModelHelp
 from context_chat_backend.answering.planner.model_reading import read_by_model
 from context_chat_backend.answering.planner.model_wording import reworded
@@ -39,6 +40,7 @@ _NOTHING_KNOWN = (
     "sentence, for example: "
     "'Serve a 7B language model on a GPU for at most $1000 a month'."
 )
+_LOST = "Documents were left out that may not be read any more."
 _NAMES = {
     "task_type": "what is to be done (serve, train, fine-tune)",
     "domain": "the kind of model (language, images, speech)",
@@ -151,6 +153,7 @@ class Planner:
             words = await reworded(help_, material, words, said, list(names.providers))
         if help_ is not None and help_.failure is not None:
             material.warnings.append(f"{help_.failure[:1].upper()}{help_.failure[1:]}: the rules speak alone.")
+        await self._drop_lost(asker, material)
         plan = plan_of(material, words)
         return Reply(
             as_markdown(plan),
@@ -160,6 +163,13 @@ class Planner:
             plan=plan,
             sources=tuple(dict.fromkeys(passage.source for passage in material.documents)),
         )
+
+    async def _drop_lost(self, asker: Principal, material: Material) -> None:
+        """Take out documents that may not be read any more: a model may have written for long since they were found."""
+        lost = await self.place.lost(asker, material.documents)
+        if lost:
+            material.documents = [passage for passage in material.documents if passage.source not in lost]
+            material.warnings.append(_LOST)
 
     def _without_model(self, known: Known, help_: ModelHelp | None) -> Reply:
         failure = "no language model is configured" if help_ is None else help_.failure

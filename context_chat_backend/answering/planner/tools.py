@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from context_chat_backend.domain import Passage, Principal, Question, Scope
+from context_chat_backend.domain import Passage, Principal, Question, Scope, SourceRef
 from context_chat_backend.errors import ContextChatError
 from context_chat_backend.logs import get_logger
 from context_chat_backend.settings.planner import PlannerSettings
@@ -81,6 +81,8 @@ class Workplace:
     """The name of the model that makes it."""
     passages: Callable[[Question], Awaitable[list[Passage]]]
     """What the asker may read."""
+    lost: Callable[[Principal, Sequence[Passage]], Awaitable[set[SourceRef]]]
+    """Sources of passages, found before, that the asker may not read any more."""
 
 
 @dataclass(frozen=True)
