@@ -15,7 +15,7 @@ import random
 import shutil
 import statistics
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -31,7 +31,7 @@ from context_chat_backend.answering.planner.catalogue_files import read_instance
 from context_chat_backend.answering.planner.model_tool import pieces_meant
 from context_chat_backend.answering.planner.planner import Planner, Reply
 from context_chat_backend.answering.planner.tools import Workplace
-from context_chat_backend.domain import Passage, Principal, Question, Realm
+from context_chat_backend.domain import EVERYTHING, Passage, Principal, Question, Realm, SourceRef
 from context_chat_backend.domain.catalogues import Instance, ModelCard, Package
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.settings.planner import PlannerSettings
@@ -113,6 +113,9 @@ async def planner_on(database: Database, settings: PlannerSettings | None = None
     async def passages(_question: Question) -> list[Passage]:
         return []
 
+    async def lost(_asker: Principal, _passages: Sequence[Passage]) -> set[SourceRef]:
+        return set()
+
     place = Workplace(
         catalogues=Catalogues(database),
         cards=ModelCards(database),
@@ -120,6 +123,7 @@ async def planner_on(database: Database, settings: PlannerSettings | None = None
         embed=embedder.embed_question,
         embedding_model=lambda: embedder.space.model,
         passages=passages,
+        lost=lost,
     )
     yield Planner(place)
     await embedder.close()
@@ -171,7 +175,7 @@ async def said(planner: Planner, messages: list[str]) -> Reply:
     """The reply to the last of some messages."""
     state: dict[str, Any] = {}
     for message in messages:
-        reply = await planner.reply(ASKER, message, state)
+        reply = await planner.reply(ASKER, EVERYTHING, message, state)
         state = json.loads(json.dumps(reply.state))
     return reply
 
@@ -267,7 +271,7 @@ async def measured(planner: Planner) -> dict[str, Any]:
     milliseconds = []
     for number in range(_MESSAGES + 10):
         begun = time.perf_counter()
-        reply = await planner.reply(ASKER, messages[number % len(messages)], {})
+        reply = await planner.reply(ASKER, EVERYTHING, messages[number % len(messages)], {})
         if number >= 10 and reply.kind == "deployment_plan":
             milliseconds.append((time.perf_counter() - begun) * 1000)
     milliseconds.sort()

@@ -67,8 +67,9 @@ async def chat(
 ) -> Any:
     """An answer from the collection of the key, as it is written or, where that is not wanted, at once."""
     settings = backend.config.chat
-    session = x_session_id or body.session_id
-    request.state.session_id = session
+    request.state.session_id = x_session_id or body.session_id
+    # Who asks without a key shares one name with all others who do: nothing is kept for them.
+    session = None if caller.key_id is None else request.state.session_id
     looked_at = max(settings.candidates, body.top_k or 0)
     question = Question(
         body.message,
@@ -106,7 +107,7 @@ async def stop(body: Stop, backend: Ready, caller: ChatCaller) -> None:
 async def feedback(body: Feedback, backend: Ready, caller: ChatCaller) -> None:
     """Remember what was thought of an answer, by the id of its request."""
     if caller.key_id is None:
-        raise ApiError(403, "scope_not_allowed", "who asks without a key has no feedback of his own")
+        raise _no_key("feedback")
     await backend.feedback.give(body.request_id, caller.key_id, up=body.rating == "up", comment=body.comment)
 
 
@@ -128,10 +129,19 @@ async def forget_session(session_id: Annotated[Session, Path()], backend: Ready,
 
 
 def _place(caller: Caller, session: str) -> Place:
-    """The conversation of a session. Its id is made of the key and the client's name for it: nobody else's is met."""
+    """The conversation of a session. Its id is made of the key and the client's name for it: nobody else's is met.
+
+    Raises ApiError (403) for who has no key.
+    """
+    if caller.key_id is None:
+        raise _no_key("sessions")
     owner = owner_of(caller)
     digest = hashlib.sha256(f"{caller.key_id}\0{caller.asker}\0{session}".encode()).digest()
     return Place(owner, uuid.UUID(bytes=digest[:16]))
+
+
+def _no_key(what: str) -> ApiError:
+    return ApiError(403, "scope_not_allowed", f"who asks without a key has no {what} of his own")
 
 
 def _no_session() -> ApiError:

@@ -20,6 +20,7 @@ from context_chat_backend.web.planner_route import (
 )
 from context_chat_backend.web.planner_turn import answered, streamed
 from context_chat_backend.web.program_route import Ready
+from context_chat_backend.web.scopes import scope_of
 
 GREETING = "Conversation started. How can I help you deploy your workload?"
 _PAGE, _MAX_PAGE = 50, 200
@@ -72,9 +73,10 @@ async def message(request: Request, backend: Ready, caller: MessagesCaller, body
     """The answer to a message: questions, a plan, or why there is none; as events where they are accepted."""
     owner, id_ = owner_of(caller), conversation_id(body.conversation_id)
     await backend.planning.one(owner, id_)
+    scope = await scope_of(backend, caller, None)
     if "text/event-stream" in request.headers.get("accept", ""):
-        return streamed(backend, owner, id_, body.message)
-    return await answered(backend, owner, id_, body.message)
+        return streamed(backend, owner, scope, id_, body.message)
+    return await answered(backend, owner, scope, id_, body.message)
 
 
 @router.get("/api/v1/chat")

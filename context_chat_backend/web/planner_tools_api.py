@@ -12,16 +12,19 @@ from context_chat_backend.answering.planner.toolbox import TOOLS
 from context_chat_backend.answering.planner.tools import Tool
 from context_chat_backend.web.planner_route import PlannerToolRoute, ToolsCaller
 from context_chat_backend.web.program_route import Ready
+from context_chat_backend.web.scopes import scope_of
 
 router = APIRouter(route_class=PlannerToolRoute)
 
 
 def _endpoint(tool: Tool) -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
     async def used(backend: Ready, caller: ToolsCaller, body: Any) -> dict[str, Any]:
-        return (await tool.run(backend.planner.place, caller.asker, body)).body
+        scope = await scope_of(backend, caller, None)
+        return (await tool.run(backend.planner.place, caller.asker, scope, body)).body
 
     async def used_alone(backend: Ready, caller: ToolsCaller) -> dict[str, Any]:
-        return (await tool.run(backend.planner.place, caller.asker, tool.arguments())).body
+        scope = await scope_of(backend, caller, None)
+        return (await tool.run(backend.planner.place, caller.asker, scope, tool.arguments())).body
 
     used.__annotations__["body"] = tool.arguments
     endpoint = used if tool.arguments.model_fields else used_alone

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 
 from context_chat_backend.answering.planner.architect import Notify
+from context_chat_backend.domain import Scope
 from context_chat_backend.logs import get_logger
 from context_chat_backend.store.conversations import Owner
 from context_chat_backend.store.planning import Turn
@@ -24,27 +25,36 @@ _log = get_logger(__name__)
 
 
 async def answered(
-    backend: Backend, owner: Owner, id_: uuid.UUID, message: str, notify: Notify = lambda _kind, _about: None
+    backend: Backend,
+    owner: Owner,
+    scope: Scope,
+    id_: uuid.UUID,
+    message: str,
+    notify: Notify = lambda _kind, _about: None,
 ) -> dict[str, Any]:
     """The answer, once it is kept; messages of one conversation are answered one after the other.
+
+    Its documents are found within `scope`.
 
     Raises ConversationGone, ConversationBusy, DatabaseUnavailable.
     """
     turn = await backend.planning.hold(owner, id_, patience=_PATIENCE_SECONDS)
     try:
-        return await _answered(backend, owner, turn, message, notify)
+        return await _answered(backend, owner, scope, turn, message, notify)
     except BaseException:
         # Also when the caller has left: the next message must not wait until the lease ends.
         await asyncio.shield(backend.planning.release(owner, turn))
         raise
 
 
-async def _answered(backend: Backend, owner: Owner, turn: Turn, message: str, notify: Notify) -> dict[str, Any]:
+async def _answered(
+    backend: Backend, owner: Owner, scope: Scope, turn: Turn, message: str, notify: Notify
+) -> dict[str, Any]:
     before: list[str] = []
     if backend.planner.uses_model:
         kept = await backend.planning.messages(owner, turn.conversation)
         before = [one.text for one in kept if one.role == "user" and one.text is not None][-_MOST_BEFORE:]
-    reply = await backend.planner.reply(owner.asker, message, turn.state, before, notify)
+    reply = await backend.planner.reply(owner.asker, scope, message, turn.state, before, notify)
     metadata = {
         "response_type": reply.kind,
         "questions": list(reply.questions),
@@ -63,18 +73,20 @@ async def _answered(backend: Backend, owner: Owner, turn: Turn, message: str, no
     }
 
 
-def streamed(backend: Backend, owner: Owner, id_: uuid.UUID, message: str) -> StreamingResponse:
+def streamed(backend: Backend, owner: Owner, scope: Scope, id_: uuid.UUID, message: str) -> StreamingResponse:
     """The answer as events: status, tool_call, tool_result, delta, result (the whole), done."""
-    return event_stream(_events(backend, owner, id_, message), named=True)
+    return event_stream(_events(backend, owner, scope, id_, message), named=True)
 
 
-async def _events(backend: Backend, owner: Owner, id_: uuid.UUID, message: str) -> AsyncGenerator[Event, None]:
+async def _events(
+    backend: Backend, owner: Owner, scope: Scope, id_: uuid.UUID, message: str
+) -> AsyncGenerator[Event, None]:
     told: asyncio.Queue[Event | None] = asyncio.Queue()
 
     def notify(kind: str, about: dict[str, Any]) -> None:
         told.put_nowait({"event": kind, "data": about})
 
-    answering = asyncio.create_task(answered(backend, owner, id_, message, notify))
+    answering = asyncio.create_task(answered(backend, owner, scope, id_, message, notify))
     answering.add_done_callback(lambda _task: told.put_nowait(None))
     try:
         while (event := await told.get()) is not None:

@@ -42,5 +42,6 @@ def build_planner(
         embed=embed,
         embedding_model=lambda: spaces.answering.stored.space.model,
         passages=passages,
+        lost=retriever.lost,
     )
     return Planner(place, writers)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from context_chat_backend.cli.certificates import Certificate
+from context_chat_backend.domain import Collection
 from context_chat_backend.errors import StartError
 from context_chat_backend.settings.listeners import Tls
 from tests.chat import NO_JUDGE, QUOTING, UNLIMITED, ChatServer, chatting
@@ -193,6 +194,29 @@ def test_23_several_processes_have_keys_and_answers_in_common(storage: Path, dat
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind(("127.0.0.1", port))  # no worker is left
+
+
+def test_who_asks_without_a_key_has_no_session(storage: Path, database_url: str) -> None:
+    default = "chroma: {collection: mill}\napi_keys: {allow_default: true}\n"
+    with chatting(storage, database_url, QUOTING + NO_JUDGE + default) as server:
+        server.collection("mill")
+        asker = Collection("mill").itself
+        own = {"X-API-Key": server.key("mill")}
+        said = server.chat(None, "When does the mill grind?", session_id="1")
+        kept = server.chat(own["X-API-Key"], "When does the mill grind?", session_id="1")
+        refused = [server.http.request(method, "/chat/sessions/1") for method in ("GET", "DELETE")]
+        feedback = {"request_id": said.json()["request_id"], "rating": "up"}
+        refused.append(server.http.post("/chat/feedback", json=feedback))
+        with psycopg.connect(database_url) as connection:
+            for name, value in (("realm", str(asker.realm)), ("name", asker.name)):
+                connection.execute("SELECT set_config('context_chat.' || %s, %s, false)", [name, value])
+            conversations = connection.execute("SELECT count(*) FROM chat.conversations").fetchone()
+
+        assert (said.status_code, said.json()["session_id"]) == (200, None)
+        assert kept.json()["session_id"] == "1"
+        assert [(one.status_code, one.json()["error"]["code"]) for one in refused] == [(403, "scope_not_allowed")] * 3
+        assert conversations == (1,)
+        assert server.http.get("/chat/sessions/1", headers=own).status_code == 200
 
 
 def test_25_an_address_asks_so_often_in_a_minute(storage: Path, database_url: str) -> None:

@@ -486,6 +486,27 @@ def test_documents_are_searched_under_the_rights_of_who_asks_and_cited_in_plans(
 
 
 @pytest.mark.slow
+def test_a_key_that_is_kept_to_a_collection_finds_no_other_documents_of_its_user(planner: RunningPlanner) -> None:
+    for name, text, where in (
+        ("own", "House guidelines of Kim: private clouds alone.", ["--user", "kim"]),
+        ("open", "House guidelines for all: any cloud will do.", ["--collection", "open", "--reader", "kim"]),
+    ):
+        file = planner.program.storage / f"{name}.txt"
+        file.write_text(text, encoding="utf-8")
+        planner.program.run_command("index", str(file), *where)
+    made = planner.program.run_command("keys", "add", "t", "--user", "kim", "--collection", "open", "--json")
+    client = planner.user("kim")
+    client.http.headers["Authorization"] = f"Bearer {json.loads(made)['api_key']}"
+
+    found = client.found("documents/search", {"query": "house guidelines for clouds"})
+    plan = client.say("Deploy Llama 70B for inference; what do our house guidelines say about clouds?")
+
+    assert [one["text"] for one in found["results"]] == ["House guidelines for all: any cloud will do."]
+    assert [one["text"] for one in plan["deployment_plan"]["documents"]] == [found["results"][0]["text"]]
+    assert "private clouds" not in plan["response"]
+
+
+@pytest.mark.slow
 def test_the_smoke_test_passes(planner: RunningPlanner) -> None:
     said = planner.command("smoke", "--url", planner.url, "--token", token("ann"))
 

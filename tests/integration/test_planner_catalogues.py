@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -25,6 +25,7 @@ from context_chat_backend.answering.planner.package_tool import find_packages
 from context_chat_backend.answering.planner.planner import Planner
 from context_chat_backend.answering.planner.ranking import instance_order, package_order
 from context_chat_backend.answering.planner.tools import EmbeddingMismatch
+from context_chat_backend.domain import EVERYTHING, Passage, Principal, Question, Scope, SourceRef
 from context_chat_backend.domain.catalogues import Changes, Instance, ModelCard, Package
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.settings.planner import PlannerSettings
@@ -33,6 +34,7 @@ from context_chat_backend.store.catalogues import Catalogues, Limits
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import ROLE, EmbeddedPostgres
 from context_chat_backend.store.history import install_schema
+from tests.language_contract import passage
 
 TIES = Path(__file__).resolve().parents[1] / "data" / "instances_ties.csv"
 
@@ -188,8 +190,12 @@ async def test_models_that_share_a_card_are_filtered_one_by_one(planner: Planner
     await planner.place.catalogues.replace_models([card("x/one"), card("x/two", tag="translation")])
     await embed_cards(planner.place.cards, HashingEmbedder(), pieces_meant(planner.place))
 
-    found = await MODELS.run(planner.place, ASKER, ModelArguments(query="about", pipeline_tag="translation"))
-    by_licence = await MODELS.run(planner.place, ASKER, ModelArguments(query="about", license_filter=["mit"]))
+    found = await MODELS.run(
+        planner.place, ASKER, EVERYTHING, ModelArguments(query="about", pipeline_tag="translation")
+    )
+    by_licence = await MODELS.run(
+        planner.place, ASKER, EVERYTHING, ModelArguments(query="about", license_filter=["mit"])
+    )
 
     assert [row["model_id"] for row in found.body["results"]] == ["x/two"]
     assert [row["model_id"] for row in by_licence.body["results"]] == ["x/one", "x/two"]
@@ -202,11 +208,11 @@ async def test_many_cards_are_found_through_an_index_as_well(samples: Planner, m
         ModelArguments(query="speech of meetings", license_filter=["apache-2.0", "mit"], top_k=5),
         ModelArguments(query="draw", pipeline_tag="text-to-image", top_k=5),
     ]
-    exact = [await MODELS.run(place, ASKER, one) for one in asked]
+    exact = [await MODELS.run(place, ASKER, EVERYTHING, one) for one in asked]
     monkeypatch.setattr(model_cards, "_SCANNED", 5)
     await place.cards.settle(pieces_meant(place), 384)
 
-    through = [await MODELS.run(place, ASKER, one) for one in asked]
+    through = [await MODELS.run(place, ASKER, EVERYTHING, one) for one in asked]
 
     assert [one.body for one in through] == [one.body for one in exact]
 
@@ -219,8 +225,8 @@ async def test_13_cards_of_another_model_are_no_empty_success(samples: Planner) 
     ):
         other = replace(place, settings=settings)
         with pytest.raises(EmbeddingMismatch, match=named):
-            await MODELS.run(other, ASKER, ModelArguments(query="x"))
-        plan = (await Planner(other).reply(ASKER, "Deploy Llama 70B for inference", {})).plan
+            await MODELS.run(other, ASKER, EVERYTHING, ModelArguments(query="x"))
+        plan = (await Planner(other).reply(ASKER, EVERYTHING, "Deploy Llama 70B for inference", {})).plan
         assert plan is not None
         assert plan["gpu_recommendations"]
         assert any("Models were not searched" in warning for warning in plan["warnings"])
@@ -229,11 +235,13 @@ async def test_13_cards_of_another_model_are_no_empty_success(samples: Planner) 
 async def test_vectors_of_another_dimension_are_not_compared(samples: Planner) -> None:
     small = HashingEmbedder(dimension=8)
     with pytest.raises(EmbeddingMismatch):
-        await MODELS.run(replace(samples.place, embed=small.embed_question), ASKER, ModelArguments(query="x"))
+        await MODELS.run(
+            replace(samples.place, embed=small.embed_question), ASKER, EVERYTHING, ModelArguments(query="x")
+        )
 
 
 async def test_24_without_catalogues_the_answer_says_how_to_load_them(planner: Planner) -> None:
-    reply = await planner.reply(ASKER, "Deploy Llama 70B for inference", {})
+    reply = await planner.reply(ASKER, EVERYTHING, "Deploy Llama 70B for inference", {})
 
     assert reply.kind == "error"
     assert "planner load compute" in reply.text
@@ -270,13 +278,46 @@ async def test_instructions_in_a_card_change_no_rank(samples: Planner) -> None:
     assert "evil" not in json.dumps(told)
 
 
+async def test_documents_of_a_plan_are_looked_for_in_the_scope_alone(samples: Planner) -> None:
+    asked: list[Question] = []
+
+    async def passages(question: Question) -> list[Passage]:
+        asked.append(question)
+        return []
+
+    scope = Scope(providers=("collection__open",))
+    planner = Planner(replace(samples.place, passages=passages))
+    await planner.reply(ASKER, scope, "Deploy Llama 70B for inference as our guidelines say", {})
+
+    assert [(one.asker, one.scope) for one in asked] == [(ASKER, scope)]
+
+
+async def test_documents_that_were_lost_while_the_plan_was_made_are_not_in_it(samples: Planner) -> None:
+    kept, taken = passage("Clouds stand in Europe.", 1), passage("The margin is a secret.", 2)
+
+    async def passages(_question: Question) -> list[Passage]:
+        return [kept, taken]
+
+    async def lost(_asker: Principal, found: Sequence[Passage]) -> set[SourceRef]:
+        return {one.source for one in found} & {taken.source}
+
+    planner = Planner(replace(samples.place, passages=passages, lost=lost))
+    reply = await planner.reply(ASKER, EVERYTHING, "Deploy Llama 70B for inference as our guidelines say", {})
+
+    assert reply.plan is not None
+    assert [one["text"] for one in reply.plan["documents"]] == ["Clouds stand in Europe."]
+    assert reply.sources == (kept.source,)
+    assert "may not be read any more" in reply.text
+    assert "margin" not in json.dumps(reply.plan) + reply.text
+
+
 async def test_names_in_a_catalogue_make_no_markdown_and_no_shell(database: Database, planner: Planner) -> None:
     catalogues = Catalogues(database)
     await catalogues.replace_instances([machine("i`](http://evil.example)<b>", gpu_count=1, vram_gb=Decimal(99))])
     name = "vllm; rm -rf / `x` $(y)"
     await catalogues.replace_packages([Package("p", name, "1 && z", "", "vllm llm inference", "r'", (), 0, False)])
 
-    reply = await planner.reply(ASKER, "Serve a 7B language model", {})
+    reply = await planner.reply(ASKER, EVERYTHING, "Serve a 7B language model", {})
 
     assert reply.plan is not None
     (command,) = [step["command"] for step in reply.plan["deployment_steps"] if step["command"]]
@@ -338,7 +379,7 @@ async def test_the_same_conversation_gives_the_same_plan(samples: Planner) -> No
 
 async def test_without_a_usable_model_and_without_rules_the_answer_says_so(samples: Planner) -> None:
     alone = Planner(replace(samples.place, settings=PlannerSettings(extractor="model")))
-    reply = await alone.reply(ASKER, "Deploy Llama 70B for inference", {})
+    reply = await alone.reply(ASKER, EVERYTHING, "Deploy Llama 70B for inference", {})
 
     assert (reply.kind, reply.plan) == ("error", None)
     assert "planner.extractor" in reply.text

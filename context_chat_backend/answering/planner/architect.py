@@ -18,7 +18,7 @@ from context_chat_backend.answering.planner.stack import Need, needs_of
 from context_chat_backend.answering.planner.toolbox import CLUSTER, NoArguments
 from context_chat_backend.answering.planner.tools import Arguments, EmbeddingMismatch, Found, Tool, Workplace
 from context_chat_backend.answering.planner.workload import Stated, Workload
-from context_chat_backend.domain import Principal
+from context_chat_backend.domain import Principal, Scope
 from context_chat_backend.domain.catalogues import Package
 from context_chat_backend.errors import ModelUnavailable
 
@@ -31,10 +31,16 @@ Notify = Callable[[str, dict[str, Any]], None]
 class Architect:
     """Gathers for one asker."""
 
-    def __init__(self, place: Workplace, asker: Principal, notify: Notify = lambda _kind, _about: None) -> None:
-        """`notify` is told 'tool_call' and 'tool_result' with what they are about."""
+    def __init__(
+        self, place: Workplace, asker: Principal, scope: Scope, notify: Notify = lambda _kind, _about: None
+    ) -> None:
+        """Documents are looked for within `scope`.
+
+        `notify` is told 'tool_call' and 'tool_result' with what they are about.
+        """
         self._place = place
         self._asker = asker
+        self._scope = scope
         self._notify = notify
 
     async def gather(
@@ -167,7 +173,7 @@ class Architect:
     async def _use(self, tool: Tool, arguments: Arguments) -> Found:
         told = arguments.model_dump(exclude_none=True)
         self._notify("tool_call", {"tool": tool.name, "arguments": told})
-        found = await tool.run(self._place, self._asker, arguments)
+        found = await tool.run(self._place, self._asker, self._scope, arguments)
         self._notify("tool_result", {"tool": tool.name, "rows": len(found.rows)})
         return found
 

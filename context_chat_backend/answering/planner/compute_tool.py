@@ -9,7 +9,7 @@ from pydantic import Field
 
 from context_chat_backend.answering.planner.ranking import instance_order
 from context_chat_backend.answering.planner.tools import Arguments, Found, Text, Tool, Workplace, number
-from context_chat_backend.domain import Principal
+from context_chat_backend.domain import Principal, Scope
 from context_chat_backend.domain.catalogues import Instance
 from context_chat_backend.store.catalogues import Limits
 
@@ -36,7 +36,7 @@ class ComputeArguments(Arguments):
     top_k: Annotated[int, Field(ge=1, le=100)] | None = None
 
 
-async def _search(place: Workplace, asker: Principal, arguments: ComputeArguments) -> Found:
+async def _search(place: Workplace, asker: Principal, _scope: Scope, arguments: ComputeArguments) -> Found:
     told = arguments.model_dump(exclude=set(_WITHOUT_LIMIT_MEANING))
     limits = Limits(**told, providers=_names(arguments.provider), regions=_names(arguments.region))
     limit = arguments.top_k or place.settings.compute_top_k

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from context_chat_backend.answering.planner.tools import Arguments, Found, Query, Tool, Workplace
-from context_chat_backend.domain import Principal, Question
+from context_chat_backend.domain import Principal, Question, Scope
 
 _DEFAULT = 5
 _EXCERPT = 600
@@ -21,8 +21,8 @@ class DocumentArguments(Arguments):
     top_k: Annotated[int, Field(ge=1, le=20)] | None = None
 
 
-async def _search(place: Workplace, asker: Principal, arguments: DocumentArguments) -> Found:
-    question = Question(arguments.query, asker, limit=arguments.top_k or _DEFAULT)
+async def _search(place: Workplace, asker: Principal, scope: Scope, arguments: DocumentArguments) -> Found:
+    question = Question(arguments.query, asker, scope, limit=arguments.top_k or _DEFAULT)
     passages = await place.passages(question)
     results = [
         {

@@ -18,7 +18,7 @@ from context_chat_backend.answering.planner.tools import (
     Workplace,
     number,
 )
-from context_chat_backend.domain import Principal
+from context_chat_backend.domain import Principal, Scope
 from context_chat_backend.store.model_cards import Pieces
 
 _EXCERPT = 300
@@ -40,7 +40,7 @@ def pieces_meant(place: Workplace) -> Pieces:
     return Pieces(settings.embedding_model or place.embedding_model(), settings.chunker_version)
 
 
-async def _search(place: Workplace, asker: Principal, arguments: ModelArguments) -> Found:
+async def _search(place: Workplace, asker: Principal, _scope: Scope, arguments: ModelArguments) -> Found:
     pieces = pieces_meant(place)
     if pieces.model != place.embedding_model():
         raise EmbeddingMismatch(

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from context_chat_backend.answering.planner.ranking import package_match, package_order
 from context_chat_backend.answering.planner.tools import Arguments, Found, Query, Tool, Workplace
-from context_chat_backend.domain import Principal
+from context_chat_backend.domain import Principal, Scope
 from context_chat_backend.domain.catalogues import Package, lowered
 
 
@@ -47,7 +47,7 @@ async def best_packages(place: Workplace, asker: Principal, queries: Sequence[st
     return [best.get(query) for query in queries]
 
 
-async def _search(place: Workplace, asker: Principal, arguments: PackageArguments) -> Found:
+async def _search(place: Workplace, asker: Principal, _scope: Scope, arguments: PackageArguments) -> Found:
     limit = arguments.top_k or place.settings.k8s_top_k
     (rows,) = await find_packages(place, asker, [arguments.query], limit=limit)
     results = [_as_json(rank, arguments.query, row) for rank, row in enumerate(rows, 1)]

@@ -11,6 +11,7 @@ from typing import Any
 from context_chat_backend.answering.planner.architect import Architect, Notify
 from context_chat_backend.answering.planner.asking import as_text
 from context_chat_backend.answering.planner.choosing import complete
+from context_chat_backend.answering.planner.material import Material
 from context_chat_backend.answering.planner.model_help import ModelHelp
 from context_chat_backend.answering.planner.model_reading import read_by_model
 from context_chat_backend.answering.planner.model_wording import reworded
@@ -22,7 +23,7 @@ from context_chat_backend.answering.planner.tools import Workplace
 from context_chat_backend.answering.planner.wording import worded
 from context_chat_backend.answering.planner.workload import CRITICAL
 from context_chat_backend.answering.writing import Writer
-from context_chat_backend.domain import Principal, SourceRef
+from context_chat_backend.domain import Principal, Scope, SourceRef
 
 EMPTY = (
     "There is nothing to plan with: the catalogue of machines is empty. Load one with 'context-chat "
@@ -39,6 +40,7 @@ _NOTHING_KNOWN = (
     "sentence, for example: "
     "'Serve a 7B language model on a GPU for at most $1000 a month'."
 )
+_LOST = "Documents were left out that may not be read any more."
 _NAMES = {
     "task_type": "what is to be done (serve, train, fine-tune)",
     "domain": "the kind of model (language, images, speech)",
@@ -84,6 +86,7 @@ class Planner:
     async def reply(
         self,
         asker: Principal,
+        scope: Scope,
         message: str,
         state: dict[str, Any],
         before: Sequence[str] = (),
@@ -91,7 +94,7 @@ class Planner:
     ) -> Reply:
         """Answer `message`; `state` is that of the last reply, `before` what the user has said so far.
 
-        `notify` is told how far it is. Raises DatabaseUnavailable.
+        Documents of `asker` are looked for within `scope`. `notify` is told how far it is. Raises DatabaseUnavailable.
         """
         settings = self.place.settings
         known = Known.from_json(state)
@@ -112,7 +115,7 @@ class Planner:
             return _asking(required)
         if not required.can_be_planned:
             return _nothing_known(required)
-        return await self._plan(asker, message, before, required, names, help_, notify)
+        return await self._plan(asker, scope, message, before, required, names, help_, notify)
 
     async def _names(self, message: str) -> Names:
         catalogues = self.place.catalogues
@@ -127,6 +130,7 @@ class Planner:
     async def _plan(
         self,
         asker: Principal,
+        scope: Scope,
         message: str,
         before: Sequence[str],
         required: Required,
@@ -135,7 +139,7 @@ class Planner:
         notify: Notify,
     ) -> Reply:
         notify("status", {"step": "architect"})
-        architect = Architect(self.place, asker, notify)
+        architect = Architect(self.place, asker, scope, notify)
         said = "\n".join([*before, message][-_MOST_MESSAGES:])
         material = await architect.gather(required.workload, names.providers, names.regions, message)
         if not names.providers:
@@ -149,6 +153,7 @@ class Planner:
             words = await reworded(help_, material, words, said, list(names.providers))
         if help_ is not None and help_.failure is not None:
             material.warnings.append(f"{help_.failure[:1].upper()}{help_.failure[1:]}: the rules speak alone.")
+        await self._drop_lost(asker, material)
         plan = plan_of(material, words)
         return Reply(
             as_markdown(plan),
@@ -158,6 +163,13 @@ class Planner:
             plan=plan,
             sources=tuple(dict.fromkeys(passage.source for passage in material.documents)),
         )
+
+    async def _drop_lost(self, asker: Principal, material: Material) -> None:
+        """Take out documents that may not be read any more: a model may have written for long since they were found."""
+        lost = await self.place.lost(asker, material.documents)
+        if lost:
+            material.documents = [passage for passage in material.documents if passage.source not in lost]
+            material.warnings.append(_LOST)
 
     def _without_model(self, known: Known, help_: ModelHelp | None) -> Reply:
         failure = "no language model is configured" if help_ is None else help_.failure

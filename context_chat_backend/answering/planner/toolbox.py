@@ -8,7 +8,7 @@ from context_chat_backend.answering.planner.document_tool import DOCUMENTS
 from context_chat_backend.answering.planner.model_tool import MODELS
 from context_chat_backend.answering.planner.package_tool import PACKAGES
 from context_chat_backend.answering.planner.tools import Arguments, Found, Tool, Workplace
-from context_chat_backend.domain import Principal
+from context_chat_backend.domain import Principal, Scope
 
 NOT_CONNECTED = "No local cluster is examined: this is a stated stub, so that plans start from nothing."
 
@@ -17,7 +17,7 @@ class NoArguments(Arguments):
     """Nothing is to be told."""
 
 
-async def _check(_place: Workplace, _asker: Principal, _arguments: NoArguments) -> Found:
+async def _check(_place: Workplace, _asker: Principal, _scope: Scope, _arguments: NoArguments) -> Found:
     return Found({"connected": False, "message": NOT_CONNECTED})
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from context_chat_backend.domain import Passage, Principal, Question
+from context_chat_backend.domain import Passage, Principal, Question, Scope, SourceRef
 from context_chat_backend.errors import ContextChatError
 from context_chat_backend.logs import get_logger
 from context_chat_backend.settings.planner import PlannerSettings
@@ -81,6 +81,8 @@ class Workplace:
     """The name of the model that makes it."""
     passages: Callable[[Question], Awaitable[list[Passage]]]
     """What the asker may read."""
+    lost: Callable[[Principal, Sequence[Passage]], Awaitable[set[SourceRef]]]
+    """Sources of passages, found before, that the asker may not read any more."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,19 @@ class Tool:
     about: str
     """One sentence: what it finds."""
     arguments: type[Arguments]
-    use: Callable[[Workplace, Principal, Any], Awaitable[Found]]
+    use: Callable[[Workplace, Principal, Scope, Any], Awaitable[Found]]
     told: Callable[[Found], str]
     """What a language model reads of what was found."""
     example: Mapping[str, Any]
     """Arguments of a call that makes sense."""
 
-    async def run(self, place: Workplace, asker: Principal, arguments: Arguments) -> Found:
-        """Use it in the name of `asker`. Raises EmbeddingMismatch, ModelUnavailable, DatabaseUnavailable."""
+    async def run(self, place: Workplace, asker: Principal, scope: Scope, arguments: Arguments) -> Found:
+        """Use it in the name of `asker`, whose documents are looked for within `scope`.
+
+        Raises EmbeddingMismatch, ModelUnavailable, DatabaseUnavailable.
+        """
         started = time.perf_counter()
-        found = await self.use(place, asker, arguments)
+        found = await self.use(place, asker, scope, arguments)
         milliseconds = round((time.perf_counter() - started) * 1000)
         _log.info("tool_used", tool=self.name, rows=len(found.rows), milliseconds=milliseconds)
         return found
