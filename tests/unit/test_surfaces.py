@@ -4,20 +4,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from fastapi.routing import APIRoute
 
 from context_chat_backend import config
-from context_chat_backend.domain import KeyScope
-from context_chat_backend.exapp.authentication import AdministratorRoute, NextcloudRoute
 from context_chat_backend.settings.listeners import SURFACES
-from context_chat_backend.web import acme_api, chat_health_api
 from context_chat_backend.web.app import build_app
-from context_chat_backend.web.chat_route import AdminRoute
-from context_chat_backend.web.program_route import ProgramRoute
 from context_chat_backend.wiring import Backend
+from tests.doors import (
+    ADMINISTRATOR,
+    ADMINISTRATORS,
+    CHAT,
+    COMPLETION,
+    EMBEDDING,
+    EVERYBODY,
+    INGEST,
+    NEXTCLOUD,
+    PROGRAMS,
+    TOOLS,
+    door_of,
+)  # fmt: skip
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "surfaces.md").read_text(encoding="utf-8")
 ROW = re.compile(
@@ -26,25 +33,23 @@ ROW = re.compile(
 SPECIFICATIONS = {"Nextcloud", "OpenAI", "ChatQnA", "gateway", "chat server", "planner", "ours", "ACME"}
 
 
-def who(route: APIRoute) -> str:
-    if isinstance(route, AdministratorRoute):
-        return "administrators"
-    if isinstance(route, NextcloudRoute):
-        return "Nextcloud"
-    if isinstance(route, AdminRoute):
-        return "administrators"
-    routers = (acme_api.router, chat_health_api.router)
-    if any(route in router.routes for router in routers) or not isinstance(route, ProgramRoute):
-        return "everybody"
-    scopes = [scope for needed in route.dependant.dependencies for scope in _scopes(needed.call)]
-    return f"a key for {scopes[0]}" if scopes else "a key"
+WHO = (
+    (EVERYBODY, "everybody"),
+    (NEXTCLOUD, "Nextcloud"),
+    (ADMINISTRATORS, "administrators"),
+    (ADMINISTRATOR, "administrators"),
+    (PROGRAMS, "a key"),
+    (CHAT, "a key for chat"),
+    (COMPLETION, "a key for completion"),
+    (EMBEDDING, "a key for embedding"),
+    (INGEST, "a key for ingest"),
+    (TOOLS, "a key for chat, administrators"),
+)
 
 
-def _scopes(dependency: object) -> Iterator[KeyScope]:
-    """What a key has to be made for, where the route says it by caller_for()."""
-    for cell in getattr(dependency, "__closure__", None) or ():
-        if isinstance(cell.cell_contents, KeyScope):
-            yield cell.cell_contents
+def who(surface: str, method: str, path: str) -> str:
+    """As the page says it; tests/integration/test_doors.py asks every route whether it is true."""
+    return next(told for door, told in WHO if door == door_of(surface, method, path))
 
 
 def served(folder: Path) -> set[tuple[str, str, str]]:
@@ -55,7 +60,7 @@ def served(folder: Path) -> set[tuple[str, str, str]]:
         for route in build_app(backend, surfaces=[surface]).state.routes:
             if isinstance(route, APIRoute):
                 for method in sorted(route.methods or ()):
-                    found.setdefault((f"`{method} {route.path}`", who(route)), []).append(surface)
+                    found.setdefault((f"`{method} {route.path}`", who(surface, method, route.path)), []).append(surface)
     return {(call, ", ".join(surfaces), allowed) for (call, allowed), surfaces in found.items()}
 
 
