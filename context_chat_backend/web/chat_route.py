@@ -4,21 +4,18 @@
 from __future__ import annotations
 
 import hmac
-import math
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
-from context_chat_backend.domain import Collection, KeyScope, Principal
-from context_chat_backend.web.addresses import client_address
+from context_chat_backend.domain import Collection, KeyScope
 from context_chat_backend.web.callers import Caller, caller_by_headers, nobody
 from context_chat_backend.web.envelope import ApiError, api_error
 from context_chat_backend.web.program_route import ProgramRoute, in_scope
+from context_chat_backend.web.rates import check_address, check_key
 from context_chat_backend.wiring import Backend
 
 _NO_KEY = "Invalid or missing API key"
-_ADDRESS = "address"
-"""The realm in which addresses are counted."""
 _ADMINISTRATOR = {"WWW-Authenticate": "Bearer"}
 
 
@@ -54,21 +51,13 @@ class ChatRoute(ChatWordsRoute):
     async def admit(self, backend: Backend, request: Request) -> None:
         """Raises ApiError: 401, 403, 404 where the collection of the key is gone, 429."""
         settings = backend.config.chat
-        address = Principal(_ADDRESS, client_address(request, settings.trusted_proxies).network)
-        used, seconds_left = await backend.uses.asked(address)
-        _check("there were too many requests from this address", used, settings.ip_per_minute, seconds_left)
+        await check_address(backend, request)
         caller = await caller_by_headers(backend, request)
         if caller is None and settings.allow_default and settings.collection:
             collection = Collection(settings.collection)
             caller = Caller(collection.itself, frozenset({KeyScope.CHAT}), frozenset({collection}))
         request.state.caller = in_scope(caller or nobody(allowed=False), KeyScope.CHAT)
-        if (use := request.state.caller.use) is not None:
-            if use.key.requests_per_minute is None:
-                left = use.seconds_left
-                _check("this key was used too often in this minute", use.used_in_minute, settings.key_per_minute, left)
-            if use.key.requests_per_day is None and settings.key_daily is not None:
-                said = "this key has used up what it may use a day"
-                _check(said, use.used_today, settings.key_daily, use.seconds_left_of_day, "quota_exceeded")
+        check_key(backend, request.state.caller)
         await _check_collections(backend, request.state.caller)
 
 
@@ -92,13 +81,6 @@ class AdminRoute(ChatWordsRoute):
                 "the administrator's token is needed: Authorization: Bearer <token>",
                 headers=_ADMINISTRATOR,
             )
-
-
-def _check(said: str, used: int, limit: int, seconds_left: float, code: str = "rate_limited") -> None:
-    if used > limit:
-        wait = str(math.ceil(seconds_left))
-        told = {"Retry-After": wait, "X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": "0"}
-        raise ApiError(429, code, said, headers=told | {"X-RateLimit-Reset": wait})
 
 
 async def _check_collections(backend: Backend, caller: Caller) -> None:

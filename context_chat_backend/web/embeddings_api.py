@@ -15,10 +15,11 @@ from context_chat_backend.store.uses import Use
 from context_chat_backend.web.booking import book
 from context_chat_backend.web.chat_wire import Text
 from context_chat_backend.web.envelope import ApiError
-from context_chat_backend.web.program_route import EmbeddingCaller, ProgramRoute, Ready
+from context_chat_backend.web.program_route import EmbeddingCaller, Ready
+from context_chat_backend.web.rates import RatedRoute
 
 MAX_TEXTS = 128
-router = APIRouter(route_class=ProgramRoute)
+router = APIRouter(route_class=RatedRoute)
 
 
 class EmbeddingsRequest(BaseModel):

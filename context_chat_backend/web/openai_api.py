@@ -17,7 +17,8 @@ from context_chat_backend.web.completion import Completion
 from context_chat_backend.web.conversations_api import place_of
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.openai_wire import ChatRequest
-from context_chat_backend.web.program_route import AnyCaller, ChatCaller, ProgramRoute, Ready
+from context_chat_backend.web.program_route import AnyCaller, ChatCaller, Ready
+from context_chat_backend.web.rates import RatedRoute
 from context_chat_backend.web.relayed_chat import relayed_chat
 from context_chat_backend.web.scopes import scope_of
 from context_chat_backend.wiring import Backend
@@ -25,7 +26,7 @@ from context_chat_backend.wiring import Backend
 WITH_DOCUMENTS = "+docs"
 """What is put behind the name of a model by clients that cannot send `retrieval`."""
 
-router = APIRouter(route_class=ProgramRoute)
+router = APIRouter(route_class=RatedRoute)
 
 
 @router.post("/v1/chat/completions", response_model=None)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -225,19 +226,33 @@ def test_25_an_address_asks_so_often_in_a_minute(storage: Path, database_url: st
     )
     with chatting(storage, database_url, QUOTING + NO_JUDGE, limits=limits) as server:
         server.collection("mill")
-        key, own = server.key("mill"), server.key("mill", rate_limit_per_minute=100)
+        key = server.key("mill")
+        own, other = (server.key("mill", rate_limit_per_minute=100) for _ in range(2))
         if datetime.now(UTC).second > 45:  # all of it has to fall into one minute
             time.sleep(61 - datetime.now(UTC).second)
 
         def ask(key: str, address: str) -> httpx.Response:
             return server.chat(key, "x", headers={"X-Forwarded-For": f"10.0.0.1, {address}"})
 
+        def elsewhere(method: str, path: str, key: str, address: str, body: Any = None) -> httpx.Response:
+            headers = {"X-Forwarded-For": address, "X-API-Key": key}
+            return server.http.request(method, path, json=body, headers=headers)
+
         by_key = [ask(key, f"192.0.2.{number}") for number in range(9)]
         by_address = [ask(own, "198.51.100.1") for _ in range(21)]
+        by_models = [elsewhere("GET", "/v1/models", other, "198.51.100.2") for _ in range(21)]
+        question = {"model": "", "messages": [{"role": "user", "content": "x"}]}
+        also = [
+            elsewhere("POST", path, one, address, body)
+            for one, address in ((key, "192.0.2.99"), (own, "198.51.100.1"), (other, "198.51.100.2"))
+            for path, body in (("/v1/chat/completions", question), ("/v1/embeddings", {"input": "x"}))
+        ]
 
         assert [answer.status_code for answer in by_key] == [200] * 8 + [429]
         assert [answer.status_code for answer in by_address] == [200] * 20 + [429]
-        for answer in (by_key[-1], by_address[-1]):
+        assert [answer.status_code for answer in by_models] == [200] * 20 + [429]
+        assert [answer.status_code for answer in also] == [429] * 6
+        for answer in (by_key[-1], by_address[-1], by_models[-1], *also):
             assert answer.json()["error"]["code"] == "rate_limited"
             assert 0 < int(answer.headers["Retry-After"]) <= 60
             assert answer.headers["X-RateLimit-Remaining"] == "0"
