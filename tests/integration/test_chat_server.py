@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -409,12 +410,10 @@ def test_a_collection_of_chroma_is_copied(server: ChatServer) -> None:
     key = server.key("forge")
 
     assert "anvil" in server.chat(key, PAIR["question"]).json()["response"]
-    server_said = ""
-    for _ in range(100):
-        server_said = server.chat(key, "When does the smithy open?").json()["response"]
-        if "seven" in server_said:
-            break
-    assert "seven" in server_said
+    deadline = time.monotonic() + 60
+    while "seven" not in (said := server.chat(key, "When does the smithy open?").json()["response"]):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
 
 
 PAIR = {"question": "What is the oldest tool of the smithy?", "answer": "The oldest tool is an anvil of 1790."}
