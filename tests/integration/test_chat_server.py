@@ -311,6 +311,16 @@ def test_a_pair_with_the_same_question_is_replaced(server: ChatServer) -> None:
     assert listed["sources"] == 1
 
 
+def answered(server: ChatServer, key: str, question: str, words: str) -> dict[str, Any]:
+    """The answer, once what holds these words is indexed."""
+    deadline = time.monotonic() + 60
+    while words not in (said := server.chat(key, question).json())["response"]:
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+    found: dict[str, Any] = said
+    return found
+
+
 def test_files_lie_beside_pairs_and_only_administrators_name_the_collection(server: ChatServer) -> None:
     server.collection("files", [{"question": "Where is the archive?", "answer": "The archive is in the cellar."}])
     form = {"files": ("ferry.txt", b"The ferry across the Wend leaves every forty minutes.", "text/plain")}
@@ -319,12 +329,9 @@ def test_files_lie_beside_pairs_and_only_administrators_name_the_collection(serv
     assert put.status_code == 200, put.text
     assert put.json()["data"][0]["status"] == "waiting"
     key = server.key("files")
-    for _ in range(100):
-        said = server.chat(key, "How often does the ferry leave?").json()
-        if said["sources"]:
-            break
+    said = answered(server, key, "How often does the ferry leave?", "forty minutes")
 
-    assert "forty minutes" in said["response"]
+    assert said["sources"]
     assert "cellar" in server.chat(key, "Where is the archive?").json()["response"]
 
 
@@ -410,10 +417,7 @@ def test_a_collection_of_chroma_is_copied(server: ChatServer) -> None:
     key = server.key("forge")
 
     assert "anvil" in server.chat(key, PAIR["question"]).json()["response"]
-    deadline = time.monotonic() + 60
-    while "seven" not in (said := server.chat(key, "When does the smithy open?").json()["response"]):
-        assert time.monotonic() < deadline, said
-        time.sleep(0.2)
+    answered(server, key, "When does the smithy open?", "seven")
 
 
 PAIR = {"question": "What is the oldest tool of the smithy?", "answer": "The oldest tool is an anvil of 1790."}
