@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import signal
@@ -137,12 +138,22 @@ def _setting(place: Place, *settings: tuple[str, str]) -> Iterator[None]:
 
 
 def _full_disk(place: Place, chance: random.Random, seconds: float) -> None:
-    free = os.statvfs(place.program.storage)
     ballast = place.program.storage / "ballast"
     with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(free.f_bavail * free.f_frsize - _BALLAST_LEAVES, 4096))
+        while not _is_taken(file.fileno(), os.statvfs(place.program.storage)):
+            pass  # others took some of what was free meanwhile
     time.sleep(seconds)
     ballast.unlink()
+
+
+def _is_taken(file: int, free: os.statvfs_result) -> bool:
+    try:
+        os.posix_fallocate(file, 0, max(free.f_bavail * free.f_frsize - _BALLAST_LEAVES, 4096))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return free.f_bavail == 0
+    return True
 
 
 def _jump(sign: str) -> Callable[[Place, random.Random, float], None]:
