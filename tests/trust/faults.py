@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import random
 import signal
@@ -21,6 +20,7 @@ from tests.trust.relay import Wire
 
 PARSERS = "context_chat_backend.parsing"
 MODELS = "context_chat_backend.inference"
+_BLOCK = 1024 * 1024
 _BALLAST_LEAVES = 64 * 1024
 _LOOKS = 200
 
@@ -139,21 +139,13 @@ def _setting(place: Place, *settings: tuple[str, str]) -> Iterator[None]:
 
 def _full_disk(place: Place, chance: random.Random, seconds: float) -> None:
     ballast = place.program.storage / "ballast"
-    with ballast.open("wb") as file:
-        while not _is_taken(file.fileno(), os.statvfs(place.program.storage)):
-            pass  # others took some of what was free meanwhile
+    with ballast.open("wb", buffering=0) as file:
+        with suppress(OSError):  # until no more fits, whatever others write meanwhile
+            while file.write(bytes(_BLOCK)):
+                pass
+        file.truncate(max(file.tell() - _BALLAST_LEAVES, 0))
     time.sleep(seconds)
     ballast.unlink()
-
-
-def _is_taken(file: int, free: os.statvfs_result) -> bool:
-    try:
-        os.posix_fallocate(file, 0, max(free.f_bavail * free.f_frsize - _BALLAST_LEAVES, 4096))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        return free.f_bavail == 0
-    return True
 
 
 def _jump(sign: str) -> Callable[[Place, random.Random, float], None]:
