@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from context_chat_backend.inference.language.openai import OpenAIModel
 from context_chat_backend.inference.openai_http import OpenAIServer, Patience
 from context_chat_backend.ports import LanguageModel
 from tests.language_contract import LanguageModelContract, prompted, written
-from tests.model_double.client import ModelDouble, running_double
+from tests.model_double.client import ModelDouble
 
 
 class TestExtractive(LanguageModelContract):
@@ -84,19 +84,6 @@ async def test_a_sentence_without_end_is_shortened() -> None:
 
     assert len(said) < 420
     assert said.endswith("… [1]")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ModelDouble]:
-    with running_double() as double:
-        yield double
-
-
-@pytest.fixture
-def double(running: ModelDouble) -> ModelDouble:
-    running.script()
-    running.be()
-    return running
 
 
 PATIENT = Patience()

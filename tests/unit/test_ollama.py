@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,24 +22,11 @@ from context_chat_backend.inference.openai_http import OpenAIServer, Patience
 from context_chat_backend.inference.reranking import build_reranker
 from context_chat_backend.ports import LanguageModel
 from tests.language_contract import LanguageModelContract, prompted, written
-from tests.model_double.client import ModelDouble, running_double
+from tests.model_double.client import ModelDouble
 
 ASKED = prompted("a private question")
 SHORT = Patience(connect=0.5, first=0.5, idle=0.4, total=3)
 HERE = Path("/nowhere")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ModelDouble]:
-    with running_double() as double:
-        yield double
-
-
-@pytest.fixture
-def double(running: ModelDouble) -> ModelDouble:
-    running.script()
-    running.be()
-    return running
 
 
 @asynccontextmanager

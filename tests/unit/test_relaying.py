@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,11 @@ from context_chat_backend.errors import InvalidRequest, ModelUnavailable, Prompt
 from context_chat_backend.inference.language import build_language_model
 from context_chat_backend.inference.relaying import relay_of
 from context_chat_backend.ports import Exchange, Relay
-from tests.model_double.client import ModelDouble, running_double
+from tests.model_double.client import ModelDouble
 
 MESSAGES = [{"role": "user", "content": "a private question"}]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 BODIES: Mapping[Exchange, dict[str, Any]] = {Exchange.TEXT: {"prompt": "x"}, Exchange.CHAT: {"messages": MESSAGES}}
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ModelDouble]:
-    with running_double() as double:
-        yield double
-
-
-@pytest.fixture
-def double(running: ModelDouble) -> ModelDouble:
-    running.script()
-    running.be()
-    return running
 
 
 @asynccontextmanager
