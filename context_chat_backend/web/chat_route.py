@@ -22,7 +22,6 @@ _ADMINISTRATOR = {"WWW-Authenticate": "Bearer"}
 class ChatWordsRoute(ProgramRoute):
     """A route that tells errors in the words of the chat server."""
 
-    needs_caller = False
     needs_start = False
 
     async def admit(self, backend: Backend, request: Request) -> None:  # noqa: ARG002

@@ -14,7 +14,15 @@ from fastapi import APIRouter, Request
 from context_chat_backend.answering.followups import by_rule
 from context_chat_backend.domain import KeyScope, Question
 from context_chat_backend.web.booking import booked
-from context_chat_backend.web.callers import Caller, acting_for, caller_by_text, count, may_use, nobody
+from context_chat_backend.web.callers import (
+    Caller,
+    acting_for,
+    caller_by_headers,
+    caller_by_text,
+    count,
+    may_use,
+    nobody,
+)
 from context_chat_backend.web.chat_wire import Retrieval
 from context_chat_backend.web.chatqna_wire import ChatQnaRequest
 from context_chat_backend.web.completion import Completion
@@ -30,7 +38,9 @@ NAME = "chatqna"
 
 
 class _ChatQnaRoute(ProgramRoute):
-    needs_caller = False  # the token may stand in the body
+    async def admit(self, backend: Backend, request: Request) -> None:
+        """Whoever asks: the token may stand in the body. Raises ApiError (401)."""
+        request.state.caller = await caller_by_headers(backend, request)
 
     @staticmethod
     def told(error: Exception) -> ApiError:

@@ -6,16 +6,15 @@ from __future__ import annotations
 import hmac
 import math
 import uuid
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request
 
 from context_chat_backend.answering.planner.tools import EmbeddingMismatch
 from context_chat_backend.domain import EVERYBODY, KeyScope, Principal, Realm
 from context_chat_backend.store.conversations import Owner
 from context_chat_backend.store.planning import ConversationBusy, ConversationGone
-from context_chat_backend.web.callers import NOBODY, Caller
+from context_chat_backend.web.callers import NOBODY, Caller, caller_by_headers
 from context_chat_backend.web.envelope import ApiError, api_error
 from context_chat_backend.web.places import take_place
 from context_chat_backend.web.program_route import ProgramRoute, in_scope
@@ -50,23 +49,16 @@ class PlannerRoute(ProgramRoute):
             said.status_code, said.code = 422, "validation_error"
         return said
 
-    async def look_at_caller(self, request: Request) -> None:
-        """Also where a developer needs no token."""
+    async def admit(self, backend: Backend, request: Request) -> None:
+        """Also a developer, who needs no token, and where it is a tool's route an administrator.
+
+        Raises ApiError (401, 403, 429).
+        """
+        request.state.is_administrator = self.admits_administrators and _is_administrator(request)
+        # The token of administrators stands where a key would be looked for.
+        by_key = not request.state.is_administrator
+        request.state.caller = await caller_by_headers(backend, request) if by_key else None
         await planner_caller(request)
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Who asks is known before the body is read."""
-        answer = super().get_route_handler()
-
-        async def answered(request: Request) -> Response:
-            if self.admits_administrators and _is_administrator(request):
-                # What follows looks for a key in the same place.
-                kept = [(name, value) for name, value in request.scope["headers"] if name != b"authorization"]
-                request = Request({**request.scope, "headers": kept}, request.receive)
-                request.state.is_administrator = True
-            return await answer(request)
-
-        return answered
 
 
 class PlannerToolRoute(PlannerRoute):
@@ -88,7 +80,7 @@ def _is_administrator(request: Request) -> bool:
 
 async def planner_caller(request: Request) -> Caller:
     """Who asks. Raises ApiError (401, 403)."""
-    if getattr(request.state, "is_administrator", False):
+    if request.state.is_administrator:
         return NOBODY
     sent: Caller | None = request.state.caller
     if sent is not None:

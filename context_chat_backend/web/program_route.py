@@ -34,8 +34,6 @@ class ProgramRoute(APIRoute):
 
     body_limit = "program_body_bytes"
     """Which of the limits its bodies have."""
-    needs_caller = True
-    """Whether who asks is known before the body is read."""
     needs_start = True
     """Whether the program has to have started."""
 
@@ -47,12 +45,7 @@ class ProgramRoute(APIRoute):
     async def admit(self, backend: Backend, request: Request) -> None:
         """Find out who asks, before the body is read. Raises ApiError (401, 403, 429)."""
         request.state.caller = await caller_by_headers(backend, request)
-        await self.look_at_caller(request)
-
-    async def look_at_caller(self, request: Request) -> None:
-        """What is asked of who calls before the body is read. Raises ApiError (401, 403)."""
-        if self.needs_caller:
-            await caller_of(request)
+        await caller_of(request)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's place for what comes before the body."""
