@@ -233,8 +233,14 @@ class _Process:
 
     @property
     def lives(self) -> bool:
-        """False: something else has ended it."""
-        return self._process.returncode is None
+        """False: something else has ended it. Its connection says so before the exit code is known here."""
+        try:
+            self._link.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:  # open, and nothing said: what it should be between files
+            return self._process.returncode is None
+        except OSError:
+            return False
+        return False
 
     def resident_bytes(self) -> int:
         """Its memory; none when it has ended."""
