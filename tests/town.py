@@ -171,18 +171,20 @@ class Town:
     def unshare(self, ref: str) -> None:
         """It is taken from some users."""
         users = self.some_users()
-        lost = self.oracle.revoke(ref, users)
-        self.access(ref, "deny", users)
-        self.oracle.queued(lost)
+        with self.oracle.lock:  # whoever looks at the queues sees it there, or sees nothing of it
+            lost = self.oracle.revoke(ref, users)
+            self.access(ref, "deny", users)
+            self.oracle.queued(lost)
 
     def declare(self, ref: str) -> None:
         """Exactly these may read it."""
         if self.oracle.readers[ref]:
             users = self.some_users()
-            self.oracle.grant(ref, users)
-            lost = self.oracle.revoke(ref, self.oracle.readers[ref] - users)
-            self.nextcloud.do("declare_readers", ref=ref, users=sorted(users))
-            self.oracle.queued(lost)
+            with self.oracle.lock:
+                self.oracle.grant(ref, users)
+                lost = self.oracle.revoke(ref, self.oracle.readers[ref] - users)
+                self.nextcloud.do("declare_readers", ref=ref, users=sorted(users))
+                self.oracle.queued(lost)
 
     def change(self, ref: str) -> None:
         """Files only: an app's content cannot be ordered among the actions on it (docs/nextcloud.md)."""
@@ -196,25 +198,28 @@ class Town:
     def wide(self, ref: str) -> None:
         """Everything of an app is taken from users, or one user goes for good."""
         users = self.some_users()
-        if self.random.random() < 0.1 and len(self.users) > 4:
-            gone = self.users.pop()
-            lost = self._revoke_everywhere({gone}, "")
-            self.nextcloud.do("delete_user", user=gone)
-            self.oracle.gone_users.add(gone)
-        else:
-            lost = self._revoke_everywhere(users, CARDS)
-            self.nextcloud.do("share_provider", provider=CARDS, op="deny", users=sorted(users))
-        self.oracle.queued(lost)
+        with self.oracle.lock:
+            if self.random.random() < 0.1 and len(self.users) > 4:
+                gone = self.users.pop()
+                lost = self._revoke_everywhere({gone}, "")
+                self.nextcloud.do("delete_user", user=gone)
+                self.oracle.gone_users.add(gone)
+            else:
+                lost = self._revoke_everywhere(users, CARDS)
+                self.nextcloud.do("share_provider", provider=CARDS, op="deny", users=sorted(users))
+            self.oracle.queued(lost)
 
     def delete(self, ref: str) -> None:
         """A file, or a pushed source, is deleted."""
         if len(self.oracle.readers) <= 5 or ref.startswith(CARDS):
             return
-        lost = self.oracle.forget(ref)
         if ref.startswith(MAIL):
+            lost = self.oracle.forget(ref)
             self.tell("/deleteSources", {"sourceIds": [ref]})
             self.oracle.acknowledged(lost)
-        else:
+            return
+        with self.oracle.lock:
+            lost = self.oracle.forget(ref)
             self.nextcloud.do("delete_file", file_id=int(ref.rpartition(" ")[2]))
             self.oracle.queued(lost)
 
@@ -275,11 +280,16 @@ class Town:
 
     # what comes of it
 
+    def look_at_queues(self) -> None:
+        """What stood in them was acknowledged when they are empty. Nobody puts anything there meanwhile."""
+        with self.oracle.lock:
+            if self.nextcloud.queues_are_empty():
+                self.oracle.queues_were_empty()
+
     def ask(self) -> None:
         """A search by somebody: what it finds he may read, or could when the queues were last empty."""
         user = self.random.choice([*self.users, "nobody"])
-        if self.nextcloud.queues_are_empty():
-            self.oracle.queues_were_empty()
+        self.look_at_queues()
         began, expected = time.monotonic(), self.oracle.expected(user)
         assert self.oracle.judge(user, self.program.search(user, WORD, limit=500), began, expected) == []
 
@@ -318,6 +328,5 @@ class Town:
         return f"{WORD} version{self._versions}x"
 
     def _revoke_everywhere(self, users: set[str], provider: str) -> list[tuple[str, str]]:
-        with self.oracle.lock:
-            refs = [ref for ref in self.oracle.readers if ref.startswith(provider)]
-            return [pair for ref in refs for pair in self.oracle.revoke(ref, users)]
+        refs = [ref for ref in self.oracle.readers if ref.startswith(provider)]
+        return [pair for ref in refs for pair in self.oracle.revoke(ref, users)]

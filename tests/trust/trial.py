@@ -159,8 +159,7 @@ class Load:
 
     def _ask(self) -> None:
         town = self._town
-        if town.nextcloud.queues_are_empty():
-            town.oracle.queues_were_empty()
+        town.look_at_queues()
         try:
             user = town.oracle.losers.pop()
         except IndexError:
