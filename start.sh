@@ -26,7 +26,7 @@ if [ "$reload" = no ]; then
     exec "$python" "$here/main.py" serve "$@"
 fi
 
-# Start anew whenever a source or the configuration changes: for those who work on them.
+# Start anew whenever a source file changes: for those who work on them.
 stamp() { find "$here/context_chat_backend" -name '*.py' -newer "$1" -print -quit; }
 mark=$(mktemp)
 trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true; rm -f "$mark"; exit 0' INT TERM
