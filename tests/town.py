@@ -8,7 +8,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from tests.nextcloud_double.process import Nextcloud
@@ -21,6 +22,14 @@ WORD = "garden"
 """All texts hold it."""
 
 
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """One time that a user loses a source."""
+
+    ref: str
+    user: str
+
+
 class Oracle:
     """Who may read what, in the plainest words there are; safe to ask while it changes."""
 
@@ -31,7 +40,9 @@ class Oracle:
         self.lock = threading.RLock()
         self._until: dict[tuple[str, str], float] = {}
         """Until when a user may be given a source: for ever, or until its loss was acknowledged."""
-        self._unacknowledged: list[tuple[str, str]] = []
+        self._unacknowledged: list[Loss] = []
+        self._losses: dict[tuple[str, str], Loss] = {}
+        """The last one of each source and user: what was granted and lost again is not over with an earlier loss."""
         self._finds: set[tuple[str, str]] = set()
         """Who was given a source when all was quiet, and has not lost it since."""
         self.losers: deque[str] = deque(maxlen=8)
@@ -46,15 +57,17 @@ class Oracle:
             readers |= set(users)
             self._until |= {(ref, user): math.inf for user in users}
 
-    def revoke(self, ref: str, users: Iterable[str]) -> list[tuple[str, str]]:
-        """Before it is asked for; the pairs that end with its acknowledgement."""
+    def revoke(self, ref: str, users: Iterable[str]) -> list[Loss]:
+        """Before it is asked for; what ends with its acknowledgement."""
         with self.lock:
-            lost = [(ref, user) for user in users if user in self.readers[ref]]
-            self.readers[ref] -= {user for _, user in lost}
-            self._finds -= set(lost)
+            lost = [Loss(ref, user) for user in users if user in self.readers[ref]]
+            for loss in lost:
+                self.readers[ref].discard(loss.user)
+                self._finds.discard((ref, loss.user))
+                self._losses[ref, loss.user] = loss
             return lost
 
-    def forget(self, ref: str) -> list[tuple[str, str]]:
+    def forget(self, ref: str) -> list[Loss]:
         """Before its deletion is asked for."""
         with self.lock:
             lost = self.revoke(ref, set(self.readers[ref]))
@@ -63,25 +76,29 @@ class Oracle:
                 self.gone_texts.add(text)
             return lost
 
-    def queued(self, lost: list[tuple[str, str]]) -> None:
+    def queued(self, lost: list[Loss]) -> None:
         """These losses stand in a queue of Nextcloud."""
         with self.lock:
             self._unacknowledged += lost
 
-    def queues_were_empty(self) -> None:
-        """All that stood there was acknowledged."""
+    def acknowledged_when(self, queues_are_empty: Callable[[], bool]) -> None:
+        """What stands in the queues now is acknowledged, if they are empty. What comes in meanwhile is not."""
         with self.lock:
-            self.acknowledged(self._unacknowledged)
-            self._unacknowledged = []
+            standing = list(self._unacknowledged)
+        if queues_are_empty():
+            with self.lock:
+                self.acknowledged(standing)
+                self._unacknowledged = [loss for loss in self._unacknowledged if loss not in standing]
 
-    def acknowledged(self, lost: list[tuple[str, str]]) -> None:
+    def acknowledged(self, lost: list[Loss]) -> None:
         """From now on no search that starts gives these, where they were not granted anew."""
         now = time.monotonic()
         with self.lock:
-            for ref, user in lost:
-                if user not in self.readers.get(ref, set()):
-                    self._until[ref, user] = min(self._until.get((ref, user), now), now)
-                    self.losers.append(user)
+            for loss in lost:
+                pair = loss.ref, loss.user
+                if loss.user not in self.readers.get(loss.ref, set()) and self._losses[pair] is loss:
+                    self._until[pair] = min(self._until.get(pair, now), now)
+                    self.losers.append(loss.user)
 
     def all_found(self) -> None:
         """Everybody found just now what he may read."""
@@ -278,8 +295,7 @@ class Town:
     def ask(self) -> None:
         """A search by somebody: what it finds he may read, or could when the queues were last empty."""
         user = self.random.choice([*self.users, "nobody"])
-        if self.nextcloud.queues_are_empty():
-            self.oracle.queues_were_empty()
+        self.oracle.acknowledged_when(self.nextcloud.queues_are_empty)
         began, expected = time.monotonic(), self.oracle.expected(user)
         assert self.oracle.judge(user, self.program.search(user, WORD, limit=500), began, expected) == []
 
@@ -317,7 +333,7 @@ class Town:
         self._versions += 1
         return f"{WORD} version{self._versions}x"
 
-    def _revoke_everywhere(self, users: set[str], provider: str) -> list[tuple[str, str]]:
+    def _revoke_everywhere(self, users: set[str], provider: str) -> list[Loss]:
         with self.oracle.lock:
             refs = [ref for ref in self.oracle.readers if ref.startswith(provider)]
-            return [pair for ref in refs for pair in self.oracle.revoke(ref, users)]
+            return [loss for ref in refs for loss in self.oracle.revoke(ref, users)]
