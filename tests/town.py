@@ -8,7 +8,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from tests.nextcloud_double.process import Nextcloud
@@ -21,6 +22,14 @@ WORD = "garden"
 """All texts hold it."""
 
 
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """One time that a user loses a source."""
+
+    ref: str
+    user: str
+
+
 class Oracle:
     """Who may read what, in the plainest words there are; safe to ask while it changes."""
 
@@ -31,7 +40,9 @@ class Oracle:
         self.lock = threading.RLock()
         self._until: dict[tuple[str, str], float] = {}
         """Until when a user may be given a source: for ever, or until its loss was acknowledged."""
-        self._unacknowledged: list[tuple[str, str]] = []
+        self._unacknowledged: list[Loss] = []
+        self._losses: dict[tuple[str, str], Loss] = {}
+        """The last one of each source and user: what was granted and lost again is not over with an earlier loss."""
         self._finds: set[tuple[str, str]] = set()
         """Who was given a source when all was quiet, and has not lost it since."""
         self.losers: deque[str] = deque(maxlen=8)
@@ -46,15 +57,17 @@ class Oracle:
             readers |= set(users)
             self._until |= {(ref, user): math.inf for user in users}
 
-    def revoke(self, ref: str, users: Iterable[str]) -> list[tuple[str, str]]:
-        """Before it is asked for; the pairs that end with its acknowledgement."""
+    def revoke(self, ref: str, users: Iterable[str]) -> list[Loss]:
+        """Before it is asked for; what ends with its acknowledgement."""
         with self.lock:
-            lost = [(ref, user) for user in users if user in self.readers[ref]]
-            self.readers[ref] -= {user for _, user in lost}
-            self._finds -= set(lost)
+            lost = [Loss(ref, user) for user in users if user in self.readers[ref]]
+            for loss in lost:
+                self.readers[ref].discard(loss.user)
+                self._finds.discard((ref, loss.user))
+                self._losses[ref, loss.user] = loss
             return lost
 
-    def forget(self, ref: str) -> list[tuple[str, str]]:
+    def forget(self, ref: str) -> list[Loss]:
         """Before its deletion is asked for."""
         with self.lock:
             lost = self.revoke(ref, set(self.readers[ref]))
@@ -63,25 +76,29 @@ class Oracle:
                 self.gone_texts.add(text)
             return lost
 
-    def queued(self, lost: list[tuple[str, str]]) -> None:
+    def queued(self, lost: list[Loss]) -> None:
         """These losses stand in a queue of Nextcloud."""
         with self.lock:
             self._unacknowledged += lost
 
-    def queues_were_empty(self) -> None:
-        """All that stood there was acknowledged."""
+    def acknowledged_when(self, queues_are_empty: Callable[[], bool]) -> None:
+        """What stands in the queues now is acknowledged, if they are empty. What comes in meanwhile is not."""
         with self.lock:
-            self.acknowledged(self._unacknowledged)
-            self._unacknowledged = []
+            standing = list(self._unacknowledged)
+        if queues_are_empty():
+            with self.lock:
+                self.acknowledged(standing)
+                self._unacknowledged = [loss for loss in self._unacknowledged if loss not in standing]
 
-    def acknowledged(self, lost: list[tuple[str, str]]) -> None:
+    def acknowledged(self, lost: list[Loss]) -> None:
         """From now on no search that starts gives these, where they were not granted anew."""
         now = time.monotonic()
         with self.lock:
-            for ref, user in lost:
-                if user not in self.readers.get(ref, set()):
-                    self._until[ref, user] = min(self._until.get((ref, user), now), now)
-                    self.losers.append(user)
+            for loss in lost:
+                pair = loss.ref, loss.user
+                if loss.user not in self.readers.get(loss.ref, set()) and self._losses[pair] is loss:
+                    self._until[pair] = min(self._until.get(pair, now), now)
+                    self.losers.append(loss.user)
 
     def all_found(self) -> None:
         """Everybody found just now what he may read."""
@@ -171,20 +188,18 @@ class Town:
     def unshare(self, ref: str) -> None:
         """It is taken from some users."""
         users = self.some_users()
-        with self.oracle.lock:  # whoever looks at the queues sees it there, or sees nothing of it
-            lost = self.oracle.revoke(ref, users)
-            self.access(ref, "deny", users)
-            self.oracle.queued(lost)
+        lost = self.oracle.revoke(ref, users)
+        self.access(ref, "deny", users)
+        self.oracle.queued(lost)
 
     def declare(self, ref: str) -> None:
         """Exactly these may read it."""
         if self.oracle.readers[ref]:
             users = self.some_users()
-            with self.oracle.lock:
-                self.oracle.grant(ref, users)
-                lost = self.oracle.revoke(ref, self.oracle.readers[ref] - users)
-                self.nextcloud.do("declare_readers", ref=ref, users=sorted(users))
-                self.oracle.queued(lost)
+            self.oracle.grant(ref, users)
+            lost = self.oracle.revoke(ref, self.oracle.readers[ref] - users)
+            self.nextcloud.do("declare_readers", ref=ref, users=sorted(users))
+            self.oracle.queued(lost)
 
     def change(self, ref: str) -> None:
         """Files only: an app's content cannot be ordered among the actions on it (docs/nextcloud.md)."""
@@ -198,28 +213,25 @@ class Town:
     def wide(self, ref: str) -> None:
         """Everything of an app is taken from users, or one user goes for good."""
         users = self.some_users()
-        with self.oracle.lock:
-            if self.random.random() < 0.1 and len(self.users) > 4:
-                gone = self.users.pop()
-                lost = self._revoke_everywhere({gone}, "")
-                self.nextcloud.do("delete_user", user=gone)
-                self.oracle.gone_users.add(gone)
-            else:
-                lost = self._revoke_everywhere(users, CARDS)
-                self.nextcloud.do("share_provider", provider=CARDS, op="deny", users=sorted(users))
-            self.oracle.queued(lost)
+        if self.random.random() < 0.1 and len(self.users) > 4:
+            gone = self.users.pop()
+            lost = self._revoke_everywhere({gone}, "")
+            self.nextcloud.do("delete_user", user=gone)
+            self.oracle.gone_users.add(gone)
+        else:
+            lost = self._revoke_everywhere(users, CARDS)
+            self.nextcloud.do("share_provider", provider=CARDS, op="deny", users=sorted(users))
+        self.oracle.queued(lost)
 
     def delete(self, ref: str) -> None:
         """A file, or a pushed source, is deleted."""
         if len(self.oracle.readers) <= 5 or ref.startswith(CARDS):
             return
+        lost = self.oracle.forget(ref)
         if ref.startswith(MAIL):
-            lost = self.oracle.forget(ref)
             self.tell("/deleteSources", {"sourceIds": [ref]})
             self.oracle.acknowledged(lost)
-            return
-        with self.oracle.lock:
-            lost = self.oracle.forget(ref)
+        else:
             self.nextcloud.do("delete_file", file_id=int(ref.rpartition(" ")[2]))
             self.oracle.queued(lost)
 
@@ -280,16 +292,10 @@ class Town:
 
     # what comes of it
 
-    def look_at_queues(self) -> None:
-        """What stood in them was acknowledged when they are empty. Nobody puts anything there meanwhile."""
-        with self.oracle.lock:
-            if self.nextcloud.queues_are_empty():
-                self.oracle.queues_were_empty()
-
     def ask(self) -> None:
         """A search by somebody: what it finds he may read, or could when the queues were last empty."""
         user = self.random.choice([*self.users, "nobody"])
-        self.look_at_queues()
+        self.oracle.acknowledged_when(self.nextcloud.queues_are_empty)
         began, expected = time.monotonic(), self.oracle.expected(user)
         assert self.oracle.judge(user, self.program.search(user, WORD, limit=500), began, expected) == []
 
@@ -327,6 +333,7 @@ class Town:
         self._versions += 1
         return f"{WORD} version{self._versions}x"
 
-    def _revoke_everywhere(self, users: set[str], provider: str) -> list[tuple[str, str]]:
-        refs = [ref for ref in self.oracle.readers if ref.startswith(provider)]
-        return [pair for ref in refs for pair in self.oracle.revoke(ref, users)]
+    def _revoke_everywhere(self, users: set[str], provider: str) -> list[Loss]:
+        with self.oracle.lock:
+            refs = [ref for ref in self.oracle.readers if ref.startswith(provider)]
+            return [loss for ref in refs for loss in self.oracle.revoke(ref, users)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -23,7 +23,7 @@ import psycopg
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from context_chat_backend.domain import Principal
 from context_chat_backend.errors import DatabaseUnavailable, DiskFull
@@ -53,6 +53,11 @@ def _statements(subject: str) -> dict[str, LiteralString]:
     return {name: cast(LiteralString, body.strip()) for name, body in zip(named[::2], named[1::2], strict=True)}
 
 
+_CONNECT_SECONDS = 10
+_RECONNECT_SECONDS = 10.0
+"""For so long the pauses between attempts to connect double; then they begin anew with the shortest."""
+_ASK_SECONDS = 0.01
+"""It suffices for the pool to begin another attempt."""
 _UNCHECKED_SECONDS = 1.0
 _lived: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 """When connections of pools were asked last."""
@@ -85,9 +90,11 @@ class Database:
             max_size=connections,
             open=False,
             timeout=30,
+            reconnect_timeout=_RECONNECT_SECONDS,
+            reconnect_failed=_connect_again,
             configure=_configure,
             check=_check,
-            kwargs={"prepare_threshold": None},
+            kwargs={"prepare_threshold": None, "connect_timeout": _CONNECT_SECONDS},
         )
 
     async def open(self) -> None:
@@ -170,6 +177,12 @@ async def _check(connection: Connection) -> None:
     if now - _lived.get(connection, 0.0) > _UNCHECKED_SECONDS:
         await AsyncConnectionPool.check_connection(connection)
         _lived[connection] = now
+
+
+async def _connect_again(pool: AsyncConnectionPool[Connection]) -> None:
+    """Whoever waits for a connection gets one soon after the server is back, however long it was gone."""
+    with suppress(PoolTimeout, PoolClosed):
+        await pool.putconn(await pool.getconn(timeout=_ASK_SECONDS))
 
 
 async def _configure(connection: Connection) -> None:

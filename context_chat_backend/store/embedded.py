@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from io import TextIOWrapper
+from io import FileIO
 from pathlib import Path
 from urllib.parse import quote
 
@@ -57,7 +57,7 @@ class EmbeddedPostgres:
         self._beside_older = beside_older
         self._settings = settings
         self._place = Place(self._storage, Path(), None)
-        self._user_lock: TextIOWrapper | None = None
+        self._user_lock: FileIO | None = None
 
     @property
     def superuser_url(self) -> str:
@@ -81,7 +81,9 @@ class EmbeddedPostgres:
         try:
             self._place = await asyncio.to_thread(find_place, self._storage)
             async with self._starting_alone():
-                self._user_lock = (self._storage / "postgres.users").open("a+", encoding="utf-8")
+                users = self._storage / "postgres.users"
+                users.touch()
+                self._user_lock = users.open("rb+", buffering=0)
                 await asyncio.to_thread(fcntl.flock, self._user_lock, fcntl.LOCK_SH)
                 await self._initialise()
                 if not await self._answers_in_time():
@@ -135,19 +137,19 @@ class EmbeddedPostgres:
         lock on the file of users is seen there too, and the file says where the server was started last.
         """
         assert self._user_lock is not None
-        self._user_lock.seek(0)
-        if self._user_lock.read() != (here := surroundings()) and not self._is_alone(self._user_lock):
-            raise StartError(
-                f"another container or machine uses the database in {self._storage}: stop the program there, or give "
-                "this one a storage of its own, or use an external database (CCB_DB_URL) for both"
-            )
-        self._user_lock.truncate(0)
-        self._user_lock.write(here)
-        self._user_lock.flush()
+        handle = self._user_lock.fileno()
+        if os.pread(handle, 1024, 0) != (here := surroundings().encode()):
+            if not self._is_alone(self._user_lock):
+                raise StartError(
+                    f"another container or machine uses the database in {self._storage}: stop the program there, or "
+                    "give this one a storage of its own, or use an external database (CCB_DB_URL) for both"
+                )
+            os.pwrite(handle, here, 0)  # over the old one, for which a full disk has room
+            os.ftruncate(handle, len(here))
         await self._launch()
 
     @staticmethod
-    def _is_alone(lock: TextIOWrapper) -> bool:
+    def _is_alone(lock: FileIO) -> bool:
         """Whether nobody else holds the lock that is shared; only while starting alone, for it is let go meanwhile."""
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

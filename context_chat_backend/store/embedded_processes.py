@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 _NO_PROCESS = 2**22 + 1
@@ -27,11 +28,28 @@ def disown(lock: Path) -> None:
     """Let a lock file of a server that is dead name no process.
 
     The id in it may be a zombie's, where nobody collects dead processes, or a stranger's, after a restart: PostgreSQL
-    would believe it alive for ever. The other lines stay: by them it finds processes that outlived their server.
+    would believe it alive for ever. The other lines stay: by them it finds processes that outlived their server. An
+    empty one, which a full disk or a failure of power left, it would never start beside: that one goes. Raises OSError,
+    with the file as it was, where the disk is full.
     """
     with contextlib.suppress(FileNotFoundError):
-        _, newline, rest = lock.read_text(encoding="utf-8").partition("\n")
-        lock.write_text(f"{_NO_PROCESS}{newline}{rest}", encoding="utf-8")
+        if not (text := lock.read_text(encoding="utf-8")).strip():
+            lock.unlink()
+            return
+        _, newline, rest = text.partition("\n")
+        _replace(lock, f"{_NO_PROCESS}{newline}{rest}")
+
+
+def _replace(file: Path, text: str) -> None:
+    """Give a file another text, whole or not at all; owner and rights stay."""
+    before, fresh = file.stat(), file.with_name(f"{file.name}.new")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.chmod(before.st_mode & 0o777)
+        os.chown(fresh, before.st_uid, before.st_gid)
+        fresh.replace(file)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _works_in(process: Path, data: Path) -> bool:

@@ -52,6 +52,12 @@ def answer(url: str, query: LiteralString) -> object:
     return row[0] if row else None
 
 
+async def no_processes_of(server: EmbeddedPostgres) -> None:
+    async with asyncio.timeout(60):
+        while server._processes():
+            await asyncio.sleep(0.05)
+
+
 def is_up(url: str) -> bool:
     try:
         return answer(url, "SELECT 1") == 1
@@ -175,6 +181,18 @@ async def test_a_server_that_has_ended_is_started_again_while_it_is_watched(
         assert answer(url, "SELECT n FROM kept") == 7
         watching.cancel()
         await asyncio.wait([watching])
+
+
+async def test_a_server_starts_over_the_empty_lock_a_full_disk_has_left(storage: Path) -> None:
+    async with running(storage) as (server, url):
+        answer(url, "CREATE TABLE kept AS SELECT 7 AS n")
+        lock = Path(str(answer(server.superuser_url, "SHOW data_directory"))) / "postmaster.pid"
+        os.kill(postmaster(url), signal.SIGKILL)
+        await no_processes_of(server)
+    lock.write_bytes(b"")
+
+    async with running(storage) as (_, url):
+        assert answer(url, "SELECT n FROM kept") == 7
 
 
 async def test_an_initialisation_that_was_cut_off_is_done_anew(storage: Path) -> None:

@@ -22,6 +22,7 @@ PARSERS = "context_chat_backend.parsing"
 MODELS = "context_chat_backend.inference"
 _BLOCK = 1024 * 1024
 _BALLAST_LEAVES = 64 * 1024
+_LOG_SHARE = 0.7
 _LOOKS = 200
 
 
@@ -144,8 +145,17 @@ def _full_disk(place: Place, chance: random.Random, seconds: float) -> None:
             while file.write(bytes(_BLOCK)):
                 pass
         file.truncate(max(file.tell() - _BALLAST_LEAVES, 0))
+    if chance.random() < _LOG_SHARE:
+        _fill_log(place)
     time.sleep(seconds)
     ballast.unlink()
+
+
+def _fill_log(place: Place) -> None:
+    """PostgreSQL begins further files of its log until none finds room, which ends it."""
+    with suppress(psycopg.OperationalError), psycopg.connect(place.database_url, autocommit=True) as connection:
+        while True:
+            connection.execute("SELECT txid_current(), pg_switch_wal()")
 
 
 def _jump(sign: str) -> Callable[[Place, random.Random, float], None]:

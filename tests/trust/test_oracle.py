@@ -40,12 +40,43 @@ def test_a_loss_in_a_queue_is_acknowledged_when_the_queue_is_empty_and_a_new_gra
     oracle.grant(REF, ["bob"])
     oracle.queued(oracle.revoke(REF, ["bob"]))
     assert judged(oracle, "bob", [REF]) == []
-    oracle.queues_were_empty()
+    oracle.acknowledged_when(lambda: False)
+    assert judged(oracle, "bob", [REF]) == []
+    oracle.acknowledged_when(lambda: True)
     assert judged(oracle, "bob", [REF]) != []
 
     oracle.grant(REF, ["bob"])
 
     assert judged(oracle, "bob", [REF]) == []
+
+
+def test_a_loss_that_comes_into_a_queue_after_it_was_seen_empty_stands_there_still() -> None:
+    oracle = Oracle()
+    oracle.grant(REF, ["bob"])
+
+    def empty_and_then_one_comes() -> bool:
+        oracle.queued(oracle.revoke(REF, ["bob"]))
+        return True
+
+    oracle.acknowledged_when(empty_and_then_one_comes)
+
+    assert judged(oracle, "bob", [REF]) == []
+    oracle.acknowledged_when(lambda: True)
+    assert judged(oracle, "bob", [REF]) != []
+
+
+def test_the_acknowledgement_of_an_earlier_loss_says_nothing_of_a_later_one() -> None:
+    oracle = Oracle()
+    oracle.grant(REF, ["bob"])
+    first = oracle.revoke(REF, ["bob"])
+    oracle.grant(REF, ["bob"])
+    second = oracle.revoke(REF, ["bob"])
+
+    oracle.acknowledged(first)
+
+    assert judged(oracle, "bob", [REF]) == []
+    oracle.acknowledged(second)
+    assert judged(oracle, "bob", [REF]) != []
 
 
 def test_what_was_found_once_is_missed_until_it_is_lost() -> None:

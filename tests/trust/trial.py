@@ -159,7 +159,7 @@ class Load:
 
     def _ask(self) -> None:
         town = self._town
-        town.look_at_queues()
+        town.oracle.acknowledged_when(town.nextcloud.queues_are_empty)
         try:
             user = town.oracle.losers.pop()
         except IndexError:
@@ -281,7 +281,7 @@ def _rest(place: Place, town: Town, seconds: float = _PATIENCE_SECONDS) -> None:
         except (httpx.TransportError, psycopg.OperationalError, AssertionError) as error:
             differing = [str(error)[:200]]
         if not differing:
-            town.oracle.queues_were_empty()
+            town.oracle.acknowledged_when(lambda: True)
             town.oracle.all_found()
             return
         assert time.monotonic() < deadline, f"after {seconds:.0f} s still: {differing[:5]}"
