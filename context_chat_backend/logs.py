@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import quote
 
 import structlog
@@ -52,7 +52,7 @@ def configure(level: str, folder: Path, *, quiet: bool = False, secrets: Iterabl
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    terminal = logging.StreamHandler(sys.stderr)
+    terminal = _Terminal(sys.stderr)
     terminal.setLevel(logging.WARNING if quiet else logging.NOTSET)
     readable = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     terminal.setFormatter(_formatter(shared, readable))
@@ -95,6 +95,13 @@ def _formatter(shared: list[Any], renderer: Any) -> logging.Formatter:
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _masked],
     )
+
+
+class _Terminal(logging.StreamHandler[TextIO]):
+    """Standard error."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """What it does not take, as on a full disk, is lost: logging itself would print it there without the masks."""
 
 
 class _Counting(logging.Handler):

@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import sys
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -53,17 +54,19 @@ class SharedFile(RotatingFileHandler):
         """In one line without the record: logging itself would print it, with what is masked in the file."""
         error = sys.exc_info()[0]
         why = "" if error is None else f" ({error.__name__})"
-        sys.stderr.write(f"{self.baseFilename} cannot be written{why}: make room, or make its folder writable\n")
+        with suppress(OSError):  # standard error may be a file on the same full disk
+            sys.stderr.write(f"{self.baseFilename} cannot be written{why}: make room, or make its folder writable\n")
 
     def _reopen(self) -> None:
-        if self.stream is not None:
-            self.stream.close()
-            self.stream = None
+        before, self.stream = self.stream, None
+        if before is not None:
+            with suppress(OSError):  # lines that found no room
+                before.close()
         self.stream = self._open()
 
     def _is_current(self) -> bool:
         """Whether the open file still has the name."""
-        if self.stream is None:
+        if self.stream is None or self.stream.closed:
             return False
         try:
             return os.path.samestat(os.fstat(self.stream.fileno()), Path(self.baseFilename).stat())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
@@ -169,3 +170,20 @@ def test_a_folder_that_is_gone_stops_nothing_and_is_written_again_when_it_is_bac
     logs.get_logger("room").info("after")
 
     assert [line["event"] for line in written(folder)] == ["after"]
+
+
+def test_lines_that_find_no_room_in_the_file_nor_on_standard_error_stop_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ccb.log").symlink_to("/dev/full")
+    full = io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True)
+    monkeypatch.setattr("sys.stderr", full)
+    logs.configure("info", tmp_path)
+
+    logs.get_logger("room").info("lost")
+    logs.get_logger("room").info("lost too")
+    (tmp_path / "ccb.log").unlink()
+    logs.get_logger("room").info("there is room again")
+
+    assert [line["event"] for line in written(tmp_path)] == ["there is room again"]
+    full.close()
