@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,10 +20,17 @@ from context_chat_backend.errors import (
 )
 from context_chat_backend.settings.environment import environment_without_secrets
 
+_NICE = 10
+"""A tenth of what others get while they want all: documents still get on."""
 _ROOT = Path(__file__).resolve().parents[2]
 _ERRORS: Mapping[str, type[ContextChatError]] = {
     error.__name__: error for error in (ConfigurationError, ModelUnavailable, PromptTooLong, TextRefused)
 }
+
+
+def stand_back() -> None:
+    """Let this thread, and those it starts, have what others leave of the processor: what it does can wait."""
+    os.nice(_NICE)  # Linux does so for the thread alone
 
 
 def spawn(module: str) -> subprocess.Popen[bytes]:
