@@ -32,6 +32,7 @@ _ACTING = 8
 _ASKER = "asker"
 _PROVIDER = "mail__messages"
 _SHOWN_SECONDS = 30.0
+_LOG_CHARACTERS = 4000
 
 
 @dataclass
@@ -73,7 +74,11 @@ def run(trials: int) -> dict[str, Any]:
         (storage / "config.yaml").write_text("embedding:\n  hashing:\nllm:\n  extractive:\n", encoding="utf-8")
         with Program(storage) as program:
             _fill(program)
-            measured = asyncio.run(_trials(str(program.client.base_url), trials))
+            try:
+                measured = asyncio.run(_trials(str(program.client.base_url), trials))
+            except BaseException:  # why, its log tells
+                print(program.output()[-_LOG_CHARACTERS:], file=sys.stderr)
+                raise
     finally:
         shutil.rmtree(storage)
     lags = sorted(measured.lags)
@@ -105,15 +110,18 @@ def _fill(program: Program) -> None:
 
 async def _trials(url: str, trials: int) -> Measured:
     measured = Measured()
-    async with _client(url, _ACTING) as client, _client(url, _ASKERS + 1) as others:
-        load = [asyncio.create_task(_ask(others, measured, number)) for number in range(_ASKERS)]
-        load.append(asyncio.create_task(_deliver(others, measured)))
+    async with (
+        _client(url, _ACTING) as client,
+        _client(url, _ASKERS + 1) as others,
+        asyncio.TaskGroup() as group,  # what goes wrong with any of them ends the run
+    ):
+        load = [group.create_task(_ask(others, measured, number)) for number in range(_ASKERS)]
+        load.append(group.create_task(_deliver(others, measured)))
         while (left := trials - len(measured.lags)) > 0:
             await _give_back(client, measured)
             await asyncio.gather(*(_take_away(client, measured, ref) for ref in _refs()[:left]))
         for task in load:
             task.cancel()
-        await asyncio.gather(*load, return_exceptions=True)
     return measured
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,17 +20,25 @@ from context_chat_backend.errors import (
 )
 from context_chat_backend.settings.environment import environment_without_secrets
 
+_NICE = 5
+"""A third of what others get while they want all: documents still get on."""
 _ROOT = Path(__file__).resolve().parents[2]
 _ERRORS: Mapping[str, type[ContextChatError]] = {
     error.__name__: error for error in (ConfigurationError, ModelUnavailable, PromptTooLong, TextRefused)
 }
 
 
-def spawn(module: str) -> subprocess.Popen[bytes]:
-    """Run one of our modules in a process and a session of its own, so that Ctrl-C reaches it through us alone.
+def stand_back() -> None:
+    """Let this thread, and those it starts, have what others leave of the processor: what it does can wait."""
+    os.nice(_NICE)  # Linux does so for the thread alone
 
-    Of our environment it gets what its libraries may look at, and no secret. Its standard input and output are pipes;
-    its errors lead nowhere: what a library prints may quote users' content.
+
+def spawn(module: str) -> subprocess.Popen[bytes]:
+    """Run one of our modules in a process, in a group of its own, so that Ctrl-C reaches it through us alone.
+
+    Not in a session of its own: Linux may give all sessions the same share of the processor (sched_autogroup), and to
+    stand back would then count for nothing. Of our environment it gets what its libraries may look at, and no secret.
+    Its standard input and output are pipes; its errors lead nowhere: what a library prints may quote users' content.
     """
     return subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-m", module],
@@ -38,7 +47,7 @@ def spawn(module: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        process_group=0,
     )
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
@@ -110,13 +114,45 @@ async def test_what_is_said_of_tokens_suffices_to_split_by(embedder: Embedder) -
     assert embedder.device in ("cpu", "cuda", "gpu", "remote")
 
 
-async def test_questions_overtake_a_long_row_of_passages(onnx: OnnxEmbedder) -> None:
-    passages = asyncio.create_task(onnx.embed_passages(["a long passage " * 100] * 200))
-    await asyncio.sleep(0)
-    await onnx.embed_question("quick?")
+class HeldSession:
+    """Several texts at once wait until they are let go. Notes how far back the thread stands that asks."""
 
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
+        self.standing: dict[str, int] = {}
+
+    def get_inputs(self) -> list[Any]:
+        return [SimpleNamespace(name="input_ids")]
+
+    def get_outputs(self) -> list[Any]:
+        return [SimpleNamespace(name="sentence_embedding")]
+
+    def run(self, _: list[str], inputs: dict[str, NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        texts = len(inputs["input_ids"])
+        nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        self.standing["question" if texts == 1 else "passages"] = nice
+        if texts > 1:
+            self.begun.set()
+            assert self.let_go.wait(60)
+        return [np.ones((texts, 384), dtype=np.float32)]
+
+
+async def test_a_question_does_not_wait_for_passages_that_are_being_embedded(
+    onnx: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = HeldSession()
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: session)
+    passages = asyncio.create_task(onnx.embed_passages(["one", "two"]))
+    await asyncio.to_thread(session.begun.wait, 60)
+    async with asyncio.timeout(60):
+        await onnx.embed_question("quick?")
     assert not passages.done()
-    passages.cancel()
+    session.let_go.set()
+
+    assert (await passages).shape == (2, 384)
+    last = 19
+    assert session.standing["passages"] > session.standing["question"] or session.standing["question"] == last
 
 
 async def test_meaning_counts_without_common_words(onnx: OnnxEmbedder) -> None:

@@ -12,8 +12,8 @@ from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.inference.embedding.families import Family
 from context_chat_backend.inference.embedding.threaded import ThreadedEmbedder
 
-_BATCH = 8
-"""Texts per run: llama.cpp takes one after the other, so that larger ones only let questions wait."""
+_BATCH = 1
+"""Texts per run: llama.cpp takes one after the other, so that more only let questions wait."""
 _CONTEXT = 512
 _LARGEST_CONTEXT = 2048
 """Tokens. A text has to fit into one step, whose cost grows with its square: 13 000 tokens take minutes and 3 GB."""

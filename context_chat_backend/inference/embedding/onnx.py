@@ -16,10 +16,11 @@ from context_chat_backend.domain import EmbeddingSpace
 from context_chat_backend.errors import ModelUnavailable
 from context_chat_backend.inference.embedding.local_model import LocalModel
 from context_chat_backend.inference.embedding.tokens import Tokens
+from context_chat_backend.inference.processes import stand_back
 from context_chat_backend.ports import Vectors
 
 _BATCH = 16
-"""Texts per run: on CPUs larger batches are not faster, and a question waits for one batch at most."""
+"""Texts per run: on CPUs larger batches are not faster."""
 _BATCH_TOKENS = 8192
 """Per run, padding included: the memory of attention grows with the square of the length."""
 _MAX_CHARACTERS_PER_TOKEN = 40
@@ -29,22 +30,21 @@ _POOLED = ("sentence", "sentence_embedding", "sentence_embeddings")
 
 
 class OnnxEmbedder:
-    """Runs a model in this process, on its own threads.
+    """Runs a model in this process, on its own threads: one for questions, and one for passages, which stands back.
 
-    The model is loaded with the first text (0.3 s for the packaged one; at its very first use the graph is built, some
-    seconds).
+    So a question never waits for passages. The model is loaded with the first text (0.3 s for the packaged one; at its
+    very first use the graph is built, some seconds).
     """
 
     def __init__(self, model: LocalModel, *, threads: int) -> None:
-        """`threads` is how many cores one run may use."""
+        """`threads` is how many cores one run of passages may use."""
         self._model = model
         self._threads = threads
         self._tokens: Tokens | None = None
         self._session: Any = None
         self._loading = threading.Lock()
-        # One thread runs the model: batches of documents and questions take turns on it.
-        self._runner = ThreadPoolExecutor(1, thread_name_prefix="embedding")
-        self._passages = asyncio.Lock()
+        self._questions = ThreadPoolExecutor(1, thread_name_prefix="questions")
+        self._passages = ThreadPoolExecutor(1, thread_name_prefix="passages", initializer=stand_back)
 
     async def open(self) -> None:
         """All is known from the model's files."""
@@ -75,28 +75,34 @@ class OnnxEmbedder:
         vectors = np.empty((len(texts), self.space.dimension), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         at_once = min(_BATCH, max(1, _BATCH_TOKENS // self._model.max_tokens))
-        async with self._passages:  # a question never waits behind more than one batch
-            for start in range(0, len(order), at_once):
-                batch = order[start : start + at_once]
-                vectors[batch] = await self._run([self.space.passage_prefix + texts[index] for index in batch])
+        for start in range(0, len(order), at_once):
+            batch = order[start : start + at_once]
+            prefixed = [self.space.passage_prefix + texts[index] for index in batch]
+            vectors[batch] = await self._run(self._passages, prefixed)
         return vectors
 
     async def embed_question(self, text: str) -> Vectors:
         """See ports.Embedder."""
-        vector: Vectors = (await self._run([self.space.question_prefix + text]))[0]
+        vector: Vectors = (await self._run(self._questions, [self.space.question_prefix + text]))[0]
         return vector
 
     async def close(self) -> None:
-        """Stop the thread and free the model."""
-        self._runner.shutdown(wait=True, cancel_futures=True)
+        """Stop the threads and free the model."""
+        for thread in (self._questions, self._passages):
+            thread.shutdown(wait=True, cancel_futures=True)
         self._session = self._tokens = None
 
-    async def _run(self, texts: list[str]) -> Vectors:
-        return await asyncio.get_running_loop().run_in_executor(self._runner, self._embed, texts)
+    async def _run(self, thread: ThreadPoolExecutor, texts: list[str]) -> Vectors:
+        loop = asyncio.get_running_loop()
+        if self._session is None:  # threads of the library's own stand back like the one that makes them
+            await loop.run_in_executor(self._passages, self._load)
+        return await loop.run_in_executor(thread, self._embed, self._session, texts)
 
-    def _embed(self, texts: list[str]) -> Vectors:
+    def _load(self) -> None:
+        self._session = self._session or self._opened()
+
+    def _embed(self, session: Any, texts: list[str]) -> Vectors:
         tokens = self._loaded_tokens()
-        session = self._session = self._session or self._opened()
         longest = self._model.max_tokens * _MAX_CHARACTERS_PER_TOKEN
         ids, mask = tokens.padded([text[:longest] for text in texts], self._model.max_tokens)
         inputs = {
