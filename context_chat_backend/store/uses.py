@@ -88,9 +88,8 @@ class Uses:
         while True:
             try:
                 async with self._database.transaction(lasting=False) as connection:
-                    await connection.execute(statement("uses", "sweep"))
-                    await connection.execute(statement("uses", "sweep_askers"))
-                    await connection.execute(statement("uses", "sweep_stops"))
+                    for name in ("sweep", "sweep_feedback", "sweep_askers", "sweep_stops"):
+                        await connection.execute(statement("uses", name))
             except DatabaseUnavailable as error:
                 _log.warning("uses_not_swept", error=type(error).__name__)
             await asyncio.sleep(_SWEEP_SECONDS)

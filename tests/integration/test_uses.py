@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from dataclasses import replace
 from datetime import datetime
 
-from context_chat_backend.domain import KeyScope, Principal
+from context_chat_backend.domain import KeyScope, Principal, Realm
 from context_chat_backend.store.access import Access
 from context_chat_backend.store.database import Database
+from context_chat_backend.store.feedback import Feedback
+from context_chat_backend.store.kept import MARKS_OF_DELETION, Kept
 from context_chat_backend.store.keys import Keys
 from context_chat_backend.store.uses import Use, Uses
 
@@ -89,10 +93,50 @@ async def test_who_is_deleted_leaves_nothing_of_what_he_used(database: Database)
     for asker in (ALICE, BOB):
         await uses.asked(asker)
         await uses.book(replace(use(None, 8), asker=asker))
+        await uses.asked(Principal(f"planner messages:{asker.realm}", asker.name))
+    assert (await Kept(database).about(ALICE))["access.askers"] == 2
     await Access(database).delete_user(ALICE)
     async with database.transaction() as connection:
         usage = await (await connection.execute("SELECT principal FROM access.usage")).fetchall()
         askers = await (await connection.execute("SELECT realm, name FROM access.askers")).fetchall()
 
     assert usage == [("local:bob",)]
-    assert askers == [("local", "bob")]
+    assert sorted(askers) == [("local", "bob"), ("planner messages:local", "bob")]
+
+
+async def test_what_a_deleted_user_or_key_thought_of_answers_goes_with_them(database: Database) -> None:
+    feedback, keys, kept = Feedback(database), Keys(database), Kept(database)
+    of: dict[str, str] = {}
+    for name, user in {"hers": ALICE, "his": BOB, "deleted": BOB}.items():
+        _, key = await keys.add("tests", user=user, collections=[], scopes=[KeyScope.CHAT])
+        of[name] = key.id
+        await feedback.give(f"of-{name}", key.id, up=False, comment=f"The answer about {name} was wrong")
+    await Access(database).delete_user(Principal(Realm.NEXTCLOUD, "alice"))  # somebody else
+    assert await kept.holding("The answer about hers") == {"chat.feedback": 1}
+
+    await Access(database).delete_user(ALICE)
+    await keys.delete(of["deleted"])
+
+    assert set(await kept.about(ALICE)) <= MARKS_OF_DELETION
+    assert await kept.holding("The answer about hers") == {}
+    assert await kept.holding("The answer about") == {"chat.feedback": 1}
+    assert not await keys.holds(of["hers"])
+    assert await keys.holds(of["his"])
+
+
+async def test_what_was_thought_of_answers_goes_with_its_age(database: Database) -> None:
+    for days in (89, 91):
+        await Feedback(database).give(f"of-{days}", str(uuid.uuid4()), up=True, comment=f"{days} days")
+        async with database.transaction() as connection:
+            await connection.execute(
+                "UPDATE chat.feedback SET at = now() - make_interval(days => %s) WHERE request_id = %s",
+                (days, f"of-{days}"),
+            )
+    sweeping = asyncio.create_task(Uses(database).keep_swept())
+    try:
+        async with asyncio.timeout(60):
+            while await Kept(database).holding("91 days"):
+                await asyncio.sleep(0.02)
+    finally:
+        sweeping.cancel()
+    assert await Kept(database).holding("89 days") == {"chat.feedback": 1}

@@ -33,8 +33,8 @@ SELECT count(*) FROM {table} WHERE {condition}
 jsonb_path_exists({column}, '$.** ? (@ == $name)', jsonb_build_object('name', %(name)s::text))
 
 -- name: of_realm
--- Names mean something within their realm alone.
-({condition}) AND realm = %(realm)s
+-- Names mean something within their realm alone; what is counted by itself stands behind it (`what:realm`).
+({condition}) AND (realm = %(realm)s OR right(realm, length(%(realm)s) + 1) = ':' || %(realm)s)
 
 -- name: held_in_text
 -- Whether a text stands in it.

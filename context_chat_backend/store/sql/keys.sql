@@ -65,5 +65,6 @@ RETURNING id::text, display, client_name, user_name, collections, scopes, create
     rate_limit_per_minute, daily_limit, daily_token_limit, notes, models
 
 -- name: delete
--- Forget a key.
+-- Forget a key, and what was thought of answers to it.
+WITH thought AS (DELETE FROM chat.feedback WHERE key_id::text = %(id)s)
 DELETE FROM access.api_keys WHERE id::text = %(id)s

@@ -25,6 +25,10 @@ RETURNING used, 60 - extract(second FROM now())::float8
 -- Uses that nobody asks about any more.
 DELETE FROM access.usage WHERE at < now() - interval '90 days'
 
+-- name: sweep_feedback
+-- What was thought of answers that old.
+DELETE FROM chat.feedback WHERE at < now() - interval '90 days'
+
 -- name: sweep_askers
 -- Who has not asked for a while.
 DELETE FROM access.askers WHERE minute < now() - interval '1 day'
