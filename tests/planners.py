@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import jwt
+import psycopg
 
 from tests.program import Program
 from tests.programs import free_port
@@ -66,6 +67,21 @@ class RunningPlanner:
     def command(self, *arguments: str) -> str:
         return self.program.run_command("planner", *arguments)
 
+    @contextmanager
+    def restarted(self, **environment: str) -> Iterator[None]:
+        """The same program with another environment; afterwards as it was."""
+        before = self.program.environment
+        try:
+            self._restart(dict(before) | environment)
+            yield
+        finally:
+            self._restart(before)
+
+    def _restart(self, environment: dict[str, str]) -> None:
+        self.program.stop()
+        self.program.environment = environment
+        self.program.start()
+
 
 @contextmanager
 def planning(
@@ -91,10 +107,22 @@ def planning(
         yield planner
 
 
+def uses(database_url: str, user: str, count: int) -> list[tuple[Any, ...]]:
+    """What is booked on somebody, once there are so many rows: they are written after the answer."""
+    columns = "surface, model, prompt_tokens, completion_tokens, status"
+    deadline = time.monotonic() + 60
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        while time.monotonic() < deadline:
+            query = f"SELECT {columns} FROM access.usage WHERE split_part(principal, ':', -1) = %s ORDER BY at"
+            rows = connection.execute(query.encode(), [user]).fetchall()
+            if len(rows) >= count:
+                return rows
+            time.sleep(0.05)
+    raise AssertionError(f"{user} has not used it {count} times")
+
+
 def facts(database_url: str) -> dict[str, Any]:
     """What the catalogues hold, for comparison with plans."""
-    import psycopg
-
     with psycopg.connect(database_url) as connection:
         instances = connection.execute(
             "SELECT id, provider, name, region, price_monthly, price_hourly, vram_gb FROM cloud.instances"

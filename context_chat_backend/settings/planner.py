@@ -23,6 +23,10 @@ _WHERE_ELSE: Mapping[str, tuple[str, ...]] = {
 """Environment variables, and where they belong in the section."""
 
 
+_BESIDE_THE_MODEL = 60
+"""Seconds that are more than anything else in a message takes."""
+
+
 @dataclass(frozen=True)
 class Sizing:
     """How much GPU memory a workload takes: GB, or factors by which billions of parameters are multiplied."""
@@ -57,11 +61,18 @@ class PlannerSettings:
     tools_per_minute: int = 100
     model_seconds: int = 20
     """So long the language model may take over one message, all its answers together."""
+    wait_seconds: int = 60
+    """So long a message waits for the one before it in its conversation."""
     sizing: Sizing = field(default_factory=Sizing)
+
+    @property
+    def turn_seconds(self) -> int:
+        """So long one message may be answered: longer than anything in it takes, so that nobody takes its turn."""
+        return self.model_seconds + _BESIDE_THE_MODEL
 
 
 _TOP_KS = {"compute": 100, "k8s": 50, "hf": 25}
-_COUNTS = ("max_clarifications", "messages_per_minute", "tools_per_minute", "model_seconds")
+_COUNTS = ("max_clarifications", "messages_per_minute", "tools_per_minute", "model_seconds", "wait_seconds")
 _HF = ("embedding_model", "chunker_version")
 
 

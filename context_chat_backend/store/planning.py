@@ -22,8 +22,6 @@ from context_chat_backend.errors import ContextChatError
 from context_chat_backend.store.conversations import MAX_TITLE_CHARACTERS, Conversation, Owner
 from context_chat_backend.store.database import Database, statement
 
-_HELD_SECONDS = 60.0
-"""So long a message is answered at most; after that its lease is another's."""
 _LOOK_SECONDS = 0.05
 
 
@@ -81,11 +79,14 @@ class Planning:
         """Its messages, oldest first; none when the owner has no such conversation."""
         return [PlanMessage(*row) for row in await self._rows(owner, "messages", id=id_)]
 
-    async def hold(self, owner: Owner, id_: uuid.UUID, *, patience: float) -> Turn:
-        """Take the turn, after at most `patience` seconds of waiting. Raises ConversationGone, ConversationBusy."""
+    async def hold(self, owner: Owner, id_: uuid.UUID, *, patience: float, lease: float) -> Turn:
+        """Take the turn, after at most `patience` seconds of waiting, for at most `lease` seconds.
+
+        Raises ConversationGone, ConversationBusy.
+        """
         holder, until = uuid.uuid4(), time.monotonic() + patience
         while True:
-            rows = await self._rows(owner, "hold", id=id_, holder=holder, seconds=_HELD_SECONDS)
+            rows = await self._rows(owner, "hold", id=id_, holder=holder, seconds=lease)
             if rows:
                 return Turn(id_, holder, rows[0][0])
             await self.one(owner, id_)

@@ -15,10 +15,11 @@ from context_chat_backend.web.planner_route import (
     MessagesCaller,
     PlannerCaller,
     PlannerRoute,
+    StartCaller,
     conversation_id,
     owner_of,
 )
-from context_chat_backend.web.planner_turn import answered, streamed
+from context_chat_backend.web.planner_turn import Said, answered, streamed
 from context_chat_backend.web.program_route import Ready
 from context_chat_backend.web.scopes import scope_of
 
@@ -62,7 +63,7 @@ class NewMessage(BaseModel):
 
 
 @router.post("/api/v1/chat/start")
-async def start(backend: Ready, caller: PlannerCaller, body: Start | None = None) -> dict[str, Any]:
+async def start(backend: Ready, caller: StartCaller, body: Start | None = None) -> dict[str, Any]:
     """A new conversation of the caller."""
     begun = await backend.planning.begin(owner_of(caller), body.title if body else "")
     return {"conversation_id": str(begun.id), "message": GREETING}
@@ -71,12 +72,12 @@ async def start(backend: Ready, caller: PlannerCaller, body: Start | None = None
 @router.post("/api/v1/chat/message", response_model=None)
 async def message(request: Request, backend: Ready, caller: MessagesCaller, body: NewMessage) -> Any:
     """The answer to a message: questions, a plan, or why there is none; as events where they are accepted."""
-    owner, id_ = owner_of(caller), conversation_id(body.conversation_id)
-    await backend.planning.one(owner, id_)
-    scope = await scope_of(backend, caller, None)
+    id_ = conversation_id(body.conversation_id)
+    await backend.planning.one(owner_of(caller), id_)
+    said = Said(request, caller, await scope_of(backend, caller, None), id_, body.message)
     if "text/event-stream" in request.headers.get("accept", ""):
-        return streamed(backend, owner, scope, id_, body.message)
-    return await answered(backend, owner, scope, id_, body.message)
+        return streamed(backend, said)
+    return await answered(backend, said)
 
 
 @router.get("/api/v1/chat")

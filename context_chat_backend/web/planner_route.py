@@ -100,6 +100,14 @@ async def messages_caller(request: Request) -> Caller:
     return caller
 
 
+async def start_caller(request: Request) -> Caller:
+    """Who begins a conversation, as often as he may write messages. Raises ApiError (401, 403, 429)."""
+    caller = await planner_caller(request)
+    backend: Backend = request.app.state.backend
+    await _count(backend, caller, "planner conversations", backend.config.planner.messages_per_minute)
+    return caller
+
+
 async def tools_caller(request: Request) -> Caller:
     """Who uses a tool. Raises ApiError (401, 403, 429)."""
     caller = await planner_caller(request)
@@ -133,5 +141,6 @@ def conversation_id(text: str) -> uuid.UUID:
 
 
 PlannerCaller = Annotated[Caller, Depends(planner_caller)]
+StartCaller = Annotated[Caller, Depends(start_caller)]
 MessagesCaller = Annotated[Caller, Depends(messages_caller)]
 ToolsCaller = Annotated[Caller, Depends(tools_caller)]

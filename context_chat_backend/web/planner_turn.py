@@ -4,57 +4,98 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any
 
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 
 from context_chat_backend.answering.planner.architect import Notify
+from context_chat_backend.answering.planner.model_help import Spent
 from context_chat_backend.domain import Scope
-from context_chat_backend.logs import get_logger
-from context_chat_backend.store.conversations import Owner
 from context_chat_backend.store.planning import Turn
-from context_chat_backend.web.planner_route import PlannerRoute
+from context_chat_backend.store.uses import Use
+from context_chat_backend.web.booking import book
+from context_chat_backend.web.callers import Caller
+from context_chat_backend.web.planner_route import PlannerRoute, owner_of
 from context_chat_backend.web.sse import Event, event_stream
 from context_chat_backend.wiring import Backend
 
-_PATIENCE_SECONDS = 60.0
 _MOST_BEFORE = 30
-_log = get_logger(__name__)
+_CANCELLED = 499
+SURFACE = "planner"
+"""As uses are booked."""
 
 
-async def answered(
-    backend: Backend,
-    owner: Owner,
-    scope: Scope,
-    id_: uuid.UUID,
-    message: str,
-    notify: Notify = lambda _kind, _about: None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Said:
+    """A message to be answered."""
+
+    request: Request
+    caller: Caller
+    scope: Scope
+    """Its documents are found within."""
+    conversation: uuid.UUID
+    text: str
+
+
+def _ignored(_kind: str, _about: dict[str, Any]) -> None:
+    pass
+
+
+async def answered(backend: Backend, said: Said, notify: Notify = _ignored) -> dict[str, Any]:
     """The answer, once it is kept; messages of one conversation are answered one after the other.
 
-    Its documents are found within `scope`.
-
-    Raises ConversationGone, ConversationBusy, DatabaseUnavailable.
+    What it took is booked, however it ends. Raises ConversationGone, ConversationBusy, DatabaseUnavailable.
     """
-    turn = await backend.planning.hold(owner, id_, patience=_PATIENCE_SECONDS)
+    begun, status, spent = time.monotonic(), _CANCELLED, Spent()
     try:
-        return await _answered(backend, owner, scope, turn, message, notify)
+        body = await _in_turn(backend, said, notify, spent)
+        status = 200
+    except Exception as error:
+        status = PlannerRoute.told(error).status_code
+        raise
+    finally:
+        milliseconds = round(1000 * (time.monotonic() - begun))
+        used = Use(
+            said.caller.key_id,
+            said.caller.asker,
+            SURFACE,
+            spent.model,
+            spent.prompt_tokens,
+            spent.answer_tokens,
+            None if status != 200 else milliseconds,
+            milliseconds,
+            status,
+            cancelled=status == _CANCELLED,
+        )
+        book(said.request, used)
+    return body
+
+
+async def _in_turn(backend: Backend, said: Said, notify: Notify, spent: Spent) -> dict[str, Any]:
+    owner, settings = owner_of(said.caller), backend.config.planner
+    turn = await backend.planning.hold(
+        owner, said.conversation, patience=settings.wait_seconds, lease=settings.turn_seconds
+    )
+    try:
+        return await _answered(backend, said, turn, notify, spent)
     except BaseException:
         # Also when the caller has left: the next message must not wait until the lease ends.
         await asyncio.shield(backend.planning.release(owner, turn))
         raise
 
 
-async def _answered(
-    backend: Backend, owner: Owner, scope: Scope, turn: Turn, message: str, notify: Notify
-) -> dict[str, Any]:
+async def _answered(backend: Backend, said: Said, turn: Turn, notify: Notify, spent: Spent) -> dict[str, Any]:
+    owner = owner_of(said.caller)
     before: list[str] = []
     if backend.planner.uses_model:
         kept = await backend.planning.messages(owner, turn.conversation)
         before = [one.text for one in kept if one.role == "user" and one.text is not None][-_MOST_BEFORE:]
-    reply = await backend.planner.reply(owner.asker, scope, message, turn.state, before, notify)
+    reply = await backend.planner.reply(owner.asker, said.scope, said.text, turn.state, before, notify, spent)
     metadata = {
         "response_type": reply.kind,
         "questions": list(reply.questions),
@@ -62,9 +103,8 @@ async def _answered(
         "workload_spec": reply.workload,
     }
     message_id = await backend.planning.add(
-        owner, turn, message, reply.text, metadata=metadata, state=reply.state, refs=reply.sources
+        owner, turn, said.text, reply.text, metadata=metadata, state=reply.state, refs=reply.sources
     )
-    _log.info("planner_answered", kind=reply.kind, asker_realm=owner.asker.realm)
     return {
         "conversation_id": str(turn.conversation),
         "response": reply.text,
@@ -73,29 +113,27 @@ async def _answered(
     }
 
 
-def streamed(backend: Backend, owner: Owner, scope: Scope, id_: uuid.UUID, message: str) -> StreamingResponse:
+def streamed(backend: Backend, said: Said) -> StreamingResponse:
     """The answer as events: status, tool_call, tool_result, delta, result (the whole), done."""
-    return event_stream(_events(backend, owner, scope, id_, message), named=True)
+    return event_stream(_events(backend, said), named=True)
 
 
-async def _events(
-    backend: Backend, owner: Owner, scope: Scope, id_: uuid.UUID, message: str
-) -> AsyncGenerator[Event, None]:
-    told: asyncio.Queue[Event | None] = asyncio.Queue()
+async def _events(backend: Backend, said: Said) -> AsyncGenerator[Event, None]:
+    waiting: asyncio.Queue[Event | None] = asyncio.Queue()
 
     def notify(kind: str, about: dict[str, Any]) -> None:
-        told.put_nowait({"event": kind, "data": about})
+        waiting.put_nowait({"event": kind, "data": about})
 
-    answering = asyncio.create_task(answered(backend, owner, scope, id_, message, notify))
-    answering.add_done_callback(lambda _task: told.put_nowait(None))
+    answering = asyncio.create_task(answered(backend, said, notify))
+    answering.add_done_callback(lambda _task: waiting.put_nowait(None))
     try:
-        while (event := await told.get()) is not None:
+        while (event := await waiting.get()) is not None:
             yield event
         try:
             body = answering.result()
         except Exception as error:
-            said = PlannerRoute.told(error)
-            yield {"event": "error", "data": {"code": said.code, "message": said.detail}}
+            told = PlannerRoute.told(error)
+            yield {"event": "error", "data": {"code": told.code, "message": told.detail}}
         else:
             for line in body["response"].splitlines(keepends=True):
                 yield {"event": "delta", "data": {"text": line}}

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.planners import RunningPlanner, assert_grounded, facts, planning, token
+from tests.planners import RunningPlanner, assert_grounded, facts, planning, token, uses
 from tests.schemas import catalogue
 
 MANY = (
-    "planner:\n  extractor: rules\n  messages_per_minute: 10000\n  tools_per_minute: 10000\n"
+    "planner:\n  extractor: rules\n  messages_per_minute: 10000\n  tools_per_minute: 10000\n  wait_seconds: 1\n"
     "limits:\n  planner_body_bytes: 270000\n"
 )
 
@@ -33,6 +34,14 @@ MANY = (
 def planner(module_storage: Path, module_database_url: str) -> Iterator[RunningPlanner]:
     with planning(module_storage, module_database_url, more=MANY) as running:
         yield running
+
+
+@contextmanager
+def maintaining(url: str) -> Iterator[psycopg.Connection]:
+    """A connection that sees the conversations of everybody."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT set_config('context_chat.principals', '{0}', false)")
+        yield connection
 
 
 @pytest.fixture(scope="module")
@@ -195,16 +204,6 @@ def test_11_models_are_filtered_before_they_are_cut_and_scored_by_the_formula(pl
     assert scores == sorted(scores, reverse=True)
 
 
-def test_12_the_same_question_has_the_same_answer_also_after_a_restart(planner: RunningPlanner) -> None:
-    ann = planner.user("ann")
-    first = ann.tool("hf/search", IMAGES).content
-
-    assert all(ann.tool("hf/search", IMAGES).content == first for _ in range(19))
-    planner.program.stop()
-    planner.program.start()
-    assert ann.tool("hf/search", IMAGES).content == first
-
-
 def test_14_a_conversation_of_somebody_else_is_none(planner: RunningPlanner) -> None:
     ann, bob = planner.user("ann"), planner.user("bob")
     conversation = ann.start()
@@ -326,12 +325,44 @@ def test_23_messages_at_once_are_answered_one_after_the_other(
     said = dora.http.get(f"/chat/{conversation}").json()["messages"]
     assert [one["role"] for one in said] == ["user", "assistant"] * 6
     assert sorted(one["content"] for one in said[::2]) == texts
-    with psycopg.connect(module_database_url) as connection:
-        connection.execute("SELECT set_config('context_chat.principals', '{0}', false)")
+    with maintaining(module_database_url) as connection:
         numbers = connection.execute(
             "SELECT seq FROM chat.messages WHERE conversation_id = %s ORDER BY seq", [conversation]
         ).fetchall()
     assert [row[0] for row in numbers] == list(range(1, 13))
+
+
+def test_a_message_does_not_wait_for_ever_for_the_one_before_it(
+    planner: RunningPlanner, module_database_url: str
+) -> None:
+    eve = planner.user("eve")
+    conversation = eve.start()
+    body = {"conversation_id": conversation, "message": "hello"}
+    with maintaining(module_database_url) as connection:
+        connection.execute(
+            "UPDATE chat.conversations SET holder = gen_random_uuid(), held_until = now() + interval '1 day' "
+            "WHERE id = %s",
+            [conversation],
+        )
+    busy = eve.http.post("/chat/message", json=body)
+    streamed = eve.http.post("/chat/message", json=body, headers={"Accept": "text/event-stream"})
+    with maintaining(module_database_url) as connection:
+        connection.execute("UPDATE chat.conversations SET held_until = now() WHERE id = %s", [conversation])
+
+    assert (busy.status_code, busy.json()["error"]["code"]) == (409, "conversation_busy")
+    assert "try again" in busy.json()["error"]["message"]
+    assert int(busy.headers["Retry-After"]) > 0
+    assert '"code":"conversation_busy"' in streamed.text
+    assert eve.say("hello", conversation)["response_type"] == "clarification"  # whoever held it is gone
+    assert len(eve.http.get(f"/chat/{conversation}").json()["messages"]) == 2
+
+
+def test_every_message_is_booked_on_who_wrote_it(planner: RunningPlanner, module_database_url: str) -> None:
+    fay = planner.user("fay")
+    fay.say("Deploy Llama 70B for inference")
+    fay.http.post("/chat/message", json={"conversation_id": fay.start(), "message": "hello"}).raise_for_status()
+
+    assert uses(module_database_url, "fay", 2) == [("planner", "", 0, 0, 200)] * 2
 
 
 @pytest.mark.slow
@@ -363,20 +394,22 @@ def test_6_a_load_from_the_command_line_replaces_what_was_there(planner: Running
     assert found == still == ["t8", "t3", "t2", "t5", "t1", "t7", "t4", "t6", "t9"]
 
 
-def test_13_cards_cut_otherwise_are_a_conflict_that_names_what_is_there(
-    planner: RunningPlanner, module_database_url: str
+def test_12_13_what_is_found_is_the_same_after_a_restart_and_a_conflict_where_cards_are_cut_otherwise(
+    planner: RunningPlanner,
 ) -> None:
-    with psycopg.connect(module_database_url) as connection:
-        connection.execute("UPDATE hf.card_chunks SET chunker_version = 'older'")
-    try:
-        answer = planner.user("ann").tool("hf/search", IMAGES)
-    finally:
-        with psycopg.connect(module_database_url) as connection:
-            connection.execute("UPDATE hf.card_chunks SET chunker_version = 'hf_chunker_v1'")
+    ann = planner.user("ann")
+    first = ann.tool("hf/search", IMAGES).content
+    assert all(ann.tool("hf/search", IMAGES).content == first for _ in range(19))
+    with planner.restarted(HF_CHUNKER_VERSION="other"):
+        answer = ann.tool("hf/search", IMAGES)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "embedding_mismatch")
-    assert "'older'" in answer.json()["error"]["message"]
-    assert "embed-cards" in answer.json()["error"]["message"]
+    said = answer.json()["error"]["message"]
+    assert "'hf_chunker_v1'" in said
+    assert "'other'" in said
+    assert "hf.card_chunks" in said
+    assert "embed-cards" in said
+    assert ann.tool("hf/search", IMAGES).content == first
 
 
 def test_24_health_tells_of_the_catalogues(planner: RunningPlanner, module_database_url: str) -> None:

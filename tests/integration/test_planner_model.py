@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.model_double.client import ModelDouble, running_double
-from tests.planners import RunningPlanner, assert_grounded, facts, planning
+from tests.planners import RunningPlanner, assert_grounded, facts, planning, uses
 
 MESSAGE = "Deploy Llama 70B for inference"
 
@@ -44,7 +44,9 @@ NOTHING_READ = says({"claims": []})
 NO_CALLS = says({"calls": []})
 
 
-def test_19_a_model_that_lies_changes_no_fact(double: ModelDouble, planner: RunningPlanner, known: Any) -> None:
+def test_19_a_model_that_lies_changes_no_fact(
+    double: ModelDouble, planner: RunningPlanner, known: Any, module_database_url: str
+) -> None:
     lies = [
         {"name": "budget_monthly", "value": 1, "quote": "for at most $1"},
         {"name": "provider", "value": "super-cloud", "quote": "Deploy Llama"},
@@ -65,9 +67,13 @@ def test_19_a_model_that_lies_changes_no_fact(double: ModelDouble, planner: Runn
     }
     double.script(says({"claims": lies}), says({"calls": calls}), NO_CALLS, says(wording))
 
-    answer = planner.user("ann").say(MESSAGE)
+    answer = planner.user("liam").say(MESSAGE)
 
     plan = answer["deployment_plan"]
+    ((surface, model, read, written, status),) = uses(module_database_url, "liam", 1)
+    assert (surface, model, status) == ("planner", "double", 200)
+    assert read > 100
+    assert written > 100
     shown = json.dumps(answer)
     assert len(double.requests) == 4
     for invented in ("super", "megacloud", "zyxgpu", "free money", "one dollar", "price of 1"):

@@ -11,12 +11,13 @@ import asyncio
 import json
 import time
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from context_chat_backend.answering.writing import Writer, bounded
-from context_chat_backend.domain import Message, Prompt, Sampling
+from context_chat_backend.domain import Ended, Message, Prompt, Reasoning, Sampling, Usage
 from context_chat_backend.errors import ModelUnavailable, PromptTooLong
 from context_chat_backend.logs import get_logger
 
@@ -24,15 +25,35 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 _TOKENS = 1200
 _REPAIRS = 1
+_BYTES_PER_TOKEN = 4
 _log = get_logger(__name__)
+
+
+@dataclass
+class Spent:
+    """What the help with one message took so far."""
+
+    model: str = ""
+    """Who helped; empty where nobody did."""
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+
+    def add(self, prompt: Prompt, written: int, usage: Usage | None) -> None:
+        """Count one answer of `written` bytes; what the model does not count is estimated."""
+        if usage is None:
+            read = sum(len(message.text.encode()) for message in prompt.messages)
+            usage = Usage(-(-read // _BYTES_PER_TOKEN), -(-written // _BYTES_PER_TOKEN))
+        self.prompt_tokens += usage.prompt_tokens
+        self.answer_tokens += usage.answer_tokens
 
 
 class ModelHelp:
     """The help of a model with one message."""
 
-    def __init__(self, writer: Writer, seconds: float) -> None:
-        """`seconds` are all it may take, over all it is asked."""
+    def __init__(self, writer: Writer, seconds: float, spent: Spent) -> None:
+        """`seconds` are all it may take, over all it is asked; what it takes is added to `spent`."""
         self._writer = writer
+        self._spent = spent
         self._until = time.monotonic() + seconds
         self.failure: str | None = None
         """Why it is asked no more, in words for the asker."""
@@ -64,18 +85,28 @@ class ModelHelp:
     async def _written(self, messages: list[Message]) -> str | None:
         asked = Prompt(tuple(messages), messages[-1].text, (), sampling=Sampling(temperature=0.0, max_tokens=_TOKENS))
         written: list[str] = []
+        size, usage = 0, None
+        self._spent.model = self._writer.model.name
         try:
             async with (
                 asyncio.timeout(max(0.0, self._until - time.monotonic())),
                 aclosing(bounded(self._writer.model, asked)) as pieces,
             ):
                 async for piece in pieces:
-                    if isinstance(piece, str):
-                        written.append(piece)
+                    match piece:
+                        case str():
+                            size += len(piece.encode())
+                            written.append(piece)
+                        case Reasoning():
+                            size += len(piece.text.encode())
+                        case Ended():
+                            usage = piece.usage
         except TimeoutError:
             self.failure = "the language model did not answer in time"
         except (ModelUnavailable, PromptTooLong):
             self.failure = "the language model does not answer"
+        finally:
+            self._spent.add(asked, size, usage)
         if self.failure is not None:
             _log.warning("planner_model_failed", model=self._writer.model.name)
             return None

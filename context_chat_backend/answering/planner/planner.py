@@ -12,7 +12,7 @@ from context_chat_backend.answering.planner.architect import Architect, Notify
 from context_chat_backend.answering.planner.asking import as_text
 from context_chat_backend.answering.planner.choosing import complete
 from context_chat_backend.answering.planner.material import Material
-from context_chat_backend.answering.planner.model_help import ModelHelp
+from context_chat_backend.answering.planner.model_help import ModelHelp, Spent
 from context_chat_backend.answering.planner.model_reading import read_by_model
 from context_chat_backend.answering.planner.model_wording import reworded
 from context_chat_backend.answering.planner.plan import as_markdown, plan_of
@@ -91,14 +91,18 @@ class Planner:
         state: dict[str, Any],
         before: Sequence[str] = (),
         notify: Notify = _ignored,
+        spent: Spent | None = None,
     ) -> Reply:
         """Answer `message`; `state` is that of the last reply, `before` what the user has said so far.
 
-        Documents of `asker` are looked for within `scope`. `notify` is told how far it is. Raises DatabaseUnavailable.
+        Documents of `asker` are looked for within `scope`. `notify` is told how far it is; what a language model took
+        is added to `spent`. Raises DatabaseUnavailable.
         """
         settings = self.place.settings
         known = Known.from_json(state)
-        help_ = ModelHelp(self._writer, settings.model_seconds) if self._writer and self.uses_model else None
+        help_ = None
+        if self._writer is not None and self.uses_model:
+            help_ = ModelHelp(self._writer, settings.model_seconds, spent or Spent())
         notify("status", {"step": "requirements"})
         names = await self._names(message)
         found = read(message, names, known.asked)
