@@ -19,6 +19,8 @@ from typing import Any
 
 import httpx
 
+from tests import commands
+
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "a secret of the tests: ü"
 BOUNDARY = "d3m0boundary"
@@ -115,8 +117,7 @@ class Program:
 
     def run_command(self, *arguments: str) -> str:
         """What a command of the command line prints beside the running program, with the same configuration."""
-        command = [sys.executable, *self._command, *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=120)
+        done = commands.run(*arguments, environment=self.environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import commands
 from tests.program import ROOT
 
 
@@ -28,7 +29,7 @@ class Shell:
             self.port = int(free.getsockname()[1])
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "APP_PORT": str(self.port),
-            "APP_PERSISTENT_STORAGE": str(storage), "COLUMNS": "100", "CC_DOWNLOAD_MODELS_FROM_HF": "false",
+            "APP_PERSISTENT_STORAGE": str(storage), "CC_DOWNLOAD_MODELS_FROM_HF": "false",
         }  # fmt: skip
 
     def demo(self) -> subprocess.Popen[str]:
@@ -38,10 +39,7 @@ class Shell:
         )  # fmt: skip
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "main.py", *arguments], cwd=ROOT, env=self.environment | environment, text=True,
-            capture_output=True, timeout=120,
-        )  # fmt: skip
+        return commands.run(*arguments, environment=self.environment | environment)
 
 
 def read_until(process: subprocess.Popen[str], words: str) -> str:

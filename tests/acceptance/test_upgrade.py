@@ -18,7 +18,7 @@ import pytest
 
 from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.store import embedded_place
-from tests import old_cluster, old_index
+from tests import commands, old_cluster, old_index
 from tests.program import ROOT, Program
 
 SOURCES, USERS = 700, 6
@@ -174,7 +174,5 @@ def test_an_index_is_taken_over_again_after_a_restore_and_its_tables_go_when_all
 
 def command(program: Program, *arguments: str) -> tuple[int, str]:
     """The exit code of a command that need not go well, and what it prints in one line."""
-    done = subprocess.run(
-        [sys.executable, "main.py", *arguments], cwd=ROOT, env=program.environment, capture_output=True, text=True
-    )
+    done = commands.run(*arguments, environment=program.environment)
     return done.returncode, " ".join((done.stdout + done.stderr).split())

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +16,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.program import ROOT, Program, part
+from tests.program import Program, part
 
 SOURCES = 400
 READERS = {"alice": 0, "bob": 1}
@@ -132,11 +130,7 @@ def running(database_url: str, storage: Path, configuration: str) -> Iterator[Pr
 
 def status(program: Program) -> dict[str, object]:
     """What `status --json` says of embedding."""
-    printed = subprocess.run(
-        [sys.executable, "main.py", "status", "--json"],
-        cwd=ROOT, env=program.environment, check=True, capture_output=True, timeout=60,
-    ).stdout  # fmt: skip
-    said: dict[str, object] = json.loads(printed)["embedding"]
+    said: dict[str, object] = json.loads(program.run_command("status", "--json"))["embedding"]
     return said
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from context_chat_backend.parsing.formats import recognition
-from tests import hostile
+from tests import commands, hostile
 from tests.memory import Watch
 from tests.program import ROOT, Program, part
 
@@ -25,8 +24,7 @@ _GREEDY = [hostile.REJECTED["zip bomb"], hostile.REJECTED["zip bomb that lies"]]
 
 def command(storage: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "HOME": "/", "APP_PERSISTENT_STORAGE": str(storage)}
-    line = [sys.executable, "main.py", *arguments]
-    return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return commands.run(*arguments, environment=environment)
 
 
 def status(storage: Path) -> dict[str, Any]:

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
@@ -22,7 +20,8 @@ from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from context_chat_backend.store.kept import Kept
 from context_chat_backend.store.keys import Keys
-from tests.program import ROOT, Program, part
+from tests import commands
+from tests.program import Program, part
 
 PLANTED = {
     "of hers": "The capercaillie sleeps behind the boathouse",
@@ -42,10 +41,7 @@ def program(storage: Path, database_url: str) -> Iterator[Program]:
 
 def kept(program: Program, *arguments: str) -> tuple[int, Any]:
     """Exit code and answer of the command, as an administrator runs it beside the program."""
-    done = subprocess.run(
-        [sys.executable, "main.py", "kept", *arguments, "--json"],
-        cwd=ROOT, env=program.environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    done = commands.run("kept", *arguments, "--json", environment=program.environment)
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, json.loads(done.stdout)
 

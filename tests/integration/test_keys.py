@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +19,7 @@ from context_chat_backend.domain import Collection, KeyScope, Principal, Questio
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.keys import Keys
 from context_chat_backend.wiring import Backend
+from tests import commands
 
 ROOT = Path(__file__).resolve().parents[2]
 ALICE, BOB = Principal(Realm.LOCAL, "alice"), Principal(Realm.LOCAL, "bob")
@@ -147,8 +146,7 @@ class Commands:
         }
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "main.py", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self._environment, capture_output=True, text=True, timeout=120)
+        done = commands.run(*arguments, environment=self._environment)
         return done.returncode, done.stdout + done.stderr
 
     def json(self, *arguments: str) -> Any:
@@ -158,20 +156,20 @@ class Commands:
 
 
 def test_the_command_line_makes_lists_and_revokes_keys(storage: Path, database_url: str) -> None:
-    commands = Commands(storage, database_url)
+    shell = Commands(storage, database_url)
     (storage / "a.txt").write_text("The fountain stands in the square.", encoding="utf-8")
-    indexed = commands.json("index", str(storage / "a.txt"), "--collection", "town", "--reader", "alice")
-    made = commands.json("keys", "add", "site", "--collection", "town", "--days", "30", "--per-minute", "60")
-    shown = commands.run("keys", "list")[1]
+    indexed = shell.json("index", str(storage / "a.txt"), "--collection", "town", "--reader", "alice")
+    made = shell.json("keys", "add", "site", "--collection", "town", "--days", "30", "--per-minute", "60")
+    shown = shell.run("keys", "list")[1]
 
     assert indexed["admitted"] == 1
-    assert commands.json("collections", "list") == [{"name": "town", "readers": ["alice"], "sources": 1, "title": ""}]
+    assert shell.json("collections", "list") == [{"name": "town", "readers": ["alice"], "sources": 1, "title": ""}]
     assert (made["collections"], made["scopes"], made["requests_per_minute"]) == (["town"], ["chat"], 60)
     assert made["display"] in shown
     assert made["api_key"] not in shown
     assert "kept to town; for chat; 60 requests a minute; never used" in " ".join(shown.split())
-    assert commands.run("keys", "revoke", made["id"])[0] == 0
-    assert commands.json("keys", "list")[0]["active"] is False
+    assert shell.run("keys", "revoke", made["id"])[0] == 0
+    assert shell.json("keys", "list")[0]["active"] is False
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import re
 from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
-from wordfreq import zipf_frequency
 
 from context_chat_backend.answering.planner.lexicon import NUMBERS
 from context_chat_backend.answering.planner.material import Material
@@ -110,6 +109,12 @@ class Guard:
                 continue
             if any(character.isdigit() for character in bare) or bare in NUMBERS or "/" in bare:
                 return False
-            if not all(word in self._words or zipf_frequency(word, "en") >= _USUAL for word in _WORD.findall(bare)):
+            if not all(word in self._words or _is_usual(word) for word in _WORD.findall(bare)):
                 return False
         return True
+
+
+def _is_usual(word: str) -> bool:
+    from wordfreq import zipf_frequency  # it takes a sixth of the program's start, and few programs plan
+
+    return float(zipf_frequency(word, "en")) >= _USUAL
