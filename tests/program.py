@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -130,6 +130,21 @@ class Program:
         body = b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
         kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
         return self.client.put("/loadSources", content=body, headers=kind)
+
+    def load_slowly(self, source: bytes, meanwhile: Callable[[], object]) -> httpx.Response:
+        """PUT /loadSources with one large part, and `meanwhile` once half of it lies with the program."""
+
+        def body() -> Iterator[bytes]:
+            yield source[: len(source) // 2]
+            deadline = time.monotonic() + 60
+            while not any((self.storage / "tmp").rglob("part-*")):
+                assert time.monotonic() < deadline, "the first half did not arrive"
+                time.sleep(0.02)
+            meanwhile()
+            yield source[len(source) // 2 :] + f"--{BOUNDARY}--\r\n".encode()
+
+        kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        return self.client.put("/loadSources", content=body(), headers=kind)
 
     def post(self, path: str, body: object = None) -> Any:
         """POST JSON; the decoded answer of a success."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +70,7 @@ async def _put(backend: Backend, name: str, pairs: Sequence[Pair], texts: Sequen
         refused += len(admitted.refused)
     for id_, text in texts:
         item = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in id_)[:128] or "text"
-        await backend.collecting.admit(collection, item, id_, "text/plain", datetime.now(UTC), text.encode())
+        await backend.collecting.admit(collection, item, id_, "text/plain", text.encode())
     console.print(
         f"{len(pairs) + len(texts) - refused} are in {name}, {waiting} of the pairs still wait.", markup=False
     )

@@ -73,7 +73,12 @@ async def _admit(backend: Backend, delivery: Delivery, file: Path, collection: C
     await backend.admission.wait_for_room(_ROOM_SECONDS)
     if collection is not None:
         return await backend.collecting.admit(
-            collection, delivery.ref.item, delivery.title, delivery.media_type, delivery.modified_at, file
+            collection,
+            delivery.ref.item,
+            delivery.title,
+            delivery.media_type,
+            file,
+            modified_at=delivery.modified_at,
         )
     size = file.stat().st_size  # noqa: ASYNC240 - one look at a local file
     return await backend.admission.admit(delivery, file, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from context_chat_backend.domain.people import Principal
@@ -76,8 +76,9 @@ class Delivery:
     readers: frozenset[Principal]
     adds_readers: bool = False
     """Whether readers of an unchanged source are added rather than replaced (ruling 5: content items, beta4)."""
-    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    """When it arrived: a deletion that came before does not concern it."""
+    received_at: datetime | None = None
+    """When it began to arrive, by the database's clock: a deletion that came before does not concern it. None: it is
+    admitted as it arrives."""
     readers_since: datetime | None = None
     """Where it is known: when its readers were read at the earliest. Actions that came before are in them already,
     and actions that came later are applied to it, also when its source is known."""

@@ -14,8 +14,11 @@ _MAX_USER_ID = 255
 _MAX_MEDIA_TYPE = 255
 
 
-def delivery_from(filename: str | None, headers: Mapping[str, str]) -> Delivery:
-    """The delivery these headers describe. Raises InvalidRequest naming the header that is wrong."""
+def delivery_from(filename: str | None, headers: Mapping[str, str], received_at: datetime) -> Delivery:
+    """The delivery these headers describe, `received_at` then (see Delivery).
+
+    Raises InvalidRequest naming the header that is wrong.
+    """
     try:
         ref = SourceRef.parse(filename or "")
     except ValueError as error:
@@ -35,6 +38,7 @@ def delivery_from(filename: str | None, headers: Mapping[str, str]) -> Delivery:
         readers=readers_from([headers["userid"]] if beta else headers.get("userids", "").split(",")),
         # A delivery of the beta names one reader of several; content of apps is delivered again without its others.
         adds_readers=beta or ref.provider != FILES,
+        received_at=received_at,
     )
 
 

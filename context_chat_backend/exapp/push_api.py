@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
@@ -69,6 +70,7 @@ async def load_sources(request: Request, backend: Enabled) -> dict[str, list[str
     small: list[Part] = []
     kept = 0
     deadline = time.monotonic() + request.app.state.hold_seconds
+    received_at = await backend.queued.now()
     try:
         async with aclosing(_parts(request, backend)) as parts:
             async for part in parts:
@@ -80,12 +82,12 @@ async def load_sources(request: Request, backend: Enabled) -> dict[str, list[str
                     small.append(part)
                     kept += part.size
                 if not is_small or len(small) >= _TOGETHER or kept >= _TOGETHER_BYTES:
-                    await _load_together(backend, small, deadline, outcome)
+                    await _load_together(backend, small, received_at, deadline, outcome)
                     small.clear()
                     kept = 0
                 if not is_small:
-                    outcome.note(part, await _load(backend, part, deadline))
-            await _load_together(backend, small, deadline, outcome)
+                    outcome.note(part, await _load(backend, part, received_at, deadline))
+            await _load_together(backend, small, received_at, deadline, outcome)
     except (OSError, DiskFull) as error:
         if not finds_no_room(error):
             raise
@@ -109,12 +111,14 @@ def _parts(request: Request, backend: Backend) -> AsyncGenerator[Part, None]:
     )
 
 
-async def _load_together(backend: Backend, parts: list[Part], deadline: float, outcome: _Outcome) -> None:
+async def _load_together(
+    backend: Backend, parts: list[Part], received_at: datetime, deadline: float, outcome: _Outcome
+) -> None:
     """Admit small parts: the new ones in one transaction, the others one by one. Raises DatabaseUnavailable."""
     deliveries: list[tuple[Delivery, bytes]] = []
     for part in parts:
         with suppress(InvalidRequest):  # refused below
-            deliveries.append((delivery_from(part.filename, part.headers), bytes(part.small)))
+            deliveries.append((delivery_from(part.filename, part.headers, received_at), bytes(part.small)))
     stored = await backend.admission.admit_new(deliveries)
     for part in parts:
         ref = part.filename or ""
@@ -122,13 +126,13 @@ async def _load_together(backend: Backend, parts: list[Part], deadline: float, o
             stored.discard(ref)
             outcome.note(part, True)
         else:
-            outcome.note(part, await _load(backend, part, deadline))
+            outcome.note(part, await _load(backend, part, received_at, deadline))
 
 
-async def _load(backend: Backend, part: Part, deadline: float) -> bool | None:
+async def _load(backend: Backend, part: Part, received_at: datetime, deadline: float) -> bool | None:
     """True: loaded; False: to be sent again; None: of no use, now or later. Raises DatabaseUnavailable."""
     try:
-        delivery = delivery_from(part.filename, part.headers)
+        delivery = delivery_from(part.filename, part.headers, received_at)
         await _admit(backend, delivery, part, deadline)
     except InvalidRequest as error:
         _log.warning("delivery_refused", reason=str(error))

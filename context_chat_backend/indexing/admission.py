@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from context_chat_backend.domain import Admission, Delivery, Reason
@@ -128,7 +129,7 @@ class Admissions:
             provider=delivery.ref.provider,
             size=size,
             modified_at=delivery.modified_at,
-            now=delivery.received_at,
+            now=datetime.now(UTC),
         ):
             return Reason.EXCLUDED
         return None if self._accepts(delivery.media_type, delivery.title) else Reason.UNSUPPORTED

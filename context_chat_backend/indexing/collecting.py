@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from context_chat_backend.domain import PAIR, Admission, Collection, Delivery, Realm, Reason, SourceRef, clean_title
@@ -51,9 +51,18 @@ class Collecting:
         self._actions = actions
 
     async def admit(
-        self, collection: Collection, item: str, title: str, media_type: str, modified_at: datetime, body: Path | bytes
+        self,
+        collection: Collection,
+        item: str,
+        title: str,
+        media_type: str,
+        body: Path | bytes,
+        *,
+        modified_at: datetime | None = None,
     ) -> Admission:
         """Put `body`, a file or the bytes themselves, into the collection, as its source `item`.
+
+        Without `modified_at` it is newer than what was put there before.
 
         Raises InvalidRequest when there is no such collection, and what Admissions.admit raises.
         """
@@ -70,10 +79,10 @@ class Collecting:
 
         Raises InvalidRequest when there is no such collection, WaitingListFull, DatabaseUnavailable.
         """
-        found, now = await self._readers(collection), datetime.now(UTC)
+        found = await self._readers(collection)
         wanted = {pair.ref(collection): pair for pair in pairs}  # of equal questions the last counts
         deliveries = [
-            (_delivery(ref, pair.question, "text/plain", now, found), pair.answer.encode())
+            (_delivery(ref, pair.question, "text/plain", None, found), pair.answer.encode())
             for ref, pair in wanted.items()
         ]
         refused: dict[SourceRef, Reason] = {}
@@ -107,13 +116,15 @@ class Collecting:
             await self._actions.allow(Realm.LOCAL, refs, let_in)
 
 
-def _delivery(ref: SourceRef, title: str, media_type: str, modified_at: datetime, found: CollectionReaders) -> Delivery:
+def _delivery(
+    ref: SourceRef, title: str, media_type: str, modified_at: datetime | None, found: CollectionReaders
+) -> Delivery:
     return Delivery(
         realm=Realm.LOCAL,
         ref=ref,
         title=clean_title(title),
         media_type=media_type,
-        modified_at=modified_at,
+        modified_at=modified_at or found.known_at,  # by the one clock that all processes and machines share
         readers=found.readers,
         readers_since=found.known_at,
     )

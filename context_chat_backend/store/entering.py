@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from context_chat_backend.domain import Admission, Delivery, Principal, State
@@ -162,5 +162,5 @@ def _columns(delivery: Delivery, size: int) -> dict[str, object]:
 
 def _precedence(delivery: Delivery, size: int) -> float:
     """Newer first, and twice the size counts as half a day older: a question about today's file finds it early."""
-    modified = min(delivery.modified_at, delivery.received_at).timestamp()
+    modified = min(delivery.modified_at, datetime.now(UTC)).timestamp()
     return modified - _SECONDS_A_DOUBLING * math.log2(1 + size)

@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -106,7 +105,7 @@ async def _put(backend: Backend, collection: Collection, item: str | None, part:
     ref = SourceRef(collection.provider, item)
     kind = part.headers.get("content-type", "").partition(";")[0].strip()
     try:
-        admission = await backend.collecting.admit(collection, item, title, kind, datetime.now(UTC), part.body)
+        admission = await backend.collecting.admit(collection, item, title, kind, part.body)
     except SourceRejected as rejection:
         return _described(ref, title, "rejected", str(rejection.reason))
     except WaitingListFull:

@@ -31,6 +31,7 @@ from context_chat_backend.store.changes import Change
 from context_chat_backend.store.chunks import Chunks, IndexedSource
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.ledger import Ledger
+from context_chat_backend.store.queued import Queued
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces, StoredSpace
 
@@ -435,7 +436,8 @@ async def test_a_source_deleted_while_it_is_being_indexed_stays_deleted(house: H
 
 
 async def test_a_delivery_from_before_a_deletion_does_not_bring_the_source_back(house: House) -> None:
-    late = Delivery(NC, REFS[0], "t", "text/plain", START, frozenset({user("alice")}))
+    received_at = await Queued(house.database).now()
+    late = Delivery(NC, REFS[0], "t", "text/plain", START, frozenset({user("alice")}), received_at=received_at)
     await house.access.delete_sources(NC, [REFS[0]])
     await house.ledger.admit(late, house.body, 17)
     await house.index()

@@ -149,6 +149,21 @@ def test_the_old_version_answers_until_the_new_one_is_there(program: Program) ->
     assert "noon" in said
 
 
+def test_what_is_deleted_while_it_is_on_its_way_stays_deleted_and_comes_with_its_next_delivery(
+    program: Program,
+) -> None:
+    ref = "mail__messages: 1"
+    source = part(ref, b"The ferry leaves at nine." + bytes(2_000_000))
+
+    answer = program.load_slowly(source, lambda: program.post("/deleteSources", {"sourceIds": [ref]}))
+
+    assert answer.json()["loaded_sources"] == [ref]
+    outcome(program, part("mail__messages: 2", b"The ferry is blue."))
+    settled(program, {"files__default": 0, "mail__messages": 1})
+    outcome(program, part(ref, b"The ferry leaves at noon."))
+    settled(program, {"files__default": 0, "mail__messages": 2})
+
+
 def test_a_moved_file_is_found_by_its_new_name(program: Program) -> None:
     outcome(program, part("files__default: 1", b"Nothing of note.", title="files/before.txt"))
     settled(program, {"files__default": 1})

@@ -92,9 +92,9 @@ NAMES = st.sampled_from(("provider", "type", "title", "modified", "userids", "us
 def test_headers_of_a_part_are_a_delivery_or_refused(filename: str | None, headers: dict[str, str]) -> None:
     whole = {"provider": "files__default", "type": "text/plain", "title": "a", "modified": "1", "userids": "alice"}
     with suppress(InvalidRequest):
-        assert delivery_from(filename, whole | headers).readers
+        assert delivery_from(filename, whole | headers, NOW).readers
     with suppress(InvalidRequest):
-        assert delivery_from("files__default: 5", headers).readers
+        assert delivery_from("files__default: 5", headers, NOW).readers
 
 
 async def _parts(folder: Path, body: bytes, content_type: str) -> int:

@@ -223,7 +223,7 @@ WHERE realm = %(realm)s
   AND (ref = %(ref)s OR (ref IS NULL AND (provider IS NULL OR provider = %(provider)s)))
   AND at > coalesce(%(readers_since)s::timestamptz, now() - interval '48 hours')
   AND (NOT known OR %(readers_since)s::timestamptz IS NOT NULL)
-  AND (kind <> 'delete' OR at > coalesce(%(readers_since)s::timestamptz, %(received_at)s))
+  AND (kind <> 'delete' OR at > coalesce(%(readers_since)s::timestamptz, %(received_at)s::timestamptz, now()))
 ORDER BY id
 
 -- name: forget_remembered
