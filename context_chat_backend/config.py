@@ -17,7 +17,7 @@ from context_chat_backend.exclusions import Exclusions
 from context_chat_backend.limits import Limits
 from context_chat_backend.settings import NUMBERS, KeyReader, Listener, ModelChoice, read_yaml
 from context_chat_backend.settings.chat import ChatSettings
-from context_chat_backend.settings.checks import fill, shown
+from context_chat_backend.settings.checks import fill, port, switch, url
 from context_chat_backend.settings.earlier import as_ours
 from context_chat_backend.settings.environment import configuration_of, storage_of
 from context_chat_backend.settings.gateway import GatewaySettings
@@ -274,9 +274,7 @@ def _admin_token(text: str | None) -> Secret | None:
 
 
 def _port(text: str, name: str = "APP_PORT") -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise ConfigurationError(f"{name}: expected a port from 1 to 65535, found {shown(text)}")
-    return int(text)
+    return port(name, int(text) if text.isascii() and text.isdigit() and len(text) < 6 else text)
 
 
 def _trusted(text: str | None, reader: KeyReader) -> bool | str:
@@ -293,10 +291,7 @@ def _trusted(text: str | None, reader: KeyReader) -> bool | str:
 def _nextcloud_url(text: str | None) -> str | None:
     if not text:
         return None
-    url = text.strip().rstrip("/").removesuffix("/index.php").rstrip("/")
-    if not url.startswith(("http://", "https://")):
-        raise ConfigurationError("NEXTCLOUD_URL: expected a URL that begins with http:// or https://")
-    return url
+    return url("NEXTCLOUD_URL", text.strip().rstrip("/").removesuffix("/index.php").rstrip("/"))
 
 
 def _database_url(vectordb: ModelChoice, environment: Mapping[str, str]) -> Secret | None:
@@ -306,9 +301,9 @@ def _database_url(vectordb: ModelChoice, environment: Mapping[str, str]) -> Secr
         "EXTERNAL_DB": environment.get("EXTERNAL_DB"),
         "SUPABASE_DB_URL": environment.get("SUPABASE_DB_URL"),
     }
-    for name, url in named.items():
-        if url:
-            scheme, separator, rest = url.partition("://")
+    for name, address in named.items():
+        if address:
+            scheme, separator, rest = address.partition("://")
             if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
                 raise ConfigurationError(f"{name}: expected a URL postgresql://user:password@host/database")
             return Secret(f"postgresql://{rest}")
@@ -338,9 +333,7 @@ def _embedding(chosen: ModelChoice, environment: Mapping[str, str], reader: KeyR
 
 
 def _server(chosen: ModelChoice) -> ModelChoice:
-    url = chosen.options.get("base_url")
-    if not url or not url.startswith(("http://", "https://")):
-        raise ConfigurationError("embedding.openai.base_url (CC_EM_BASE_URL): expected a URL http://… or https://…")
+    url("embedding.openai.base_url (CC_EM_BASE_URL)", chosen.options.get("base_url"))
     if ("username" in chosen.options) != ("password" in chosen.options):
         raise ConfigurationError(
             "embedding.openai.auth (CC_EM_USERNAME, CC_EM_PASSWORD): username and password belong together"
@@ -349,12 +342,8 @@ def _server(chosen: ModelChoice) -> ModelChoice:
 
 
 def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
-    told = environment.get(name, "").strip().lower()
-    if told in ("", "1", "true", "yes", "on"):
-        return default if not told else True
-    if told in ("0", "false", "no", "off"):
-        return False
-    raise ConfigurationError(f"{name}: expected true or false, found {shown(told)}")
+    told = environment.get(name, "").strip()
+    return switch(name, told) if told else default
 
 
 def _indexing(reader: KeyReader, cores: int) -> IndexingSettings:

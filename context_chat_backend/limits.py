@@ -49,6 +49,8 @@ class Limits:
     """Of one part. Every user who may read a file stands in a header of it: 100 000 ids have room."""
     json_depth: int = 64
     """Lists and objects in each other."""
+    answer_bytes: int = 64 * 1024**2
+    """Of what a server of models, Nextcloud or Elasticsearch answers to one request; files have limits of their own."""
     question_characters: int = 32_768
     """Of a question Nextcloud asks."""
     file_seconds: int = 120

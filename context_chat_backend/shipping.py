@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from context_chat_backend.bounded_answers import MOST, bound
 from context_chat_backend.chat_log import ChatLog
 from context_chat_backend.logs import get_logger
 
@@ -70,14 +71,16 @@ class Shipping:
         *,
         verifies: bool = True,
         retry_seconds: float = _RETRY_SECONDS,
+        answer_bytes: int = MOST,
     ) -> None:
         """`node` is the address of Elasticsearch."""
         self._log = log
         self._index = index
         self._retry_seconds = retry_seconds
-        self._client = httpx.AsyncClient(
+        client = httpx.AsyncClient(
             base_url=node.rstrip("/"), auth=login, verify=verifies, timeout=httpx.Timeout(_TIMEOUT_SECONDS)
         )
+        self._client = bound(client, answer_bytes)
 
     @property
     def status(self) -> str:

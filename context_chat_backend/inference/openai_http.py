@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from context_chat_backend.bounded_answers import MOST, bound
 from context_chat_backend.errors import ModelFailure, ModelUnavailable
 from context_chat_backend.inference.answers import (
     BrokeOff,
@@ -65,17 +66,27 @@ class OpenAIServer:
     """A server by its base URL, which ends before `/chat/completions`."""
 
     def __init__(
-        self, base_url: str, api_key: str | None, *, patience: Patience = Patience(), breaker: Breaker | None = None
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        patience: Patience = Patience(),
+        breaker: Breaker | None = None,
+        answer_bytes: int = MOST,
     ) -> None:
-        """Without a `breaker` of its own the server has the usual one: five failures in a row bring a pause."""
+        """Without a `breaker` of its own the server has the usual one: five failures in a row bring a pause.
+
+        A stream, too, has at most `answer_bytes`.
+        """
         self._base_url = base_url.rstrip("/")
         self._patience = patience
         self._breaker = breaker or Breaker("the model server", tolerated=4, first_pause=10.0, longest_pause=60.0)
-        self._client = httpx.AsyncClient(
+        client = httpx.AsyncClient(
             headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
             timeout=httpx.Timeout(30.0, connect=patience.connect, read=None),  # reading is timed below
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
         )
+        self._client = bound(client, answer_bytes)
 
     async def events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """POST `body` and yield the JSON of each server-sent event until `[DONE]`; an answer in plain JSON is one.

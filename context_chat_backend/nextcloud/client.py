@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from context_chat_backend.bounded_answers import BOUNDED_ELSEWHERE, MOST, bound
 from context_chat_backend.errors import NextcloudUnavailable
 
 _CALL_SECONDS = 30.0
@@ -39,15 +40,24 @@ class OcsAnswer:
 class NextcloudClient:
     """Speaks to one Nextcloud as the ExApp."""
 
-    def __init__(self, url: str, app_id: str, app_version: str, secret: str, *, verify: bool | str = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        app_id: str,
+        app_version: str,
+        secret: str,
+        *,
+        verify: bool | str = True,
+        answer_bytes: int = MOST,
+    ) -> None:
         """`url` is the base URL, without `/index.php` and trailing slash.
 
         `verify` says how its certificate is looked at: by the authorities of the system, those in a file or folder,
-        or not at all.
+        or not at all. What is called answers with at most `answer_bytes`.
         """
         self._secret = secret
         trusted = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify
-        self._client = httpx.AsyncClient(
+        client = httpx.AsyncClient(
             base_url=url,
             verify=trusted,
             timeout=httpx.Timeout(_CALL_SECONDS, connect=10.0),
@@ -59,6 +69,7 @@ class NextcloudClient:
                 "Accept": "application/json",
             },
         )
+        self._client = bound(client, answer_bytes)
 
     async def call(
         self,
@@ -94,16 +105,18 @@ class NextcloudClient:
     async def stream(
         self, path: str, query: Json, seconds: float, headers: Mapping[str, str]
     ) -> AsyncIterator[httpx.Response]:
-        """A GET whose body is read piece by piece, as it is sent: a proxy is told not to compress it.
+        """A GET whose body is read piece by piece, and counted by who reads it. It is not to be compressed.
 
         `seconds` is the longest pause between two pieces; `headers` are sent with it. Raises NextcloudUnavailable when
         it breaks.
         """
-        sent = {**headers, **self._signature(""), "Accept-Encoding": "identity"}
+        sent = {**headers, **self._signature("")}
         timeout = httpx.Timeout(seconds, connect=10.0)
         params = {"format": "json", **query}
         try:
-            async with self._client.stream("GET", path, params=params, headers=sent, timeout=timeout) as answer:
+            async with self._client.stream(
+                "GET", path, params=params, headers=sent, timeout=timeout, extensions=BOUNDED_ELSEWHERE
+            ) as answer:
                 yield answer
         except httpx.HTTPError as error:
             raise NextcloudUnavailable(f"the download broke off ({type(error).__name__})") from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import shown, switch, typed, unknown
+from context_chat_backend.settings.checks import one_of, shown, switch, typed, unknown, url
 
 REDACTIONS = ("none", "pii", "all")
 SECTIONS = (
@@ -149,8 +149,7 @@ def _check(settings: ChatSettings) -> None:
             raise ConfigurationError(f"chroma.{name}: expected a cosine similarity from -1 to 1")
     if settings.candidates > 100 or settings.return_results > settings.candidates:
         raise ConfigurationError("retrieval: expected at most 100 candidates, and no more return_results than those")
-    if settings.redact not in REDACTIONS:
-        raise ConfigurationError(f"logging.chat.redact: expected one of {', '.join(REDACTIONS)}")
+    one_of("logging.chat.redact", settings.redact, REDACTIONS)
     if not _HEADER.fullmatch(settings.header_name):
         raise ConfigurationError("api_keys.header_name: expected letters, digits and hyphens")
     if not _PREFIX.fullmatch(settings.prefix):
@@ -165,7 +164,6 @@ def _check(settings: ChatSettings) -> None:
 
 def _check_elasticsearch(settings: ChatSettings) -> None:
     if settings.elasticsearch_enabled:
-        if not settings.elasticsearch_node.startswith(("http://", "https://")):
-            raise ConfigurationError("elasticsearch.node: expected a URL, for example https://localhost:9200")
+        url("elasticsearch.node", settings.elasticsearch_node, "https://localhost:9200")
         if not _INDEX.fullmatch(settings.elasticsearch_index):
             raise ConfigurationError("elasticsearch.index: expected small letters, digits, dots, hyphens, underscores")

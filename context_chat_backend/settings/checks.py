@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What every reader of `config.yaml` says of a value of the wrong type, and of a key that is not known."""
+"""What every reader of `config.yaml` takes, and what it says of anything else: the key first, then the cure."""
 
 from __future__ import annotations
 
@@ -38,6 +38,56 @@ def typed(path: str, value: Any, kind: type) -> Any:
     return value
 
 
+def section(path: str, given: Any, known: Iterable[str] | None = None) -> dict[str, Any]:
+    """The options below `path`, of which there are those `known`; none where nothing stands there.
+
+    Raises ConfigurationError.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{path}: expected options below it, one 'key: value' a line")
+    if known is not None:
+        names = tuple(known)
+        for key in given:
+            if key not in names:
+                raise ConfigurationError(unknown(f"{path}.{key}", str(key), names))
+    return dict(given)
+
+
+def whole(path: str, value: Any, least: int, most: int | None = None) -> int:
+    """A whole number from `least` to `most`. Raises ConfigurationError."""
+    if type(value) is not int or not least <= value <= (_MOST if most is None else most):
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ConfigurationError(f"{path}: expected a whole number {span}, found {shown(value)}")
+    return value
+
+
+def port(path: str, value: Any) -> int:
+    """A port to listen at. Raises ConfigurationError."""
+    if type(value) is not int or not 1 <= value <= 65535:
+        raise ConfigurationError(f"{path}: expected a port from 1 to 65535, found {shown(value)}")
+    return value
+
+
+def url(path: str, value: Any, example: str = "") -> str:
+    """An address of a server. Raises ConfigurationError, which does not quote it: a password may stand in it."""
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+        such = f", for example {example}" if example else ""
+        raise ConfigurationError(f"{path}: expected a URL http://… or https://…{such}")
+    return value
+
+
+def one_of(path: str, value: Any, known: Iterable[str]) -> str:
+    """One of `known`. Raises ConfigurationError."""
+    names = tuple(known)
+    if value not in names:
+        raise ConfigurationError(f"{path}: expected one of {', '.join(names)}, found {shown(value)}")
+    return str(value)
+
+
+_MOST = 2**50
+"""What is larger means nothing here."""
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _SHORT.maxlevel = 2

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import switch
+from context_chat_backend.settings.checks import section, switch
 
 _OF_ANSWERS = (
     "base_url",
@@ -28,8 +28,7 @@ def as_ours(keys: Mapping[str, Any]) -> dict[str, Any]:
     """`ollama`, and `reranker` and `safety` where they speak of its models, in our words. Raises ConfigurationError."""
     ours = dict(keys)
     ollama = ours.pop("ollama", None)
-    if ollama is not None and not isinstance(ollama, dict):
-        raise ConfigurationError("ollama: expected options below it, one 'key: value' a line")
+    section("ollama", ollama)
     url = (ollama or {}).get("base_url") or _OLLAMA
     if ollama is not None:
         told = {key: value for key, value in ollama.items() if key in _OF_ANSWERS and value is not None}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import typed, unknown
+from context_chat_backend.settings.checks import one_of, section, typed, unknown, url
 from context_chat_backend.settings.models import ModelChoice
 
 PROVIDERS = ("refact", "llama_cpp", "openai", "ollama", "extractive")
@@ -64,13 +64,13 @@ def read_gateway(
     models: Any, roles: Any, gateway: Any, environment: Mapping[str, str], warn: Callable[[str], None]
 ) -> GatewaySettings:
     """What stands at `models`, `roles` and `gateway`, and in REFACT_SERVER_URL. Raises ConfigurationError."""
-    options = _section("gateway", gateway, ("max_prompt_chars", "max_parallel", "retrieval", "timeouts"))
+    options = section("gateway", gateway, ("max_prompt_chars", "max_parallel", "retrieval", "timeouts"))
     patience = _patience(options.get("timeouts"))
-    listed = _section("models", models)
+    listed = section("models", models)
     if not listed and environment.get("REFACT_SERVER_URL"):
         listed = {_REFACT_MODEL: {"provider": "refact"}}
     named = tuple(_model(str(name), told, environment, patience) for name, told in listed.items())
-    retrieval = _section("gateway.retrieval", options.get("retrieval"), ("enabled",))
+    retrieval = section("gateway.retrieval", options.get("retrieval"), ("enabled",))
     numbers = {
         key: typed(f"gateway.{key}", options[key], int)
         for key in ("max_prompt_chars", "max_parallel")
@@ -88,14 +88,11 @@ def _model(name: str, told: Any, environment: Mapping[str, str], patience: Mappi
     path = f"models.{name}"
     given = {
         key: typed(f"{path}.{key}", value, _MODEL[key])
-        for key, value in _section(path, told, tuple(_MODEL)).items()
+        for key, value in section(path, told, tuple(_MODEL)).items()
         if value is not None
     }
-    provider = given.get("provider")
-    if provider not in PROVIDERS:
-        raise ConfigurationError(f"{path}.provider: expected one of {', '.join(PROVIDERS)}")
-    if given.get("fim", "instruct") not in FAMILIES:
-        raise ConfigurationError(f"{path}.fim: expected one of {', '.join(FAMILIES)}")
+    provider = one_of(f"{path}.provider", given.get("provider"), PROVIDERS)
+    one_of(f"{path}.fim", given.get("fim", "instruct"), FAMILIES)
     context, answer = given.get("n_ctx", 4096), given.get("max_tokens", 1024)
     of_server: dict[str, Any] = {"name": name, "model": given.get("model", name)}
     if provider == "refact":
@@ -103,10 +100,8 @@ def _model(name: str, told: Any, environment: Mapping[str, str], patience: Mappi
         of_server["api_key"] = environment.get("REFACT_API_KEY") or None
     of_server |= {key: given[key] for key in ("base_url", "api_key") if key in given}
     if provider in _OPENAI:
-        if not str(of_server.get("base_url", "")).startswith(("http://", "https://")):
-            told_by = "REFACT_SERVER_URL" if provider == "refact" and "base_url" not in given else f"{path}.base_url"
-            raise ConfigurationError(f"{told_by}: expected a URL http://… or https://…")
-        of_server["base_url"] = of_server["base_url"].rstrip("/").removesuffix("/v1") + "/v1"
+        told_by = "REFACT_SERVER_URL" if provider == "refact" and "base_url" not in given else f"{path}.base_url"
+        of_server["base_url"] = url(told_by, of_server.get("base_url")).rstrip("/").removesuffix("/v1") + "/v1"
         choice = ModelChoice("openai", {**of_server, **patience, "context_tokens": context, "max_tokens": answer})
     elif provider == "ollama":
         choice = ModelChoice("ollama", {**of_server, **patience, "num_ctx": context, "num_predict": answer})
@@ -117,7 +112,7 @@ def _model(name: str, told: Any, environment: Mapping[str, str], patience: Mappi
 
 def _patience(given: Any) -> dict[str, float]:
     """How long servers are waited for, as options of a model."""
-    told = _section("gateway.timeouts", given, _TIMEOUTS)
+    told = section("gateway.timeouts", given, _TIMEOUTS)
     usual = {"connect": 5.0, "first": 60.0, "idle": 30.0, "total": 600.0}
     seconds = usual | {key: typed(f"gateway.timeouts.{key}", value, float) for key, value in told.items()}
     for key, value in seconds.items():
@@ -128,7 +123,7 @@ def _patience(given: Any) -> dict[str, float]:
 
 
 def _roles(given: Any, known: set[str], warn: Callable[[str], None]) -> dict[str, tuple[str, ...]]:
-    told = _section("roles", given, ROLES)
+    told = section("roles", given, ROLES)
     if told.pop("embedding", None) is not None:
         warn("roles.embedding has no effect here: the model of `embedding` gives all vectors")
     roles = {}
@@ -139,14 +134,3 @@ def _roles(given: Any, known: set[str], warn: Callable[[str], None]) -> dict[str
                 raise ConfigurationError(unknown(f"roles.{role}: {name}", str(name), sorted(known)))
         roles[role] = listed
     return roles
-
-
-def _section(path: str, given: Any, known: tuple[str, ...] | None = None) -> dict[str, Any]:
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise ConfigurationError(f"{path}: expected options below it, one 'key: value' a line")
-    for key in given:
-        if known is not None and key not in known:
-            raise ConfigurationError(unknown(f"{path}.{key}", str(key), known))
-    return dict(given)

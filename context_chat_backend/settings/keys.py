@@ -19,7 +19,7 @@ from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.exclusions import Exclusions, read_exclusions
 from context_chat_backend.limits import Limits
 from context_chat_backend.settings.chat import SECTIONS, ChatSettings, read_chat
-from context_chat_backend.settings.checks import shown, unknown
+from context_chat_backend.settings.checks import one_of, shown, unknown, url, whole
 from context_chat_backend.settings.gateway import GatewaySettings, read_gateway
 from context_chat_backend.settings.limits import read_limits
 from context_chat_backend.settings.listeners import ChatPorts, Listener, read_general, read_listeners
@@ -127,9 +127,7 @@ class KeyReader:
         value = self._left.pop(key, None)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigurationError(f"{key}: expected a whole number of at least {least}, found {shown(value)}")
-        return value
+        return whole(key, value, least)
 
     def switch(self, key: str, *, default: bool = False) -> bool:
         """True or false; `default` when it is not set."""
@@ -141,9 +139,7 @@ class KeyReader:
     def address(self, key: str) -> str | None:
         """A URL; None when it is not set."""
         value = self._left.pop(key, None)
-        if value is None or (isinstance(value, str) and value.startswith(("http://", "https://"))):
-            return value
-        raise ConfigurationError(f"{key}: expected a URL http://… or https://…, found {shown(value)}")
+        return None if value is None else url(key, value)
 
     def recognition_languages(self) -> tuple[str, ...]:
         """`ocr_languages`: names of Tesseract, in a list or joined by `+`; none when it is not set."""
@@ -219,9 +215,7 @@ class KeyReader:
         """`log_level`, else what `debug` says."""
         debug = self.switch("debug")
         level = self._left.pop("log_level", None) or ("debug" if debug else "info")
-        if level not in LOG_LEVELS:
-            raise ConfigurationError(f"log_level: expected one of {', '.join(LOG_LEVELS)}, found {shown(level)}")
-        return str(level)
+        return one_of("log_level", level, LOG_LEVELS)
 
     def finish(self) -> tuple[str, ...]:
         """The warnings, once everything known was taken."""

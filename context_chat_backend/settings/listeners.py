@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import shown, switch, unknown
+from context_chat_backend.settings.checks import port, section, shown, switch
 
 SURFACES = ("nextcloud", "openai", "chatqna", "chat", "redirect", "gateway", "planner", "metrics")
 """What may be served at a port."""
@@ -59,9 +59,9 @@ def read_listeners(given: Any) -> tuple[Listener, ...]:
     if not isinstance(given, list):
         raise ConfigurationError("listeners: expected a list, for example [{port: 5000, surfaces: [openai]}]")
     found = tuple(_listener(f"listeners[{number}]", one) for number, one in enumerate(given))
-    for port in (one.port for one in found):
-        if sum(one.port == port for one in found) > 1:
-            raise ConfigurationError(f"listeners: {port} stands there twice: name all of its surfaces in one place")
+    for number in (one.port for one in found):
+        if sum(one.port == number for one in found) > 1:
+            raise ConfigurationError(f"listeners: {number} stands there twice: name all of its surfaces in one place")
     return found
 
 
@@ -69,10 +69,9 @@ def read_general(given: Any) -> ChatPorts:
     """What `general` says; nothing is listened on where it is missing. Raises ConfigurationError."""
     if given is None:
         return ChatPorts()
-    _check("general", given, _KEYS_OF_GENERAL)
-    https = given.get("https") or {}
-    _check("general.https", https, _KEYS_OF_HTTPS)
-    host, port = given.get("host", "0.0.0.0"), _port("general.port", given.get("port", _CHAT_PORT))  # noqa: S104
+    told = section("general", given, _KEYS_OF_GENERAL)
+    https = section("general.https", told.get("https") or None, _KEYS_OF_HTTPS)
+    host, open_port = told.get("host", "0.0.0.0"), port("general.port", told.get("port", _CHAT_PORT))  # noqa: S104
     if not isinstance(host, str):
         raise ConfigurationError("general.host: expected an address, for example 127.0.0.1")
     challenges = https.get("acme_challenge_dir")
@@ -80,10 +79,10 @@ def read_general(given: Any) -> ChatPorts:
         raise ConfigurationError("general.https.acme_challenge_dir: expected a folder")
     folder = None if challenges is None else Path(challenges)
     if not switch("general.https.enabled", https.get("enabled", False)):
-        return ChatPorts((Listener(port, ("chat",), host),), folder)
-    tls_port = _port("general.https.port", https.get("port", _CHAT_TLS_PORT))
+        return ChatPorts((Listener(open_port, ("chat",), host),), folder)
+    tls_port = port("general.https.port", https.get("port", _CHAT_TLS_PORT))
     tls = _tls("general.https", {key: value for key, value in https.items() if key in _KEYS_OF_TLS})
-    listeners = (Listener(port, ("redirect",), host), Listener(tls_port, ("chat",), host, tls))
+    listeners = (Listener(open_port, ("redirect",), host), Listener(tls_port, ("chat",), host, tls))
     redirects = switch("general.https.redirect_http", https.get("redirect_http", True))
     return ChatPorts(listeners, folder, tls_port if redirects else None)
 
@@ -91,36 +90,22 @@ def read_general(given: Any) -> ChatPorts:
 def _listener(path: str, given: Any) -> Listener:
     if not isinstance(given, dict):
         raise ConfigurationError(f"{path}: expected port and surfaces, for example {{port: 5000, surfaces: [openai]}}")
-    _check(path, given, _KEYS)
-    port, surfaces, host = _port(f"{path}.port", given.get("port")), given.get("surfaces"), given.get("host")
+    told = section(path, given, _KEYS)
+    number, surfaces, host = port(f"{path}.port", told.get("port")), told.get("surfaces"), told.get("host")
     if not isinstance(surfaces, list) or not surfaces or not all(surface in SURFACES for surface in surfaces):
         raise ConfigurationError(f"{path}.surfaces: expected some of {', '.join(SURFACES)}, found {shown(surfaces)}")
     if host is not None and not isinstance(host, str):
         raise ConfigurationError(f"{path}.host: expected an address, for example 127.0.0.1")
     tls = None if given.get("tls") is None else _tls(f"{path}.tls", given["tls"])
-    return Listener(port, tuple(dict.fromkeys(surfaces)), host, tls)
+    return Listener(number, tuple(dict.fromkeys(surfaces)), host, tls)
 
 
 def _tls(path: str, given: Any) -> Tls:
-    _check(path, given, _KEYS_OF_TLS)
-    for key, value in given.items():
+    told = section(path, given, _KEYS_OF_TLS)
+    for key, value in told.items():
         if value is not None and not isinstance(value, str):
             raise ConfigurationError(f"{path}.{key}: expected a text")
     for key in ("cert_file", "key_file"):
-        if not given.get(key):
+        if not told.get(key):
             raise ConfigurationError(f"{path}.{key}: it is missing; name a file in PEM")
-    return Tls(Path(given["cert_file"]), Path(given["key_file"]), given.get("key_password") or None)
-
-
-def _port(path: str, port: Any) -> int:
-    if type(port) is not int or not 1 <= port <= 65535:
-        raise ConfigurationError(f"{path}: expected a port from 1 to 65535, found {shown(port)}")
-    return port
-
-
-def _check(path: str, given: Any, known: tuple[str, ...]) -> None:
-    if not isinstance(given, dict):
-        raise ConfigurationError(f"{path}: expected a section, with one 'key: value' a line below it")
-    for key in given:
-        if key not in known:
-            raise ConfigurationError(unknown(f"{path}.{key}", str(key), known))
+    return Tls(Path(told["cert_file"]), Path(told["key_file"]), told.get("key_password") or None)

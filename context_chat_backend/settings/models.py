@@ -14,7 +14,7 @@ from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.settings import language
-from context_chat_backend.settings.checks import Layers, typed, unknown
+from context_chat_backend.settings.checks import Layers, section, typed, unknown
 
 Warn = Callable[[str], None]
 MODELS: Mapping[str, Mapping[str, Mapping[str, type]]] = {
@@ -159,14 +159,13 @@ def read_remote(given: dict[str, Any], warn: Warn) -> ModelChoice | None:
     return ModelChoice("openai", _options("embedding", "openai", options, "embedding.openai", warn))
 
 
-def _options(section: str, model: str, given: Any, path: str, warn: Warn) -> dict[str, Any]:
-    if given is not None and not isinstance(given, dict):
-        raise ConfigurationError(f"{path}: expected options below it, one 'key: value' a line")
-    if section == "llm":
-        return language.read_options(path, model, given or {}, warn)
-    types = MODELS[section][model]
+def _options(kind: str, model: str, given: Any, path: str, warn: Warn) -> dict[str, Any]:
+    given = section(path, given)
+    if kind == "llm":
+        return language.read_options(path, model, given, warn)
+    types = MODELS[kind][model]
     options: dict[str, Any] = {}
-    for key, value in (given or {}).items():
+    for key, value in given.items():
         name = LANGCHAIN_NAMES.get(path, {}).get(str(key), str(key))
         if path == "embedding.openai" and name == "auth":
             options |= _login(f"{path}.auth", value)
@@ -187,10 +186,5 @@ def _login(path: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise ConfigurationError(f"{path}: expected apikey, or username and password, or 'from_env'")
     names = {"apikey": "api_key", "api_key": "api_key", "username": "username", "password": "password"}
-    options: dict[str, Any] = {}
-    for key, value in given.items():
-        if key not in names:
-            raise ConfigurationError(unknown(f"{path}.{key}", str(key), names))
-        if value is not None:
-            options[names[key]] = typed(f"{path}.{key}", value, str)
-    return options
+    told = section(path, given, names)
+    return {names[key]: typed(f"{path}.{key}", value, str) for key, value in told.items() if value is not None}

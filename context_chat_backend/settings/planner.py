@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import shown, unknown
+from context_chat_backend.settings.checks import one_of, section, shown, whole
 from context_chat_backend.settings.listeners import Listener
 from context_chat_backend.settings.programs import ProgramSettings
 
@@ -73,29 +73,29 @@ class PlannerSettings:
 
 _TOP_KS = {"compute": 100, "k8s": 50, "hf": 25}
 _COUNTS = ("max_clarifications", "messages_per_minute", "tools_per_minute", "model_seconds", "wait_seconds")
-_HF = ("embedding_model", "chunker_version")
+_BELOW: Mapping[str, tuple[str, ...]] = {
+    "top_k": tuple(_TOP_KS),
+    "hf": ("embedding_model", "chunker_version"),
+    "sizing": tuple(one.name for one in fields(Sizing)),
+}
+"""Sections within the section, and their keys."""
 
 
 def read_planner(given: Any, environment: Mapping[str, str]) -> PlannerSettings:
     """What stands at `planner`; the environment wins. Raises ConfigurationError with the key and the cure."""
-    given = {} if given is None else given
-    if not isinstance(given, dict):
-        raise ConfigurationError("planner: expected options below it, one 'key: value' a line")
-    _check_names("planner", given, ("extractor", "top_k", "hf", "sizing", *_COUNTS))
-    sections = {name: _section(given, name) for name in ("top_k", "hf", "sizing")}
+    given = section("planner", given, ("extractor", *_BELOW, *_COUNTS))
+    sections = {name: section(f"planner.{name}", given.get(name), known) for name, known in _BELOW.items()}
     said_by: dict[str, str] = {}
-    for variable, (section, key) in _WHERE_ELSE.items():
+    for variable, (name, key) in _WHERE_ELSE.items():
         if named := environment.get(variable):
             said_by[key] = variable
-            sections[section][key] = int(named) if section == "top_k" and named.isdecimal() else named
-    told: dict[str, Any] = {"extractor": _one_of("planner.extractor", given.get("extractor", "auto"))}
+            sections[name][key] = int(named) if name == "top_k" and named.isdecimal() else named
+    told: dict[str, Any] = {"extractor": one_of("planner.extractor", given.get("extractor", "auto"), EXTRACTORS)}
     for key in _COUNTS:
         if key in given:
-            told[key] = _count(f"planner.{key}", given[key], 0 if key == "max_clarifications" else 1, 10**6)
-    _check_names("planner.top_k", sections["top_k"], _TOP_KS)
+            told[key] = whole(f"planner.{key}", given[key], 0 if key == "max_clarifications" else 1, 10**6)
     for key, value in sections["top_k"].items():
-        told[f"{key}_top_k"] = _count(said_by.get(key, f"planner.top_k.{key}"), value, 1, _TOP_KS[key])
-    _check_names("planner.hf", sections["hf"], _HF)
+        told[f"{key}_top_k"] = whole(said_by.get(key, f"planner.top_k.{key}"), value, 1, _TOP_KS[key])
     for key, value in sections["hf"].items():
         if not isinstance(value, str) or not value.strip():
             raise ConfigurationError(f"{said_by.get(key, f'planner.hf.{key}')}: expected a text")
@@ -114,33 +114,7 @@ def check_surface(listeners: Iterable[Listener], programs: ProgramSettings) -> N
 
 
 def _sizing(given: Mapping[str, Any]) -> Sizing:
-    _check_names("planner.sizing", given, [one.name for one in fields(Sizing)])
     for key, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 10**6:
             raise ConfigurationError(f"planner.sizing.{key}: expected a number above 0, found {shown(value)}")
     return Sizing(**{key: float(value) for key, value in given.items()})
-
-
-def _section(given: Mapping[str, Any], name: str) -> dict[str, Any]:
-    section = given.get(name)
-    if section is not None and not isinstance(section, dict):
-        raise ConfigurationError(f"planner.{name}: expected options below it, one 'key: value' a line")
-    return dict(section or {})
-
-
-def _one_of(path: str, value: Any) -> str:
-    if value not in EXTRACTORS:
-        raise ConfigurationError(f"{path}: expected one of {', '.join(EXTRACTORS)}, found {shown(value)}")
-    return str(value)
-
-
-def _count(path: str, value: Any, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise ConfigurationError(f"{path}: expected a whole number from {least} to {most}, found {shown(value)}")
-    return value
-
-
-def _check_names(path: str, given: Mapping[Any, Any], known: Any) -> None:
-    for key in given:
-        if key not in tuple(known):
-            raise ConfigurationError(unknown(f"{path}.{key}", str(key), tuple(known)))

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import shown, unknown
+from context_chat_backend.settings.checks import one_of, section, typed, url, whole
 
 ENVIRONMENTS = ("production", "development")
 USERS_OF_A_TOKEN = ("own", "local", "nextcloud")
@@ -64,10 +64,7 @@ class ProgramSettings:
 
 def read_program_settings(environment: Any, jwt: Any, chatqna: Any) -> ProgramSettings:
     """What stands at `environment`, `jwt` and `chatqna`. Raises ConfigurationError with the key and the cure."""
-    if environment is None:
-        environment = "production"
-    if environment not in ENVIRONMENTS:
-        raise ConfigurationError(f"environment: expected one of {', '.join(ENVIRONMENTS)}, found {shown(environment)}")
+    environment = one_of("environment", "production" if environment is None else environment, ENVIRONMENTS)
     listed = [] if jwt is None else jwt if isinstance(jwt, list) else [jwt]
     issuers = tuple(_issuer(f"jwt[{number}]", given) for number, given in enumerate(listed))
     for issuer in issuers:
@@ -79,7 +76,7 @@ def read_program_settings(environment: Any, jwt: Any, chatqna: Any) -> ProgramSe
 def _issuer(path: str, given: Any) -> Issuer:
     if not isinstance(given, dict):
         raise ConfigurationError(f"{path}: expected issuer, audience, and one of {', '.join(_KEYS_OF_AN_ISSUER)}")
-    _check_names(path, given, _OF_AN_ISSUER)
+    section(path, given, _OF_AN_ISSUER)
     for key, value in given.items():
         if not isinstance(value, str) or not value.strip():
             raise ConfigurationError(f"{path}.{key}: expected a text (in quotes where it looks like a number)")
@@ -91,10 +88,8 @@ def _issuer(path: str, given: Any) -> Issuer:
         raise ConfigurationError(f"{path}: expected one of {', '.join(_KEYS_OF_AN_ISSUER)}")
     if len(given.get("secret", "x" * _SHORTEST_SECRET).encode()) < _SHORTEST_SECRET:
         raise ConfigurationError(f"{path}.secret: expected at least {_SHORTEST_SECRET} bytes: shorter ones are guessed")
-    if not given.get("jwks_url", "https://").startswith(("http://", "https://")):
-        raise ConfigurationError(f"{path}.jwks_url: expected a URL https://…")
-    if given.get("users", "own") not in USERS_OF_A_TOKEN:
-        raise ConfigurationError(f"{path}.users: expected one of {', '.join(USERS_OF_A_TOKEN)}")
+    url(f"{path}.jwks_url", given.get("jwks_url", "https://"))
+    one_of(f"{path}.users", given.get("users", "own"), USERS_OF_A_TOKEN)
     return Issuer(**given)
 
 
@@ -103,12 +98,10 @@ def supabase_issuer(environment: Mapping[str, str]) -> Issuer | None:
 
     None where neither is set. Raises ConfigurationError.
     """
-    secret, url = environment.get("SUPABASE_JWT_SECRET"), environment.get("SUPABASE_PROJECT_URL", "").rstrip("/")
-    if not secret and not url:
+    secret, project = environment.get("SUPABASE_JWT_SECRET"), environment.get("SUPABASE_PROJECT_URL", "").rstrip("/")
+    if not secret and not project:
         return None
-    if url and not url.startswith(("http://", "https://")):
-        raise ConfigurationError("SUPABASE_PROJECT_URL: expected a URL https://…")
-    issuer = f"{url}/auth/v1" if url else ""
+    issuer = f"{url('SUPABASE_PROJECT_URL', project)}/auth/v1" if project else ""
     if not secret:
         return Issuer(issuer, _SUPABASE_AUDIENCE, jwks_url=f"{issuer}/.well-known/jwks.json")
     if len(secret.encode()) < _SHORTEST_SECRET:
@@ -119,23 +112,9 @@ def supabase_issuer(environment: Mapping[str, str]) -> Issuer | None:
 
 
 def _chatqna(given: Any) -> ChatQnaSettings:
-    if given is None:
-        return ChatQnaSettings()
-    if not isinstance(given, dict):
-        raise ConfigurationError("chatqna: expected options below it, one 'key: value' a line")
     default = ChatQnaSettings()
-    _check_names("chatqna", given, vars(default))
-    for key, value in given.items():
-        usual = getattr(default, key)
-        if isinstance(usual, bool) and not isinstance(value, bool):
-            raise ConfigurationError(f"chatqna.{key}: expected true or false, found {shown(value)}")
-        if not isinstance(usual, bool) and (type(value) is not int or value < 1):
-            raise ConfigurationError(f"chatqna.{key}: expected a whole number of at least 1, found {shown(value)}")
-    return ChatQnaSettings(**given)
-
-
-def _check_names(path: str, given: Mapping[Any, Any], known: Iterable[str]) -> None:
-    names = tuple(known)
-    for key in given:
-        if key not in names:
-            raise ConfigurationError(unknown(f"{path}.{key}", str(key), names))
+    told = section("chatqna", given, vars(default))
+    for key, value in told.items():
+        path = f"chatqna.{key}"
+        typed(path, value, bool) if isinstance(getattr(default, key), bool) else whole(path, value, 1)
+    return ChatQnaSettings(**told)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from context_chat_backend.errors import ConfigurationError
-from context_chat_backend.settings.checks import typed, unknown
+from context_chat_backend.settings.checks import one_of, section, typed, url, whole
 
 JUDGES = ("words", "rules", "llm", "remote")
 MODES = ("strict", "fuzzy", "disabled")
@@ -51,11 +51,7 @@ def read_safety(given: Any, warn: Callable[[str], None]) -> SafetySettings:
     """The section; nobody judges where it is missing. Raises ConfigurationError."""
     if given is None:
         return SafetySettings()
-    if not isinstance(given, dict):
-        raise ConfigurationError(f"safety: expected a section with 'judge: {'|'.join(JUDGES)}' in it")
-    for key in given:
-        if key not in _KEYS:
-            raise ConfigurationError(unknown(f"safety.{key}", str(key), _KEYS))
+    given = section("safety", given, _KEYS)
     told = {key: typed(f"safety.{key}", given[key], kind) for key, kind in _TYPES.items() if given.get(key) is not None}
     mode = told.pop("mode", "strict").lower()
     if mode not in MODES:
@@ -63,11 +59,13 @@ def read_safety(given: Any, warn: Callable[[str], None]) -> SafetySettings:
     if told.pop("enabled", True) is False or mode == "disabled":
         warn("safety is switched off: neither questions nor answers are judged")
         return SafetySettings()
-    judge = told.pop("judge", "llm")
-    if judge not in JUDGES:
-        raise ConfigurationError(f"safety.judge: expected one of {', '.join(JUDGES)}")
+    judge = one_of("safety.judge", told.pop("judge", "llm"), JUDGES)
     settings = SafetySettings(
-        judge=judge, strict=mode != "fuzzy", words=_words(given), max_retries=_retries(given), **told
+        judge=judge,
+        strict=mode != "fuzzy",
+        words=_words(given),
+        max_retries=whole("safety.max_retries", given.get("max_retries", SafetySettings.max_retries), 0, 10),
+        **told,
     )
     _check(settings)
     return settings
@@ -77,10 +75,8 @@ def _check(settings: SafetySettings) -> None:
     judge = settings.judge
     if judge == "words" and not settings.words:
         raise ConfigurationError("safety.words: it is missing; list words or phrases that are refused, for example [x]")
-    if judge == "remote" and not settings.base_url.startswith(("http://", "https://")):
-        raise ConfigurationError(
-            "safety.base_url: expected what stands before /moderations, for example http://localhost:8080/v1"
-        )
+    if judge == "remote":  # what stands before /moderations
+        url("safety.base_url", settings.base_url, "http://localhost:8080/v1")
     for key in ("retry_delay", "request_timeout"):
         if getattr(settings, key) < 0 or (key == "request_timeout" and settings.request_timeout == 0):
             raise ConfigurationError(f"safety.{key}: expected a number of seconds above 0")
@@ -91,10 +87,3 @@ def _words(given: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() for word in words):
         raise ConfigurationError("safety.words: expected a list of words or phrases, in quotes where they are numbers")
     return tuple(words)
-
-
-def _retries(given: Mapping[str, Any]) -> int:
-    retries = given.get("max_retries", SafetySettings.max_retries)
-    if type(retries) is not int or not 0 <= retries <= 10:
-        raise ConfigurationError("safety.max_retries: expected a whole number from 0 to 10")
-    return retries

@@ -53,7 +53,7 @@ async def booked(
     written = 0
     look = still_allowed(request.app.state.backend, caller, question.scope, request.state.request_id)
     try:
-        async with aclosing(guarded(events, look)) as coming:
+        async with aclosing(guarded(events, look, is_last=lambda event: isinstance(event, Done))) as coming:
             async for event in coming:
                 first = first or time.monotonic()
                 match event:

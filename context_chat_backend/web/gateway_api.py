@@ -68,8 +68,8 @@ async def refact_chat(request: Request, body: GatewayChat, backend: Ready) -> An
     passed = Passed(request, caller, SURFACE, model, exchange, found.scope)
     if not body.stream:
         told = _whole(model, found, *await while_listening(request, passed.whole(asked)))
-        await found.check(backend, caller)
         await judge_answer(backend, caller, body.question, told["response"])
+        await found.check(backend, caller)  # last: a judge takes its time
         return told
     events = passed.events(asked)
     first = await while_listening(request, anext(events))

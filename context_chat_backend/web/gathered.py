@@ -16,6 +16,7 @@ from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.chat_wire import Retrieval
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.given import PROVIDER
+from context_chat_backend.web.guarding import still_allowed
 from context_chat_backend.web.scopes import scope_of
 from context_chat_backend.wiring import Backend
 
@@ -47,7 +48,13 @@ class Gathered:
         return quoted_code(self.passages, template, tokens)
 
     async def check(self, backend: Backend, caller: Caller) -> None:
-        """Raise ApiError (403) when the caller has lost one of the sources while it was answered from them."""
+        """Raise ApiError when the answer may not be given any more.
+
+        The key may have been revoked meanwhile (401), a collection deleted (404), or the caller has lost one of the
+        sources it was written from (403).
+        """
+        if (reason := await still_allowed(backend, caller, self.scope)()) is not None:
+            raise reason
         found = [one for one in self.passages if one.source.provider != PROVIDER]
         if found and await backend.lost(caller.asker, found):
             raise ApiError(403, "source_lost", "a source of this answer may not be read any more")

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from context_chat_backend.domain import Collection, Scope
 from context_chat_backend.errors import DatabaseUnavailable
@@ -21,8 +21,17 @@ T = TypeVar("T")
 Look = Callable[[], Awaitable[ApiError | None]]
 
 
-async def guarded(events: AsyncGenerator[T, None], look: Look, seconds: float = _SECONDS) -> AsyncGenerator[T, None]:
-    """`events`, closed in the middle as soon as `look` finds a reason, which is raised."""
+async def guarded(
+    events: AsyncGenerator[T, None],
+    look: Look,
+    seconds: float = _SECONDS,
+    *,
+    is_last: Callable[[T], bool] = lambda _event: False,
+) -> AsyncGenerator[T, None]:
+    """`events`, closed in the middle as soon as `look` finds a reason, which is raised.
+
+    Where it was looked once, it is looked again before the event that `is_last`: that may hold the whole answer.
+    """
     watch = _Watch(look, seconds)
     watching = asyncio.create_task(watch.run())
     try:
@@ -31,9 +40,21 @@ async def guarded(events: AsyncGenerator[T, None], look: Look, seconds: float = 
                 event = await watch.until(anext(events, _END))
                 if event is _END:
                     return
+                if watch.has_looked and is_last(event) and (reason := await look()) is not None:  # type: ignore[arg-type]
+                    raise reason
                 yield event  # type: ignore[misc]
     finally:
         watching.cancel()
+
+
+async def guarded_work(work: Coroutine[Any, Any, T], look: Look, seconds: float = _SECONDS) -> T:
+    """What `work` returns; it is cancelled as soon as `look` finds a reason, which is raised."""
+
+    async def done() -> AsyncGenerator[T, None]:
+        yield await work
+
+    async with aclosing(guarded(done(), look, seconds, is_last=lambda _result: True)) as results:
+        return await anext(results)
 
 
 class _Watch:
@@ -44,12 +65,14 @@ class _Watch:
         self._seconds = seconds
         self._reason: ApiError | None = None
         self._waiting: asyncio.Timeout | None = None
+        self.has_looked = False
 
     async def run(self) -> None:
         """Until there is a reason."""
         while self._reason is None:
             await asyncio.sleep(self._seconds)
             self._reason = await self._look()
+            self.has_looked = True
         if self._waiting is not None:
             self._waiting.reschedule(asyncio.get_running_loop().time())
 

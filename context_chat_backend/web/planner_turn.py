@@ -20,6 +20,7 @@ from context_chat_backend.store.planning import Turn
 from context_chat_backend.store.uses import Use
 from context_chat_backend.web.booking import book
 from context_chat_backend.web.callers import Caller
+from context_chat_backend.web.guarding import guarded_work, still_allowed
 from context_chat_backend.web.planner_route import PlannerRoute, owner_of
 from context_chat_backend.web.sse import Event, event_stream
 from context_chat_backend.wiring import Backend
@@ -49,11 +50,13 @@ def _ignored(_kind: str, _about: dict[str, Any]) -> None:
 async def answered(backend: Backend, said: Said, notify: Notify = _ignored) -> dict[str, Any]:
     """The answer, once it is kept; messages of one conversation are answered one after the other.
 
-    What it took is booked, however it ends. Raises ConversationGone, ConversationBusy, DatabaseUnavailable.
+    What it took is booked, however it ends. Raises ConversationGone, ConversationBusy, DatabaseUnavailable, and
+    ApiError (401, 404) when the caller may not have it any more.
     """
     begun, status, spent = time.monotonic(), _CANCELLED, Spent()
     try:
-        body = await _in_turn(backend, said, notify, spent)
+        look = still_allowed(backend, said.caller, said.scope)
+        body = await guarded_work(_in_turn(backend, said, notify, spent), look)
         status = 200
     except Exception as error:
         status = PlannerRoute.told(error).status_code

@@ -50,8 +50,8 @@ async def relayed_chat(
     completion = Completion(body.model or model.name)
     if not body.stream:
         raw, tally = await while_listening(request, passed.whole(asked))
-        await found.check(backend, caller)
         await judge_answer(backend, caller, body.question, "\n\n".join(said_in(choice) for choice in raw["choices"]))
+        await found.check(backend, caller)  # last: a judge takes its time
         return _whole(completion, model, found, raw, tally)
     events = passed.events(asked)
     first = await while_listening(request, anext(events))

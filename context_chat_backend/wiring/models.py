@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from context_chat_backend.answering.moderation import Moderation
 from context_chat_backend.answering.safety_rules import SafetyRules
@@ -31,6 +32,8 @@ from context_chat_backend.settings.gateway import NamedModel
 from context_chat_backend.settings.safety import SafetySettings
 
 HOW_TO_FETCH = "run 'context-chat models fetch', or copy its folder from a machine that could"
+_SERVERS = ("openai", "ollama", "remote")
+"""Models that are asked over HTTP."""
 _log = get_logger(__name__)
 
 
@@ -77,7 +80,7 @@ class Models:
         """The embedder of a choice, not opened yet."""
         return build_embedder(
             choice.name,
-            choice.options,
+            self._options(choice),
             models=self._folder,
             threads=self._config.indexing.embedding_threads,
             download=self._config.download_models,
@@ -87,7 +90,7 @@ class Models:
         """The configured re-ranker, not loaded yet."""
         choice = self._config.reranker
         return build_reranker(
-            choice.name, choice.options, models=self._folder, threads=self._config.indexing.embedding_threads
+            choice.name, self._options(choice), models=self._folder, threads=self._config.indexing.embedding_threads
         )
 
     def moderation(self, writers: Sequence[Writer]) -> Moderation | None:
@@ -112,7 +115,11 @@ class Models:
             return SafetyRules()
         if safety.judge == "remote":
             return RemoteModerator(
-                safety.base_url, model=safety.model, api_key=safety.api_key, timeout_seconds=safety.request_timeout
+                safety.base_url,
+                model=safety.model,
+                api_key=safety.api_key,
+                timeout_seconds=safety.request_timeout,
+                answer_bytes=self._config.limits.answer_bytes,
             )
         judges = [writer for writer in writers if writer.writes_asides and safety.model in ("", writer.model.name)]
         instructions = _judging(safety.prompt_file)
@@ -161,11 +168,17 @@ class Models:
             )
         return build_language_model(
             "extractive" if name == NextcloudWriter.name else name,
-            options,
+            self._options(choice),
             models=self._folder,
             threads=self._config.indexing.embedding_threads,
             download=self._config.download_models,
         )
+
+    def _options(self, choice: ModelChoice) -> Mapping[str, Any]:
+        """Those of a choice; servers have a bound for what they answer, too."""
+        if choice.name not in _SERVERS:
+            return choice.options
+        return {**choice.options, "answer_bytes": self._config.limits.answer_bytes}
 
 
 def _judging(prompt_file: str) -> str:

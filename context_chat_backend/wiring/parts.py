@@ -311,6 +311,7 @@ class Parts:
                 login,
                 verifies=chat.elasticsearch_verifies,
                 retry_seconds=chat.elasticsearch_retry,
+                answer_bytes=self.config.limits.answer_bytes,
             )
             self._stack.push_async_callback(self.shipping.close)
 
@@ -343,7 +344,12 @@ class Parts:
         if app.nextcloud_url is None or app.secret is None:
             return None
         client = NextcloudClient(
-            app.nextcloud_url, app.id, app.version, app.secret.reveal(), verify=app.trusted_certificates
+            app.nextcloud_url,
+            app.id,
+            app.version,
+            app.secret.reveal(),
+            verify=app.trusted_certificates,
+            answer_bytes=self.config.limits.answer_bytes,
         )
         nextcloud = Nextcloud(client, max_source_bytes=self.config.indexing.max_source_bytes)
         self._stack.push_async_callback(nextcloud.close)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
 
 from context_chat_backend.web.envelope import ApiError
-from context_chat_backend.web.guarding import guarded
+from context_chat_backend.web.guarding import guarded, guarded_work
 
 REVOKED = ApiError(401, "invalid_api_key", "gone")
 
@@ -95,3 +96,37 @@ async def test_an_error_of_the_writer_comes_through() -> None:
     with pytest.raises(TimeoutError):
         async for _ in guarded(failing(), Looking(None), 0.02):
             pass
+
+
+async def test_what_comes_last_is_looked_at_again_where_it_took_long() -> None:
+    async def whole() -> AsyncGenerator[int, None]:
+        await asyncio.to_thread(looked.wait, 60)
+        yield 1
+
+    looked = threading.Event()
+    looking = Looking(2)
+
+    async def look() -> ApiError | None:
+        looked.set()
+        return await looking()
+
+    async with aclosing(guarded(whole(), look, 0.02, is_last=lambda _: True)) as events:
+        with pytest.raises(ApiError):
+            await anext(events)
+
+
+async def test_work_is_cancelled_when_there_is_a_reason_and_else_it_is_done() -> None:
+    cancelled = asyncio.Event()
+
+    async def work(seconds: float) -> int:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return 5
+
+    assert await guarded_work(work(0), Looking(None), 0.02) == 5
+    with pytest.raises(ApiError):
+        await guarded_work(work(3600), Looking(2), 0.02)
+    assert cancelled.is_set()

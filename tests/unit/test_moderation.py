@@ -312,7 +312,7 @@ def test_the_keys_of_safety_mean_what_they_say(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("safety: llm", "safety: expected a section"),
+        ("safety: llm", "safety: expected options"),
         ("safety: {juge: llm}", "did you mean 'judge'"),
         ("safety: {judge: oracle}", "safety.judge: expected one of words, rules, llm, remote"),
         ("safety: {judge: words}", "safety.words: it is missing"),

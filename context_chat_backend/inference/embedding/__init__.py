@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from context_chat_backend.bounded_answers import MOST
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.hardware import cpu_features
 from context_chat_backend.inference.embedding.families import Family, family_of
@@ -86,6 +87,7 @@ def build_local(
                 dimension=options.get("dimension"),
                 max_tokens=options.get("max_tokens", 512),
                 family=_family(model_name or "", options),
+                answer_bytes=options.get("answer_bytes", MOST),
             )
         case "ollama":
             return _ollama(options)
@@ -117,6 +119,7 @@ def _ollama(options: Mapping[str, Any]) -> Embedder:
         max_tokens=most,
         family=_family(model, options),
         form=ollama(told),
+        answer_bytes=options.get("answer_bytes", MOST),
     )
 
 

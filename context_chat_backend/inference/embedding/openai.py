@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from context_chat_backend.bounded_answers import MOST, bound
 from context_chat_backend.domain import EmbeddingSpace
 from context_chat_backend.errors import ConfigurationError, ModelUnavailable, TextRefused
 from context_chat_backend.inference.breaker import Breaker
@@ -85,6 +86,7 @@ class OpenAIEmbedder:
         max_tokens: int = 512,
         family: Family = UNKNOWN,
         form: Form = OPENAI,
+        answer_bytes: int = MOST,
     ) -> None:
         """`base_url` ends before the path of `form`; `batch_size` is texts per request; `max_tokens` is read of each.
 
@@ -94,7 +96,8 @@ class OpenAIEmbedder:
         headers = {} if login.api_key is None else {"Authorization": f"Bearer {login.api_key}"}
         auth = None if login.username is None else httpx.BasicAuth(login.username, login.password or "")
         timeout = httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds))
-        self._client = httpx.AsyncClient(base_url=base_url.rstrip("/"), headers=headers, auth=auth, timeout=timeout)
+        client = httpx.AsyncClient(base_url=base_url.rstrip("/"), headers=headers, auth=auth, timeout=timeout)
+        self._client = bound(client, answer_bytes)
         self._model = {} if model is None else {"model": model}
         self._name = model or base_url
         self._batch_size = batch_size

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from context_chat_backend.bounded_answers import MOST
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.inference.breaker import Breaker
 from context_chat_backend.inference.language.separate import SeparateLanguageModel
-from context_chat_backend.inference.openai_http import OLLAMA, Patience
+from context_chat_backend.inference.openai_http import OLLAMA, OpenAIServer, Patience
 from context_chat_backend.inference.shared_process import Served
 from context_chat_backend.ports import LanguageModel
 from context_chat_backend.settings.language import OLLAMA_OPTIONS
@@ -50,12 +51,11 @@ def build_language_model(
 
 def _openai(options: Mapping[str, Any]) -> LanguageModel:
     from context_chat_backend.inference.language.openai import OpenAIModel
-    from context_chat_backend.inference.openai_http import OpenAIServer
 
     base_url = _needed("openai", "base_url", options, "http://localhost:8080/v1")
     model = _needed("openai", "model", options, "my-model")
     return OpenAIModel(
-        OpenAIServer(base_url, options.get("api_key"), patience=_patience(options), breaker=_breaker(options)),
+        _server(base_url, options),
         model,
         context_tokens=options.get("context_tokens"),
         answer_tokens=options.get("max_tokens", 1024),
@@ -67,15 +67,9 @@ def _openai(options: Mapping[str, Any]) -> LanguageModel:
 def ollama_model(options: Mapping[str, Any]) -> LanguageModel:
     """The model of Ollama that `llm.ollama` describes. Raises ConfigurationError."""
     from context_chat_backend.inference.language.ollama import OllamaModel
-    from context_chat_backend.inference.openai_http import OpenAIServer
 
     return OllamaModel(
-        OpenAIServer(
-            options.get("base_url", OLLAMA),
-            options.get("api_key"),
-            patience=_patience(options),
-            breaker=_breaker(options),
-        ),
+        _server(options.get("base_url", OLLAMA), options),
         _needed("ollama", "model", options, "llama3.2"),
         context_tokens=options.get("num_ctx"),
         answer_tokens=options.get("num_predict", 1024),
@@ -83,6 +77,16 @@ def ollama_model(options: Mapping[str, Any]) -> LanguageModel:
         keep_alive=options.get("keep_alive"),
         thinks=options.get("think"),
         name=options.get("name"),
+    )
+
+
+def _server(base_url: str, options: Mapping[str, Any]) -> OpenAIServer:
+    return OpenAIServer(
+        base_url,
+        options.get("api_key"),
+        patience=_patience(options),
+        breaker=_breaker(options),
+        answer_bytes=options.get("answer_bytes", MOST),
     )
 
 

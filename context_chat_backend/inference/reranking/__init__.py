@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from context_chat_backend.bounded_answers import MOST
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.ports import Reranker
 
-_OF_OLLAMA = ("base_url", "model", "api_key", "num_ctx", "keep_alive")
+_OF_OLLAMA = ("base_url", "model", "api_key", "num_ctx", "keep_alive", "answer_bytes")
 _EXAMPLES = {"model": "bge-reranker-base", "base_url": "http://localhost:8080/v1"}
 
 
@@ -41,6 +42,7 @@ def build_reranker(name: str, options: Mapping[str, Any], *, models: Path, threa
                 model=options.get("model"),
                 api_key=options.get("api_key"),
                 timeout_seconds=options.get("request_timeout", 10),
+                answer_bytes=options.get("answer_bytes", MOST),
             )
         case "ollama":
             from context_chat_backend.inference.language import ollama_model

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from context_chat_backend.bounded_answers import MOST, bound
 from context_chat_backend.errors import ModelUnavailable
 
 _ATTEMPTS = 2
@@ -27,12 +28,20 @@ _OTHER_FORM = 422
 class RemoteReranker:
     """One model of one server."""
 
-    def __init__(self, base_url: str, *, model: str | None, api_key: str | None, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        model: str | None,
+        api_key: str | None,
+        timeout_seconds: float,
+        answer_bytes: int = MOST,
+    ) -> None:
         """`base_url` ends before `/rerank`; `timeout_seconds` is all the time an answer may take, both attempts."""
         headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        self._client = httpx.AsyncClient(
-            base_url=base_url.rstrip("/"), headers=headers, timeout=httpx.Timeout(timeout_seconds, connect=5.0)
-        )
+        timeout = httpx.Timeout(timeout_seconds, connect=5.0)
+        client = httpx.AsyncClient(base_url=base_url.rstrip("/"), headers=headers, timeout=timeout)
+        self._client = bound(client, answer_bytes)
         self._model = {} if model is None else {"model": model}
         self._timeout_seconds = timeout_seconds
         self._takes_texts = False
