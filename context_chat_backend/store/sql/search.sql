@@ -205,30 +205,36 @@ BEGIN
 
     -- By words: the question's terms, the rarest first, each weighted by how few chunks hold it. Where little is visible
     -- that is told by what is visible alone, and so are the languages: else what the asker may not read would show in the
-    -- order of what he may. Where much is visible a sample of all tells it.
+    -- order of what he may. All of it is read once, and ranked. Where much is visible a sample of all tells it.
     IF by_words > 0 AND very_few THEN
-        WITH sampled AS MATERIALIZED (
-            SELECT impacts FROM words WHERE source_id = ANY (visible) ORDER BY words.chunk_id LIMIT sampled_chunks
-        ), size AS (
-            SELECT count(*)::float8 AS chunks FROM sampled
+        WITH held AS MATERIALIZED (
+            SELECT words.chunk_id AS id, language AS spoken, impacts FROM words WHERE source_id = ANY (visible)
+        ), sample AS MATERIALIZED (
+            SELECT count(*)::float8 AS chunks, max(id) AS last
+            FROM (SELECT id FROM held ORDER BY id LIMIT sampled_chunks) AS first_ones
         ), asked AS MATERIALIZED ( -- each term by itself as a vector: made once, for that costs more than a comparison
             SELECT term, ('{{' || term || ':1}}/1000000000')::sparsevec AS alone
             FROM (SELECT term_id(lexeme) AS term
-                  FROM (SELECT DISTINCT language FROM words WHERE source_id = ANY (visible)) AS spoken
-                  CROSS JOIN LATERAL unnest(to_tsvector(language, question_text))
+                  FROM (SELECT DISTINCT spoken FROM held) AS languages
+                  CROSS JOIN LATERAL unnest(to_tsvector(spoken, question_text))
                   UNION
                   SELECT term_id(name) FROM unnest(question_names) AS name) AS named
+        ), weighted AS MATERIALIZED (
+            SELECT array_agg(term ORDER BY share, term) AS found,
+                ('{{' || string_agg(term || ':' || ln(1 + (1 - share + 0.5 / chunks) / (share + 0.5 / chunks)), ',')
+                 || '}}/1000000000')::sparsevec AS weights
+            FROM (SELECT term, chunks, share
+                  FROM (SELECT term, chunks,
+                            (SELECT count(*) FROM held WHERE id <= last AND impacts <#> alone < 0) / chunks AS share
+                        FROM asked CROSS JOIN sample WHERE chunks > 0) AS known
+                  WHERE share > 0 OR visible_chunks > sampled_chunks
+                  ORDER BY share LIMIT most_terms) AS counted
         )
-        SELECT array_agg(term ORDER BY share, term),
-            ('{{' || string_agg(term || ':' || ln(1 + (1 - share + 0.5 / chunks) / (share + 0.5 / chunks)), ',')
-             || '}}/1000000000')::sparsevec
-        INTO terms, impacts_wanted
-        FROM (SELECT term, chunks, share
-              FROM (SELECT term, chunks,
-                        (SELECT count(*) FROM sampled WHERE sampled.impacts <#> alone < 0) / chunks AS share
-                    FROM asked CROSS JOIN size WHERE chunks > 0) AS known
-              WHERE share > 0 OR visible_chunks > sampled_chunks
-              ORDER BY share LIMIT most_terms) AS counted;
+        SELECT found, weights, ARRAY(
+                SELECT id FROM (SELECT id, impacts <#> weights AS score FROM held) AS scored
+                WHERE score < 0 ORDER BY score, id LIMIT candidates)
+        INTO terms, impacts_wanted, best
+        FROM weighted;
     ELSIF by_words > 0 THEN
         total := coalesce((SELECT chunks FROM word_sample),
             (SELECT count(*) FROM (SELECT FROM words LIMIT few_chunks) AS first_ones));
@@ -250,14 +256,15 @@ BEGIN
               WHERE share > 0
               ORDER BY share LIMIT most_terms) AS counted;
     END IF;
-    IF terms IS NOT NULL AND few AND (very_few OR NOT words_indexed
-            OR visible_chunks * 2500 < 2 * candidates * total) THEN
+    IF terms IS NULL OR very_few THEN
+        NULL;
+    ELSIF few AND (NOT words_indexed OR visible_chunks * 2500 < 2 * candidates * total) THEN
         best := ARRAY(
             SELECT scored.chunk_id
             FROM (SELECT words.chunk_id, words.impacts <#> impacts_wanted AS score FROM words
                   WHERE source_id = ANY (visible)) AS scored
             WHERE score < 0 ORDER BY score, scored.chunk_id LIMIT candidates);
-    ELSIF terms IS NOT NULL AND words_indexed THEN
+    ELSIF words_indexed THEN
         -- Few keys choose the candidates, and all terms rank them: a chunk that holds none of the telling terms could
         -- hardly come first (Turtle, Flood 1995). Keys are taken while few chunks hold them: rare terms; of frequent
         -- ones the chunks that say much about them; and chunks that hold several frequent ones together. At last, where
