@@ -33,6 +33,8 @@ from context_chat_backend.wiring import Backend
 
 _CANCELLED = 499
 _BYTES_PER_TOKEN = 4
+_PAUSE_SECONDS = 0.05
+"""Before a use is written down: the answer goes out first, and the uses of many answers are written together."""
 _log = get_logger(__name__)
 
 
@@ -107,11 +109,12 @@ def book(request: Request, use: Use) -> None:
     )
     backend: Backend = request.app.state.backend
     writing = asyncio.ensure_future(_written(backend, use))
-    request.app.state.background.add(writing)  # the loop itself holds tasks weakly
-    writing.add_done_callback(request.app.state.background.discard)
+    request.app.state.writing.add(writing)  # the loop itself holds tasks weakly
+    writing.add_done_callback(request.app.state.writing.discard)
 
 
 async def _written(backend: Backend, use: Use) -> None:
+    await asyncio.sleep(_PAUSE_SECONDS)
     with suppress(DatabaseUnavailable):  # the line in the log must do
         await backend.uses.book(use)
 

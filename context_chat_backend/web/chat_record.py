@@ -26,8 +26,8 @@ def write_down(request: Request, question: Question, answer: Answer, use: Use) -
         return
     record = _record(request, backend, question, answer, use)
     writing = asyncio.ensure_future(asyncio.to_thread(backend.chat_log.write, record))
-    request.app.state.background.add(writing)
-    writing.add_done_callback(request.app.state.background.discard)
+    request.app.state.writing.add(writing)
+    writing.add_done_callback(request.app.state.writing.discard)
 
 
 def _record(request: Request, backend: Backend, question: Question, answer: Answer, use: Use) -> dict[str, Any]:
