@@ -42,6 +42,7 @@ async def booked(
                         usage = answer.usage or Usage(0, 0)  # nobody wrote
                         account.answer, account.status = replace(answer, passages=passages, usage=usage), 200
                         account.hear()
+                        request.state.model_used = answer.model
                 yield event
 
 

@@ -22,7 +22,9 @@ from context_chat_backend.web.gateway_wire import MaskedEmails, TextRequest
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
 from context_chat_backend.web.passed import Passed, finish_in, said_in
 from context_chat_backend.web.program_route import CompletionCaller, ProgramRoute, Ready, while_listening
+from context_chat_backend.web.safe import judge_answer, judge_question
 from context_chat_backend.web.sse import as_envelope, begun, errors_last, event_stream
+from context_chat_backend.wiring import Backend
 
 router = APIRouter(route_class=ProgramRoute)
 
@@ -35,10 +37,11 @@ async def completions(request: Request, body: TextRequest, backend: Ready, calle
     most = backend.config.gateway.max_prompt_chars
     if max(map(len, body.prompts)) + len(body.suffix or "") > most:
         raise ApiError(400, "invalid_value", f"prompt: it has at most {most} characters", param="prompt")
+    await judge_question(backend, caller, body.prompts[0], body.sent_along, whole=not body.stream)
     found = await gathered(backend, caller, body.prompts[0], body.retrieval)
     before = found.in_code(model.template, share_of(model.context_tokens))
     passed = Passed(request, caller, "gateway", model, Exchange.TEXT, found.scope)
-    written = _Written(body, passed, before, found, backend.passing.models.version)
+    written = _Written(backend, body, passed, before, found)
     if not body.stream:
         return await while_listening(request, written.whole())
     return event_stream(errors_last(await begun(request, written.pieces()), as_envelope(request)))
@@ -48,12 +51,12 @@ async def completions(request: Request, body: TextRequest, backend: Ready, calle
 class _Written:
     """The answer to one request."""
 
+    backend: Backend
     body: TextRequest
     passed: Passed
     before: str
     """Passages in front of each prompt."""
     found: Gathered
-    version: int
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -61,6 +64,8 @@ class _Written:
         """All choices, prompt by prompt. Raises ApiError."""
         asked = [self._asked(prompt) for prompt in self.body.prompts]
         answers = [await self.passed.whole(one) for one in asked]
+        said = "\n\n".join(said_in(choice) for event, _ in answers for choice in event["choices"])
+        await judge_answer(self.backend, self.passed.caller, self.body.prompts[0], said)
         await self._check()
         choices = []
         for place, (prompt, (event, _)) in enumerate(zip(self.body.prompts, answers, strict=True)):
@@ -98,7 +103,7 @@ class _Written:
             yield self._head() | {"choices": [], "usage": usage_of(_sum(used))}
 
     async def _check(self) -> None:
-        await self.found.check(self.passed.request.app.state.backend, self.passed.caller)
+        await self.found.check(self.backend, self.passed.caller)
 
     def _asked(self, prompt: str) -> dict[str, Any]:
         asked = self.body.passed_on(self.passed.model, self.body.most)
@@ -121,7 +126,7 @@ class _Written:
 
     def _head(self) -> dict[str, Any]:
         head = {"id": self.id, "object": "text_completion", "created": self.created, "model": self.passed.model.name}
-        return head | {"caps_version": self.version}
+        return head | {"caps_version": self.backend.passing.models.version}
 
 
 def _filling(model: ServedModel) -> ServedModel:

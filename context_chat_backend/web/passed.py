@@ -44,6 +44,7 @@ class Passed:
         answer = Answer("", passages=self.passages, model=self.model.name)
         account = Account(self.request, self.caller, self.surface, _bytes_read(body), self.question, answer)
         look = still_allowed(backend, self.caller, self.scope, self.request.state.request_id)
+        self.request.state.model_used = self.model.name
         with account.kept():
             events = backend.passing.passed(self.model, self.exchange, body)
             async with aclosing(guarded(events, look)) as coming:
