@@ -9,7 +9,6 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import AsyncIterator
 import numpy as np
 import pytest
 
