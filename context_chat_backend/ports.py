@@ -69,9 +69,10 @@ class Reranker(Protocol):
     """Judges how well texts answer a question, reading both together."""
 
     async def scores(self, question: str, texts: Sequence[str]) -> list[float]:
-        """One finite number for each text: the larger, the better it answers the question.
+        """One number for each text: the larger, the better it answers the question.
 
         The scale is the model's own, so that only numbers of one call may be compared. All alike means: no opinion.
+        NaN means no opinion of one text, whose number its similarity stays, from 0 to 1.
         Texts longer than the model reads are cut at the model's limit. Raises ModelUnavailable.
         """
         ...

@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from context_chat_backend.domain import EVERYTHING, FILES, Answer, Scope
+from context_chat_backend.domain import EVERYTHING, FILES, Answer, Collection, Scope
 from context_chat_backend.language import detect
 
-_COLLECTION = "collection__"
 _NAMED = 5
 """So many collections, apps or types are named."""
 _IDEOGRAPH, _KANA = re.compile(r"[\u4e00-\u9fff]"), re.compile(r"[\u3040-\u30ff]")
@@ -131,8 +130,8 @@ def _searched(scope: Scope, words: _Words) -> Iterator[str]:
 def _provider(provider: str, words: _Words) -> str:
     if provider == FILES:
         return words.files
-    if provider.startswith(_COLLECTION):
-        return f"{words.collection} {provider.removeprefix(_COLLECTION)}"
+    if (collection := Collection.of_provider(provider)) is not None:
+        return f"{words.collection} {collection.name}"
     return f"{words.app} {provider.partition('__')[0]}"
 
 

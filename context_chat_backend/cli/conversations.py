@@ -12,7 +12,7 @@ from context_chat_backend.cli.named import local_user
 from context_chat_backend.cli.show import console
 from context_chat_backend.cli.start import with_backend
 from context_chat_backend.store.conversations import Owner
-from context_chat_backend.web.conversations_api import export
+from context_chat_backend.web.conversation_wire import export
 from context_chat_backend.wiring import Backend
 
 conversations = typer.Typer(no_args_is_help=True, help="What is kept of a user's conversations.")

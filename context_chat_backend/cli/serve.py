@@ -63,16 +63,10 @@ async def serve(
     limits = replace(config.limits, connections=_connections(config.limits.connections, len(opened)))
     places = Places(limits)
     shown = {one.tls: one.context for one in certificates}
+    apps = [build_app(backend, surfaces=one.surfaces, loops=loops, places=places) for _, one in opened]
     servers = [
-        (
-            server_for(
-                build_app(backend, surfaces=one.surfaces, loops=loops, places=places),
-                limits,
-                None if one.tls is None else shown[one.tls],
-            ),
-            listener,
-        )
-        for listener, one in opened
+        (server_for(app, limits, None if one.tls is None else shown[one.tls]), listener)
+        for app, (listener, one) in zip(apps, opened, strict=True)
     ]
     serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
     starting = asyncio.create_task(_start(backend, loops, after_start))
@@ -95,6 +89,8 @@ async def serve(
             server.should_exit = True
         starting.cancel()
         await asyncio.gather(*serving, starting, return_exceptions=True)
+        if left := [task for app in apps for task in app.state.writing]:
+            await asyncio.wait(left, timeout=_STOP_SECONDS)
         await loops.stop()
         await backend.close()
         for listener, _ in opened:

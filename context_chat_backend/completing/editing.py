@@ -82,7 +82,7 @@ def quoted_code(passages: Sequence[Passage], template: Template, tokens: int) ->
 
 def in_words(around: Around, said_before: str) -> list[Message]:
     """What an instruct model is asked."""
-    before, after = (text.replace(CURSOR, "") for text in (around.before, around.after))
+    said_before, before, after = map(_without_cursor, (said_before, around.before, around.after))
     return [Message("system", _INSTRUCTIONS), Message("user", f"{said_before}{before}{CURSOR}{after}")]
 
 
@@ -100,6 +100,16 @@ def unfenced(text: str) -> str:
         if "```" in lines:
             lines = lines[: lines.index("```")]
     return "\n".join(lines)
+
+
+def _without_cursor(text: str) -> str:
+    """Without the mark, also where taking one out leaves another."""
+    kept: list[str] = []
+    for character in text:
+        kept.append(character)
+        if character == CURSOR[-1] and "".join(kept[-len(CURSOR) :]) == CURSOR:
+            del kept[-len(CURSOR) :]
+    return "".join(kept)
 
 
 def _joined(above: Sequence[str], below: Sequence[str]) -> Around:

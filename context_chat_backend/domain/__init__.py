@@ -25,6 +25,7 @@ from context_chat_backend.domain.people import (
     KeyScope,
     Principal,
     Realm,
+    collections_of,
     realm_of_issuer,
 )
 from context_chat_backend.domain.questions import (
@@ -102,6 +103,7 @@ __all__ = [
     "State",
     "Usage",
     "clean_title",
+    "collections_of",
     "is_provider_key",
     "realm_of_issuer",
 ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -66,10 +67,21 @@ class Collection:
         """The provider of its sources."""
         return f"collection__{self.name}"
 
+    @classmethod
+    def of_provider(cls, provider: str) -> Collection | None:
+        """The collection whose sources have this provider; None where it is of no collection."""
+        kind, _, name = provider.partition("__")
+        return cls(name) if kind == "collection" and _COLLECTION.fullmatch(name) else None
+
     @property
     def itself(self) -> Principal:
         """The collection as a reader of what lies in it."""
         return Principal(Realm.COLLECTION, self.name)
+
+
+def collections_of(providers: Iterable[str]) -> list[Collection]:
+    """The collections among `providers`."""
+    return [found for provider in providers if (found := Collection.of_provider(provider)) is not None]
 
 
 class KeyScope(StrEnum):

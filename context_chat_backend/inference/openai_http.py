@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ _PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
 """A server that asks for more patience is not waited for: somebody is looking at the screen."""
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+_AFTER_THE_END_SECONDS = 0.05
 _ASIDE_SECONDS = 5.0
 """For questions beside generation: sizes, tokens."""
 
@@ -84,7 +85,7 @@ class OpenAIServer:
         client = httpx.AsyncClient(
             headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
             timeout=httpx.Timeout(30.0, connect=patience.connect, read=None),  # reading is timed below
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
         )
         self._client = bound(client, answer_bytes)
 
@@ -115,6 +116,7 @@ class OpenAIServer:
                     if name not in ("data", "error"):
                         continue
                     if data.strip() == "[DONE]":
+                        await _read_out(lines)
                         return
                     event = parsed(data)
                     yield without_error({"error": event} if name == "error" else event, answer.status_code)
@@ -228,6 +230,14 @@ class OpenAIServer:
             if piece is None:
                 return
             yield piece
+
+
+async def _read_out(lines: AsyncGenerator[str, None]) -> None:
+    """Take what comes after the end, which is nothing, so that the connection can be used again."""
+    with suppress(TimeoutError, BrokeOff):
+        async with asyncio.timeout(_AFTER_THE_END_SECONDS):
+            async for _ in lines:
+                pass
 
 
 def _retry_after(answer: httpx.Response) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import nan
+from math import isnan, nan
 
 from context_chat_backend.domain import Passage
 from context_chat_backend.errors import ModelUnavailable
@@ -30,10 +30,16 @@ async def rerank(reranker: Reranker, question: str, passages: Sequence[Passage])
         MODEL_FAILURES.labels("reranking").inc()
         _log.warning("reranking_failed", reason=str(error), passages=len(best))
         return [*(replace(passage, judged=nan) for passage in best), *passages[RERANKED:]]
-    if len(set(scores)) == 1:
+    if len(set(scores)) == 1 or all(map(isnan, scores)):
         return list(passages)
-    order = sorted(range(len(best)), key=lambda place: -scores[place])
-    return [*(replace(best[place], judged=scores[place]) for place in order), *passages[RERANKED:]]
+    known = [
+        passage if isnan(score) else replace(passage, judged=score) for passage, score in zip(best, scores, strict=True)
+    ]
+    return [*sorted(known, key=_rank, reverse=True), *passages[RERANKED:]]
+
+
+def _rank(passage: Passage) -> float:
+    return passage.similarity if passage.judged is None else passage.judged
 
 
 def _judged(passage: Passage) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
-from typing import LiteralString, cast
+from typing import Any, LiteralString, cast
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -120,6 +120,18 @@ class Database:
                 if (condition := _condition.get()) is not None:
                     await condition(connection)
                 yield connection
+
+    async def rows(self, text: LiteralString, parameters: Mapping[str, Any], *, lasting: bool = True) -> list[TupleRow]:
+        """The rows of one statement in a transaction of its own, all sent at once: for what somebody waits for.
+
+        Raises as `transaction` does.
+        """
+        with our_errors():
+            async with self._pool.connection() as connection:
+                async with connection.pipeline(), connection.transaction():
+                    await connection.execute(_MAINTENANCE if lasting else _MAINTENANCE_NOT_LASTING)
+                    cursor = await connection.execute(text, parameters)
+                return await cursor.fetchall()
 
     @asynccontextmanager
     async def outside_transactions(self) -> AsyncIterator[Connection]:

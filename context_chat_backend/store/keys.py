@@ -83,11 +83,10 @@ class Keys:
     async def use(self, text: str) -> KeyUse | None:
         """The key `text`, and count this use; None when there is none, it was revoked, or it has expired."""
         # What a crash forgets of the count does not matter.
-        async with self._database.transaction(lasting=False) as connection:
-            row = await (await connection.execute(statement("keys", "use"), {"digest": _digest(text)})).fetchone()
-        if row is None:
+        rows = await self._database.rows(statement("keys", "use"), {"digest": _digest(text)}, lasting=False)
+        if not rows:
             return None
-        *known, used, left_of_minute, used_today, tokens_today, left_of_day = row
+        *known, used, left_of_minute, used_today, tokens_today, left_of_day = rows[0]
         key = _key(*known)
         is_used_up = _is_over(key.requests_per_day, used_today) or _is_over(key.tokens_per_day, tokens_today + 1)
         is_over_limit = _is_over(key.requests_per_minute, used)
@@ -96,8 +95,7 @@ class Keys:
 
     async def holds(self, id_: str) -> bool:
         """Whether the key of this id may be used now; that is not counted as a use."""
-        async with self._database.transaction(lasting=False) as connection:
-            return await (await connection.execute(statement("keys", "holds"), {"id": id_})).fetchone() is not None
+        return bool(await self._database.rows(statement("keys", "holds"), {"id": id_}, lasting=False))
 
     async def all(self) -> list[ApiKey]:
         """Every key, the newest first."""

@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from context_chat_backend.domain import EVERYBODY, Collection
 from context_chat_backend.indexing.collecting import Pair
 from context_chat_backend.store.collections import CollectionReport
-from context_chat_backend.web.admin_keys_api import Name
 from context_chat_backend.web.chat_route import AdminRoute
 from context_chat_backend.web.chat_wire import Text
-from context_chat_backend.web.documents_api import put_files
+from context_chat_backend.web.document_files import put_files
 from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.web.key_wire import Name
 from context_chat_backend.web.program_route import Ready
 from context_chat_backend.wiring import Backend
 

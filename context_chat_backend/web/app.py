@@ -96,6 +96,7 @@ def build_app(
     app.state.loops = loops or Loops(backend)
     app.state.surfaces = tuple(surfaces)
     app.state.background = set[asyncio.Task[None]]()
+    app.state.writing = set[asyncio.Future[None]]()  # of what was used and said; the end of the program waits for it
     errors.install(app)
     limits = backend.config.limits
     app.state.places = places or Places(limits)

@@ -17,7 +17,8 @@ from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.chat_reply import ChatReply
 from context_chat_backend.web.chat_route import ChatRoute
 from context_chat_backend.web.chat_wire import Text
-from context_chat_backend.web.conversations_api import owner_of, said_in
+from context_chat_backend.web.conversation_wire import said_in
+from context_chat_backend.web.conversations_api import owner_of
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.program_route import ChatCaller, Ready
 from context_chat_backend.web.scopes import scope_of

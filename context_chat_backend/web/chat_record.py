@@ -9,11 +9,11 @@ from typing import Any
 
 from fastapi import Request
 
-from context_chat_backend.domain import Answer, Question, Usage
+from context_chat_backend.domain import Answer, Question, Usage, collections_of
 from context_chat_backend.store.uses import Use
 from context_chat_backend.web.addresses import client_address
 from context_chat_backend.web.callers import Caller
-from context_chat_backend.web.sources import sources_of
+from context_chat_backend.web.sources import confident_sources
 from context_chat_backend.wiring import Backend
 
 _FAILED = 500
@@ -26,13 +26,13 @@ def write_down(request: Request, question: Question, answer: Answer, use: Use) -
         return
     record = _record(request, backend, question, answer, use)
     writing = asyncio.ensure_future(asyncio.to_thread(backend.chat_log.write, record))
-    request.app.state.background.add(writing)
-    writing.add_done_callback(request.app.state.background.discard)
+    request.app.state.writing.add(writing)
+    writing.add_done_callback(request.app.state.writing.discard)
 
 
 def _record(request: Request, backend: Backend, question: Question, answer: Answer, use: Use) -> dict[str, Any]:
     caller: Caller | None = request.state.caller
-    providers = question.scope.providers or ()
+    collections = collections_of(question.scope.providers or ())
     usage = answer.usage or Usage(use.prompt_tokens, use.answer_tokens)
     about = {
         "level": "error" if use.status >= _FAILED else "info",
@@ -42,11 +42,11 @@ def _record(request: Request, backend: Backend, question: Question, answer: Answ
         "backend": backend.writer_named(answer.model),
         "blocked": answer.blocked,
         "no_results": use.status == 200 and not answer.passages and not answer.blocked and not answer.model,
-        "collection": providers[0].partition("__")[2] if len(providers) == 1 else None,
+        "collection": collections[0].name if len(collections) == 1 else None,
         "session_id": getattr(request.state, "session_id", None),
         "api_key": _key(caller),
         "ip": _address(request, backend),
-        "sources": sources_of(answer),
+        "sources": confident_sources(answer.passages),
         "latency_ms": use.total_ms,
         "first_token_ms": use.first_byte_ms,
         "usage": {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.answer_tokens},

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +16,11 @@ from context_chat_backend.answering.observing import whole
 from context_chat_backend.domain import Answer, AnswerEvent, Delta, Done
 from context_chat_backend.web.envelope import api_error
 from context_chat_backend.web.program_route import while_listening
-from context_chat_backend.web.sources import sources_of
-from context_chat_backend.web.sse import event_stream
+from context_chat_backend.web.sources import confident_sources
+from context_chat_backend.web.sse import Event, errors_last, event_stream
 
 _HEAD_SECONDS = 10.0
 """After so long a silence a stream begins without its first event: what happens later has no status of its own."""
-
-Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class ChatReply:
         """The answer as it is written. Raises what happens before its first words: it has its own status."""
         first = asyncio.ensure_future(_first(events))
         await while_listening(request, _settled(first))
-        return event_stream(_pieces(first, events), says_done=False)
+        return event_stream(errors_last(_pieces(first, events), _told), says_done=False)
 
 
 async def _settled(first: asyncio.Future[AnswerEvent]) -> None:
@@ -67,7 +65,7 @@ async def _first(events: AsyncGenerator[AnswerEvent, None]) -> AnswerEvent:
 async def _pieces(
     first: asyncio.Future[AnswerEvent], events: AsyncGenerator[AnswerEvent, None]
 ) -> AsyncGenerator[Event, None]:
-    """What is sent; what fails on the way is the last of it."""
+    """What is sent."""
     text = ""
     async with aclosing(events):
         try:
@@ -79,11 +77,13 @@ async def _pieces(
                 if isinstance(event, Done):
                     yield {"text": "", "done": True} | _about(event.answer)
                 event = await anext(events, None)
-        except Exception as error:  # the status is sent already
-            yield {"text": "", "error": api_error(error).code, "done": True}
         finally:
             first.cancel()
 
 
+def _told(error: Exception) -> list[Event]:
+    return [{"text": "", "error": api_error(error).code, "done": True}]
+
+
 def _about(answer: Answer) -> dict[str, Any]:
-    return {"sources": sources_of(answer), "blocked": answer.blocked}
+    return {"sources": confident_sources(answer.passages), "blocked": answer.blocked}

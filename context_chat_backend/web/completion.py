@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,14 +21,13 @@ from context_chat_backend.domain import (
     Done,
     Finish,
     Location,
-    Passage,
     Reasoning,
     SourceRef,
-    Usage,
 )
-from context_chat_backend.web.envelope import api_error, envelope
+from context_chat_backend.inference.relaying.shapes import usage_of
 from context_chat_backend.web.program_route import while_listening
-from context_chat_backend.web.sse import event_stream
+from context_chat_backend.web.sources import source_of, sources_of
+from context_chat_backend.web.sse import as_envelope, begun, errors_last, event_stream
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class Completion:
         self, request: Request, events: AsyncGenerator[AnswerEvent, None], *, wants_usage: bool
     ) -> Response:
         """The answer as it is written. Raises what happens before the first event: it has its own status."""
-        first = await while_listening(request, anext(events))
-        return event_stream(self._pieces(first, events, wants_usage, request.state.request_id))
+        pieces = self._pieces(await begun(request, events), wants_usage)
+        return event_stream(errors_last(pieces, as_envelope(request)))
 
     def _whole(self, answer: Answer, thoughts: str) -> dict[str, Any]:
         message = {"role": "assistant", "content": answer.text}
@@ -60,22 +59,17 @@ class Completion:
             message["reasoning_content"] = thoughts
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(answer)}
         head = self.head("chat.completion")
-        return head | {"choices": [choice], "usage": usage_of(answer), "context_chat": self._about(answer)}
+        return head | {"choices": [choice], "usage": usage_of(answer.usage), "context_chat": self._about(answer)}
 
     async def _pieces(
-        self, first: AnswerEvent, events: AsyncGenerator[AnswerEvent, None], wants_usage: bool, request_id: str
+        self, events: AsyncGenerator[AnswerEvent, None], wants_usage: bool
     ) -> AsyncGenerator[Mapping[str, Any], None]:
-        """The chunks of a stream; what fails on the way is its last."""
+        """The chunks of a stream."""
         async with aclosing(events):
             yield self._piece({"role": "assistant", "content": ""})
-            try:
-                for chunk in self._chunks(first, wants_usage):
+            async for event in events:
+                for chunk in self._chunks(event, wants_usage):
                     yield chunk
-                async for event in events:
-                    for chunk in self._chunks(event, wants_usage):
-                        yield chunk
-            except Exception as error:  # the status is sent already
-                yield envelope(api_error(error), request_id)
 
     def _chunks(self, event: AnswerEvent, wants_usage: bool) -> list[dict[str, Any]]:
         match event:
@@ -85,7 +79,7 @@ class Completion:
                 return [self._piece({"content": text})]
             case Done(answer):
                 last = self._piece({}, _finish(answer)) | {"context_chat": self._about(answer)}
-                usage = self.head("chat.completion.chunk") | {"choices": [], "usage": usage_of(answer)}
+                usage = self.head("chat.completion.chunk") | {"choices": [], "usage": usage_of(answer.usage)}
                 return [last, usage] if wants_usage else [last]
             case _:
                 return []
@@ -102,7 +96,7 @@ class Completion:
         """What the answer was written from, and by whom."""
         place = {} if self.conversation is None else {"conversation": self.conversation}
         return place | {
-            "sources": self._sources(answer.passages),
+            "sources": sources_of(answer.passages, self.names),
             "citations": [self._citation(citation) for citation in answer.citations],
             "model": answer.model or None,
             "unavailable": list(answer.unavailable),
@@ -111,26 +105,9 @@ class Completion:
             "estimated": answer.usage is not None and answer.usage.estimated,
         }
 
-    def _sources(self, passages: Iterable[Passage]) -> list[dict[str, Any]]:
-        """Each source once, with the score of its best passage, best first."""
-        best: dict[str, dict[str, Any]] = {}
-        for passage in passages:
-            source = self._source(passage)
-            known = best.setdefault(str(passage.source), source)
-            if known["score"] is not None:
-                known["score"] = max(known["score"], source["score"])
-        return list(best.values())
-
-    def _source(self, passage: Passage) -> dict[str, Any]:
-        name = self.names.get(passage.source)
-        if name is not None:  # nobody has compared it with the question
-            return {"id": name, "title": passage.title, "score": None, "origin": "request"}
-        score = round(passage.similarity, 4)
-        return {"id": str(passage.source), "title": passage.title, "score": score, "origin": "retrieved"}
-
     def _citation(self, citation: Citation) -> dict[str, Any]:
         """A marker of the text, and what it points to; its offsets count characters."""
-        found = self._source(citation.passage) | {"start": citation.start, "end": citation.end}
+        found = source_of(citation.passage, self.names) | {"start": citation.start, "end": citation.end}
         return found | {"text": citation.quote, "matched": citation.matched, **_place(citation.passage.location)}
 
 
@@ -144,13 +121,6 @@ async def _last(events: AsyncGenerator[AnswerEvent, None]) -> tuple[Answer, str]
             if isinstance(event, Done):
                 return event.answer, thoughts
     raise AssertionError("an answer ends with Done")
-
-
-def usage_of(answer: Answer) -> dict[str, int]:
-    """The tokens of an answer; none where nothing was generated."""
-    usage = answer.usage or Usage(0, 0)
-    total = usage.prompt_tokens + usage.answer_tokens
-    return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.answer_tokens, "total_tokens": total}
 
 
 def _place(location: Location) -> dict[str, Any]:

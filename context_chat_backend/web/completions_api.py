@@ -20,9 +20,11 @@ from context_chat_backend.web.callers import may_use
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.gateway_wire import MaskedEmails, TextRequest
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
-from context_chat_backend.web.passed import Passed, Tally, finish_in, said_in, with_errors_told
+from context_chat_backend.web.passed import Passed, finish_in, said_in
 from context_chat_backend.web.program_route import CompletionCaller, ProgramRoute, Ready, while_listening
-from context_chat_backend.web.sse import event_stream
+from context_chat_backend.web.safe import judge_answer, judge_question
+from context_chat_backend.web.sse import as_envelope, begun, errors_last, event_stream
+from context_chat_backend.wiring import Backend
 
 router = APIRouter(route_class=ProgramRoute)
 
@@ -35,27 +37,26 @@ async def completions(request: Request, body: TextRequest, backend: Ready, calle
     most = backend.config.gateway.max_prompt_chars
     if max(map(len, body.prompts)) + len(body.suffix or "") > most:
         raise ApiError(400, "invalid_value", f"prompt: it has at most {most} characters", param="prompt")
+    await judge_question(backend, caller, body.prompts[0], body.sent_along, whole=not body.stream)
     found = await gathered(backend, caller, body.prompts[0], body.retrieval)
     before = found.in_code(model.template, share_of(model.context_tokens))
     passed = Passed(request, caller, "gateway", model, Exchange.TEXT, found.scope)
-    written = _Written(body, passed, before, found, backend.passing.models.version)
+    written = _Written(backend, body, passed, before, found)
     if not body.stream:
         return await while_listening(request, written.whole())
-    pieces = written.pieces()
-    first = await while_listening(request, anext(pieces))
-    return event_stream(with_errors_told(_all(first, pieces), request.state.request_id))
+    return event_stream(errors_last(await begun(request, written.pieces()), as_envelope(request)))
 
 
 @dataclass(frozen=True)
 class _Written:
     """The answer to one request."""
 
+    backend: Backend
     body: TextRequest
     passed: Passed
     before: str
     """Passages in front of each prompt."""
     found: Gathered
-    version: int
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -63,6 +64,8 @@ class _Written:
         """All choices, prompt by prompt. Raises ApiError."""
         asked = [self._asked(prompt) for prompt in self.body.prompts]
         answers = [await self.passed.whole(one) for one in asked]
+        said = "\n\n".join(said_in(choice) for event, _ in answers for choice in event["choices"])
+        await judge_answer(self.backend, self.passed.caller, self.body.prompts[0], said)
         await self._check()
         choices = []
         for place, (prompt, (event, _)) in enumerate(zip(self.body.prompts, answers, strict=True)):
@@ -71,19 +74,19 @@ class _Written:
                 text = prompt + text if self.body.echo else text
                 index = place * self.body.n + number
                 choices.append(_choice(index, text, finish_in(choice) or "stop"))
-        return self._head() | {"choices": choices, "usage": usage_of(_sum([tally for _, tally in answers]))}
+        return self._head() | {"choices": choices, "usage": usage_of(_sum([account.usage for _, account in answers]))}
 
     async def pieces(self) -> AsyncGenerator[dict[str, Any], None]:
         """The chunks, prompt by prompt. Raises ApiError."""
-        tallies: list[Tally] = []
+        used: list[Usage] = []
         for place, prompt in enumerate(self.body.prompts):
             masks = [MaskedEmails() for _ in range(self.body.n)]
             ended: set[int] = set()
             if self.body.echo:
                 yield self._piece(place * self.body.n, prompt)
             async with aclosing(self.passed.events(self._asked(prompt))) as events:
-                async for event, tally in events:
-                    tallies[place:] = [tally]
+                async for event, account in events:
+                    used[place:] = [account.usage]
                     for choice in event["choices"]:
                         number = min(int(choice.get("index") or 0), self.body.n - 1)
                         text, finish = said_in(choice), finish_in(choice)
@@ -97,10 +100,10 @@ class _Written:
             for number in sorted(set(range(self.body.n)) - ended):
                 yield self._piece(place * self.body.n + number, masks[number].end(), "stop")
         if self.body.stream_options is not None and self.body.stream_options.include_usage:
-            yield self._head() | {"choices": [], "usage": usage_of(_sum(tallies))}
+            yield self._head() | {"choices": [], "usage": usage_of(_sum(used))}
 
     async def _check(self) -> None:
-        await self.found.check(self.passed.request.app.state.backend, self.passed.caller)
+        await self.found.check(self.backend, self.passed.caller)
 
     def _asked(self, prompt: str) -> dict[str, Any]:
         asked = self.body.passed_on(self.passed.model, self.body.most)
@@ -123,7 +126,7 @@ class _Written:
 
     def _head(self) -> dict[str, Any]:
         head = {"id": self.id, "object": "text_completion", "created": self.created, "model": self.passed.model.name}
-        return head | {"caps_version": self.version}
+        return head | {"caps_version": self.backend.passing.models.version}
 
 
 def _filling(model: ServedModel) -> ServedModel:
@@ -137,15 +140,5 @@ def _choice(index: int, text: str, finish: str | None) -> dict[str, Any]:
     return {"index": index, "text": text, "logprobs": None, "finish_reason": finish}
 
 
-def _sum(tallies: list[Tally]) -> Usage:
-    used = [tally.usage for tally in tallies]
+def _sum(used: list[Usage]) -> Usage:
     return Usage(sum(one.prompt_tokens for one in used), sum(one.answer_tokens for one in used))
-
-
-async def _all(
-    first: dict[str, Any], pieces: AsyncGenerator[dict[str, Any], None]
-) -> AsyncGenerator[dict[str, Any], None]:
-    async with aclosing(pieces):
-        yield first
-        async for piece in pieces:
-            yield piece

@@ -11,16 +11,16 @@ from pydantic import BaseModel, Field
 
 from context_chat_backend.answering.memory import Place
 from context_chat_backend.domain import EVERYBODY
-from context_chat_backend.store.conversations import MAX_TITLE_CHARACTERS, Conversation, KeptMessage, Owner
+from context_chat_backend.store.conversations import MAX_TITLE_CHARACTERS, Owner
 from context_chat_backend.web.callers import Caller, nobody
 from context_chat_backend.web.chat_wire import CONVERSATION, Text
+from context_chat_backend.web.conversation_wire import MAX_PAGE, described, export, whole
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.openai_wire import ChatRequest
 from context_chat_backend.web.program_route import ChatCaller, ProgramRoute, Ready
 from context_chat_backend.wiring import Backend
 
 _PAGE = 50
-_MAX_PAGE = 200
 
 router = APIRouter(route_class=ProgramRoute)
 
@@ -42,7 +42,7 @@ async def begin(backend: Ready, caller: ChatCaller, body: NewConversation | None
 async def listed(
     backend: Ready,
     caller: ChatCaller,
-    limit: Annotated[int, Query(ge=1, le=_MAX_PAGE)] = _PAGE,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = _PAGE,
     after: str | None = None,
 ) -> dict[str, Any]:
     """The caller's conversations, the latest first, in pages."""
@@ -64,7 +64,7 @@ async def read(backend: Ready, caller: ChatCaller, conversation: str) -> dict[st
     found = await backend.conversations.one(owner, id_)
     if found is None:
         raise _not_found()
-    return _whole(found, await backend.conversations.messages(owner, id_))
+    return whole(found, await backend.conversations.messages(owner, id_))
 
 
 @router.delete("/v1/conversations/{conversation}")
@@ -107,48 +107,6 @@ async def place_of(backend: Backend, caller: Caller, body: ChatRequest) -> Place
     if await backend.conversations.one(owner, id_) is None:
         raise _not_found("conversation")
     return Place(owner, id_)
-
-
-def described(conversation: Conversation) -> dict[str, Any]:
-    """A conversation as JSON."""
-    return {
-        "id": f"conv_{conversation.id.hex}",
-        "object": "conversation",
-        "title": conversation.title,
-        "messages": conversation.messages,
-        "created_at": int(conversation.created_at.timestamp()),
-        "updated_at": int(conversation.updated_at.timestamp()),
-    }
-
-
-async def export(backend: Backend, owner: Owner) -> list[dict[str, Any]]:
-    """Every conversation of an owner with its messages."""
-    whole: list[dict[str, Any]] = []
-    page: list[Conversation] = []
-    while page or not whole:
-        page = await backend.conversations.all(owner, limit=_MAX_PAGE, after=page[-1].id if page else None)
-        whole += [_whole(one, await backend.conversations.messages(owner, one.id)) for one in page]
-        if len(page) < _MAX_PAGE:
-            break
-    return whole
-
-
-def _whole(conversation: Conversation, messages: list[KeptMessage]) -> dict[str, Any]:
-    """With its messages; of a hidden one the text is null."""
-    return described(conversation) | {"messages": said_in(messages)}
-
-
-def said_in(messages: list[KeptMessage]) -> list[dict[str, Any]]:
-    """The messages of a conversation as JSON."""
-    return [
-        {
-            "role": message.role,
-            "content": message.text,
-            "hidden": message.text is None,
-            "created_at": int(message.created_at.timestamp()),
-        }
-        for message in messages
-    ]
 
 
 def _id(text: str) -> uuid.UUID:

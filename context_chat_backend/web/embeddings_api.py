@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, field_validator
 
 from context_chat_backend.store.uses import Use
-from context_chat_backend.web.booking import book
+from context_chat_backend.web.account import book
 from context_chat_backend.web.chat_wire import Text
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.program_route import EmbeddingCaller, Ready

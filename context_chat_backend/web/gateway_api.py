@@ -11,18 +11,18 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from context_chat_backend.completing.models import Role, ServedModel
-from context_chat_backend.domain import KeyScope
+from context_chat_backend.domain import KeyScope, Usage
 from context_chat_backend.errors import ModelFailure
 from context_chat_backend.inference.relaying.shapes import usage_of
 from context_chat_backend.ports import Exchange
 from context_chat_backend.web.callers import may_use
-from context_chat_backend.web.envelope import ApiError, api_error, envelope
+from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.gateway_wire import GatewayChat
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
-from context_chat_backend.web.passed import Passed, Tally, finish_in, said_in
+from context_chat_backend.web.passed import Heard, Passed, finish_in, said_in
 from context_chat_backend.web.program_route import OpenRoute, ProgramRoute, Ready, caller_for, while_listening
 from context_chat_backend.web.safe import judge_answer, judge_question
-from context_chat_backend.web.sse import event_stream
+from context_chat_backend.web.sse import as_envelope, begun, errors_last, event_stream
 from context_chat_backend.wiring import Backend
 
 HERE = "Backend service for Refact is running!"
@@ -67,13 +67,13 @@ async def refact_chat(request: Request, body: GatewayChat, backend: Ready) -> An
     exchange = Exchange.CHAT if body.messages else Exchange.TEXT
     passed = Passed(request, caller, SURFACE, model, exchange, found.scope)
     if not body.stream:
-        told = _whole(model, found, *await while_listening(request, passed.whole(asked)))
+        raw, account = await while_listening(request, passed.whole(asked))
+        told = _whole(model, found, raw, account.usage)
         await judge_answer(backend, caller, body.question, told["response"])
         await found.check(backend, caller)  # last: a judge takes its time
         return told
-    events = passed.events(asked)
-    first = await while_listening(request, anext(events))
-    return event_stream(_pieces(first, events, found, passed))
+    pieces = _pieces(await begun(request, passed.events(asked)), found, passed)
+    return event_stream(errors_last(pieces, as_envelope(request)))
 
 
 def asked_of(body: GatewayChat, model: ServedModel, found: Gathered) -> dict[str, Any]:
@@ -87,45 +87,31 @@ def asked_of(body: GatewayChat, model: ServedModel, found: Gathered) -> dict[str
     return asked | {"messages": [*([{"role": "system", "content": said}] if said else []), *messages]}
 
 
-def _whole(model: ServedModel, found: Gathered, raw: Mapping[str, Any], tally: Tally) -> dict[str, Any]:
+def _whole(model: ServedModel, found: Gathered, raw: Mapping[str, Any], usage: Usage) -> dict[str, Any]:
     choice: Any = next(iter(raw["choices"]), {})
     return {
         "response": said_in(choice),
         "model": model.name,
         "finish_reason": finish_in(choice) or "stop",
-        "usage": usage_of(tally.usage),
+        "usage": usage_of(usage),
         "sources": found.sources,
         "raw_refact_response": raw,
     }
 
 
 async def _pieces(
-    first: tuple[dict[str, Any], Tally],
-    events: AsyncGenerator[tuple[dict[str, Any], Tally], None],
-    found: Gathered,
-    passed: Passed,
+    events: AsyncGenerator[Heard, None], found: Gathered, passed: Passed
 ) -> AsyncGenerator[Mapping[str, Any], None]:
-    finish, tally = "stop", first[1]
+    finish = "stop"
     async with aclosing(events):
-        try:
-            async for event in _from(first, events):
-                for choice in event["choices"]:
-                    finish = finish_in(choice) or finish
-                    if text := said_in(choice):
-                        yield {"delta": text, "done": False}
-            await found.check(passed.request.app.state.backend, passed.caller)
-            usage = usage_of(tally.usage)
-            yield {"delta": "", "done": True, "finish_reason": finish, "usage": usage, "sources": found.sources}
-        except Exception as error:  # the status is sent already
-            yield envelope(api_error(error), passed.request.state.request_id)
-
-
-async def _from(
-    first: tuple[dict[str, Any], Tally], events: AsyncGenerator[tuple[dict[str, Any], Tally], None]
-) -> AsyncGenerator[dict[str, Any], None]:
-    yield first[0]
-    async for event, _ in events:
-        yield event
+        async for heard in events:
+            for choice in heard[0]["choices"]:
+                finish = finish_in(choice) or finish
+                if text := said_in(choice):
+                    yield {"delta": text, "done": False}
+    await found.check(passed.request.app.state.backend, passed.caller)
+    usage = usage_of(heard[1].usage)
+    yield {"delta": "", "done": True, "finish_reason": finish, "usage": usage, "sources": found.sources}
 
 
 def _state(failure: ModelFailure | None) -> str:

@@ -114,6 +114,11 @@ class TextRequest(Wished):
         return [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
 
     @property
+    def sent_along(self) -> list[str]:
+        """What the model reads beside the first prompt."""
+        return [text for text in [*self.prompts[1:], self.suffix or ""] if text.strip()]
+
+    @property
     def most(self) -> int:
         """How many tokens are wanted at most."""
         return self.max_tokens or self.max_completion_tokens or 500

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +10,14 @@ from context_chat_backend.answering.prompt import quoted
 from context_chat_backend.answering.relevance import relevant
 from context_chat_backend.completing.editing import estimated, quoted_code
 from context_chat_backend.completing.templates import Template
-from context_chat_backend.domain import EVERYTHING, Passage, Question, Scope, SourceRef
+from context_chat_backend.domain import EVERYTHING, Passage, Question, Scope
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.chat_wire import Retrieval
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.given import PROVIDER
 from context_chat_backend.web.guarding import still_allowed
 from context_chat_backend.web.scopes import scope_of
+from context_chat_backend.web.sources import Names, sources_of
 from context_chat_backend.wiring import Backend
 
 LEAST_SHARE, LARGEST_SHARE = 50, 4096
@@ -31,7 +31,7 @@ class Gathered:
 
     passages: tuple[Passage, ...] = ()
     scope: Scope | None = None
-    names: Mapping[SourceRef, str] | None = None
+    names: Names | None = None
     """What the caller calls passages of his own."""
 
     def in_words(self, tokens: int) -> str:
@@ -62,13 +62,7 @@ class Gathered:
     @property
     def sources(self) -> list[dict[str, Any]]:
         """Each source once, best first."""
-        told: dict[SourceRef, dict[str, Any]] = {}
-        for passage in self.passages:
-            name = (self.names or {}).get(passage.source)
-            said = {"id": str(passage.source), "title": passage.title, "score": round(passage.similarity, 4)}
-            own = {"id": name, "title": passage.title, "score": None, "origin": "request"}
-            told.setdefault(passage.source, said | {"origin": "retrieved"} if name is None else own)
-        return list(told.values())
+        return sources_of(self.passages, self.names or {})
 
 
 def share_of(context_tokens: int, wanted: int = 0) -> int:
@@ -83,7 +77,7 @@ async def gathered(
     wanted: bool | Retrieval | None,
     *,
     given: tuple[Passage, ...] = (),
-    names: Mapping[SourceRef, str] | None = None,
+    names: Names | None = None,
 ) -> Gathered:
     """Passages for `text` out of what the caller may read, behind those he brings. Raises ApiError (400, 403)."""
     if not wanted:

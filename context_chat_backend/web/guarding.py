@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from context_chat_backend.domain import Collection, Scope
+from context_chat_backend.domain import Scope, collections_of
 from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.envelope import ApiError
@@ -96,7 +96,7 @@ def still_allowed(backend: Backend, caller: Caller, scope: Scope | None = None, 
 
     With `request_id` also whether the key wants no more of that answer.
     """
-    collections = frozenset(_collections(() if scope is None else scope.providers or ())) | (
+    collections = frozenset(collections_of(() if scope is None else scope.providers or ())) | (
         caller.collections or set()
     )
 
@@ -113,8 +113,3 @@ def still_allowed(backend: Backend, caller: Caller, scope: Scope | None = None, 
         return None
 
     return look
-
-
-def _collections(providers: Iterable[str]) -> Iterable[Collection]:
-    prefix = Collection("x").provider.removesuffix("x")
-    return (Collection(name.removeprefix(prefix)) for name in providers if name.startswith(prefix))

@@ -40,7 +40,11 @@ class ChatRequest(Bringing, Dialogue):
     tools: Annotated[list[dict[str, Any]] | None, AfterValidator(readable)] = None
     tool_choice: Annotated[str | dict[str, Any] | None, AfterValidator(readable)] = None
     response_format: Annotated[dict[str, Any] | None, AfterValidator(readable)] = None
+    parallel_tool_calls: bool | None = None
     reasoning_effort: Text | None = None
+    user: Text | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
     _passed: list[PassedMessage] | None = PrivateAttr(default=None)
 

@@ -4,55 +4,23 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request
 
 from context_chat_backend.completing.models import ServedModel
-from context_chat_backend.domain import Scope, Usage
+from context_chat_backend.domain import Answer, Passage, Question, Scope, Usage
 from context_chat_backend.ports import Exchange
-from context_chat_backend.store.uses import Use
-from context_chat_backend.web.booking import book
+from context_chat_backend.web.account import Account
 from context_chat_backend.web.callers import Caller
-from context_chat_backend.web.envelope import api_error, envelope
 from context_chat_backend.web.guarding import guarded, still_allowed
 from context_chat_backend.wiring import Backend
 
-_CANCELLED = 499
-_BYTES_PER_TOKEN = 4
 Event = dict[str, Any]
-
-
-@dataclass
-class Tally:
-    """What an answer took so far."""
-
-    read: int
-    """Bytes of the prompt."""
-    written: int = 0
-    """Bytes of the answer."""
-    told: Usage | None = None
-    """What the model says of it."""
-    begun: float = field(default_factory=time.monotonic)
-    first: float | None = None
-    status: int = _CANCELLED
-
-    def hear(self, event: Mapping[str, Any]) -> None:
-        """Count one event."""
-        self.first = self.first or time.monotonic()
-        self.written += sum(len(said_in(choice).encode()) for choice in event["choices"])
-        used = event.get("usage")
-        if isinstance(used, dict) and type(used.get("prompt_tokens")) is int and used["prompt_tokens"]:
-            self.told = Usage(used["prompt_tokens"], int(used.get("completion_tokens") or 0))
-
-    @property
-    def usage(self) -> Usage:
-        """As the model counts; our estimate where it does not."""
-        return self.told or Usage(-(-self.read // _BYTES_PER_TOKEN), -(-self.written // _BYTES_PER_TOKEN), True)
+Heard = tuple[Event, Account]
 
 
 @dataclass(frozen=True)
@@ -66,53 +34,31 @@ class Passed:
     exchange: Exchange
     scope: Scope | None = None
     """Where passages were looked for."""
+    question: Question | None = None
+    """What is asked, where the exchange is written down."""
+    passages: tuple[Passage, ...] = ()
 
-    async def events(self, body: Mapping[str, Any]) -> AsyncGenerator[tuple[Event, Tally], None]:
+    async def events(self, body: Mapping[str, Any]) -> AsyncGenerator[Heard, None]:
         """What the model answers to `body`, piece by piece, with what it took so far. Raises ApiError."""
         backend: Backend = self.request.app.state.backend
-        tally = Tally(_bytes_read(body))
-        events = backend.passing.passed(self.model, self.exchange, body)
-        try:
-            async with aclosing(guarded(events, still_allowed(backend, self.caller, self.scope))) as coming:
+        answer = Answer("", passages=self.passages, model=self.model.name)
+        account = Account(self.request, self.caller, self.surface, _bytes_read(body), self.question, answer)
+        look = still_allowed(backend, self.caller, self.scope, self.request.state.request_id)
+        self.request.state.model_used = self.model.name
+        with account.kept():
+            events = backend.passing.passed(self.model, self.exchange, body)
+            async with aclosing(guarded(events, look)) as coming:
                 async for event in coming:
-                    tally.hear(event)
-                    yield event, tally
-            tally.status = 200
-        except Exception as error:
-            told = api_error(error)
-            tally.status = told.status_code
-            raise told from None
-        finally:
-            self._book(tally)
+                    _hear(account, event)
+                    yield event, account
+            account.status = 200
 
-    async def whole(self, body: Mapping[str, Any]) -> tuple[Event, Tally]:
+    async def whole(self, body: Mapping[str, Any]) -> Heard:
         """The answer at once. Raises ApiError."""
         async with aclosing(self.events(body)) as events:
-            async for event, tally in events:
-                found = event, tally
+            async for heard in events:
+                found = heard
         return found
-
-    def _book(self, tally: Tally) -> None:
-        usage = tally.usage if tally.first is not None or tally.status in (200, _CANCELLED) else Usage(0, 0)
-        first = None if tally.first is None else round(1000 * (tally.first - tally.begun))
-        total = round(1000 * (time.monotonic() - tally.begun))
-        tokens = (usage.prompt_tokens, usage.answer_tokens)
-        left = tally.status == _CANCELLED
-        caller, name = self.caller, self.model.name
-        use = Use(caller.key_id, caller.asker, self.surface, name, *tokens, first, total, tally.status, left)
-        book(self.request, use)
-
-
-async def with_errors_told(
-    pieces: AsyncGenerator[Event, None], request_id: str
-) -> AsyncGenerator[Mapping[str, Any], None]:
-    """`pieces`, and what fails on the way as the last: the status is sent already."""
-    async with aclosing(pieces):
-        try:
-            async for piece in pieces:
-                yield piece
-        except Exception as error:
-            yield envelope(api_error(error), request_id)
 
 
 def said_in(choice: Any) -> str:
@@ -128,6 +74,20 @@ def finish_in(choice: Any) -> str | None:
     """Why a choice ends, where it does."""
     reason = choice.get("finish_reason") if isinstance(choice, dict) else None
     return reason if isinstance(reason, str) else None
+
+
+def _hear(account: Account, event: Event) -> None:
+    account.hear()
+    for place, choice in enumerate(event["choices"]):
+        is_first = place == 0 and (not isinstance(choice, dict) or choice.get("index") in (None, 0))
+        account.hear(said_in(choice), shown=is_first)
+    used = event.get("usage")
+    if isinstance(used, dict) and (read := _count(used.get("prompt_tokens"))):
+        account.answer = replace(account.answer, usage=Usage(read, _count(used.get("completion_tokens"))))
+
+
+def _count(told: Any) -> int:
+    return told if type(told) is int and told > 0 else 0
 
 
 def _bytes_read(body: Mapping[str, Any]) -> int:

@@ -18,7 +18,7 @@ from context_chat_backend.answering.planner.model_help import Spent
 from context_chat_backend.domain import Scope
 from context_chat_backend.store.planning import Turn
 from context_chat_backend.store.uses import Use
-from context_chat_backend.web.booking import book
+from context_chat_backend.web.account import book
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.guarding import guarded_work, still_allowed
 from context_chat_backend.web.planner_route import PlannerRoute, owner_of

@@ -64,6 +64,8 @@ class ProgramRoute(APIRoute):
             except Exception as error:
                 response = error_response(_counted(request, self.told(error)), request_id)
             response.headers["X-Request-ID"] = request_id
+            if model := getattr(request.state, "model_used", ""):
+                response.headers["X-Model-Used"] = model
             return response
 
         return answered

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Request
 
 from context_chat_backend.completing.models import ServedModel
+from context_chat_backend.domain import EVERYTHING, Question, Usage
 from context_chat_backend.inference.relaying.shapes import usage_of
 from context_chat_backend.ports import Exchange
 from context_chat_backend.web.callers import Caller
@@ -17,13 +18,12 @@ from context_chat_backend.web.completion import Completion
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
 from context_chat_backend.web.openai_wire import ChatRequest
-from context_chat_backend.web.passed import Passed, Tally, finish_in, said_in, with_errors_told
+from context_chat_backend.web.passed import Heard, Passed, finish_in, said_in
 from context_chat_backend.web.program_route import while_listening
 from context_chat_backend.web.safe import judge_answer, judge_question
-from context_chat_backend.web.sse import event_stream
+from context_chat_backend.web.sse import as_envelope, begun, errors_last, event_stream
 from context_chat_backend.wiring import Backend
 
-Heard = tuple[dict[str, Any], Tally]
 _WISHES = (
     "temperature", "top_p", "stop", "n", "seed", "presence_penalty", "frequency_penalty", "response_format", "tools",
     "tool_choice", "parallel_tool_calls", "user", "reasoning_effort", "logprobs", "top_logprobs",
@@ -46,23 +46,22 @@ async def relayed_chat(
     most = body.sampling.max_tokens or model.answer_tokens
     asked = wishes | {"messages": messages, "max_tokens": min(most, model.answer_tokens), "stream": body.stream}
     asked |= {"stream_options": {"include_usage": True}} if body.stream else {}
-    passed = Passed(request, caller, "openai", model, Exchange.CHAT, found.scope)
+    question = Question(body.question, caller.asker, found.scope or EVERYTHING, turns=body.turns)
+    passed = Passed(request, caller, "openai", model, Exchange.CHAT, found.scope, question, found.passages)
     completion = Completion(body.model or model.name)
     if not body.stream:
-        raw, tally = await while_listening(request, passed.whole(asked))
+        raw, account = await while_listening(request, passed.whole(asked))
         await judge_answer(backend, caller, body.question, "\n\n".join(said_in(choice) for choice in raw["choices"]))
         await found.check(backend, caller)  # last: a judge takes its time
-        return _whole(completion, model, found, raw, tally)
-    events = passed.events(asked)
-    first = await while_listening(request, anext(events))
-    pieces = _pieces(completion, passed, found, _all(first, events), body.wants_usage)
-    return event_stream(with_errors_told(pieces, request.state.request_id))
+        return _whole(completion, model, found, raw, account.usage)
+    pieces = _pieces(completion, passed, found, await begun(request, passed.events(asked)), body.wants_usage)
+    return event_stream(errors_last(pieces, as_envelope(request)))
 
 
 def _whole(
-    completion: Completion, model: ServedModel, found: Gathered, raw: Mapping[str, Any], tally: Tally
+    completion: Completion, model: ServedModel, found: Gathered, raw: Mapping[str, Any], usage: Usage
 ) -> dict[str, Any]:
-    told = {"choices": raw["choices"], "usage": usage_of(tally.usage), "context_chat": _about(model, found, tally)}
+    told = {"choices": raw["choices"], "usage": usage_of(usage), "context_chat": _about(model, found, usage)}
     return completion.head("chat.completion") | told
 
 
@@ -73,26 +72,19 @@ async def _pieces(
     begin = {"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
     yield head | {"choices": [begin]}
     async with aclosing(events):
-        async for event, tally in events:
+        async for event, account in events:
             choices = [choice for choice in event["choices"] if isinstance(choice, dict)]
             if not choices:
                 continue
             last = any(finish_in(choice) for choice in choices)
             if last:
                 await found.check(passed.request.app.state.backend, passed.caller)
-            about = {"context_chat": _about(passed.model, found, tally)} if last else {}
+            about = {"context_chat": _about(passed.model, found, account.usage)} if last else {}
             yield head | {"choices": choices} | about
     if wants_usage:
-        yield head | {"choices": [], "usage": usage_of(tally.usage)}
+        yield head | {"choices": [], "usage": usage_of(account.usage)}
 
 
-async def _all(first: Heard, events: AsyncGenerator[Heard, None]) -> AsyncGenerator[Heard, None]:
-    async with aclosing(events):
-        yield first
-        async for event in events:
-            yield event
-
-
-def _about(model: ServedModel, found: Gathered, tally: Tally) -> dict[str, Any]:
+def _about(model: ServedModel, found: Gathered, usage: Usage) -> dict[str, Any]:
     told = {"sources": found.sources, "citations": [], "model": model.name, "unavailable": [], "blocked": False}
-    return told | {"dropped": 0, "estimated": tally.usage.estimated}
+    return told | {"dropped": 0, "estimated": usage.estimated}

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
+from fastapi import Request
 from fastapi.responses import StreamingResponse
 
+from context_chat_backend.web.envelope import api_error, envelope
+from context_chat_backend.web.program_route import while_listening
+
 Event = Mapping[str, Any]
+T = TypeVar("T")
 PING_SECONDS = 15.0
 """So long a connection is silent at most: proxies close those that are."""
 
@@ -59,6 +64,39 @@ async def encoded(
             yield _DONE
     finally:
         reading.cancel()
+
+
+async def begun(request: Request, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """`events`, of which the first is there: what happens before has a status of its own, and is raised.
+
+    Raises ApiError (499) when the caller leaves meanwhile.
+    """
+    return _all(await while_listening(request, anext(events)), events)
+
+
+async def errors_last(
+    pieces: AsyncGenerator[Event, None], told: Callable[[Exception], Iterable[Event]]
+) -> AsyncGenerator[Event, None]:
+    """`pieces`, and at the end what is `told` of that which fails on the way: the status is sent already."""
+    async with aclosing(pieces):
+        try:
+            async for piece in pieces:
+                yield piece
+        except Exception as error:
+            for piece in told(error):
+                yield piece
+
+
+def as_envelope(request: Request) -> Callable[[Exception], Iterable[Event]]:
+    """What OpenAI's clients are told of an error in a stream."""
+    return lambda error: [envelope(api_error(error), request.state.request_id)]
+
+
+async def _all(first: T, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    async with aclosing(events):
+        yield first
+        async for event in events:
+            yield event
 
 
 def _frame(event: Event, named: bool) -> bytes:

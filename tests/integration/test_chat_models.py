@@ -206,6 +206,23 @@ def test_26_openais_client_is_served_with_the_collection_of_the_key(strict: Mode
     assert strict.record()["surface"] == "openai"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_exchange_with_tools_is_written_down_too(strict: Models, stream: bool) -> None:
+    strict.say(writer={"says": "It is behind the mill."})
+    written = len(strict.server.records())
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    body = {"messages": [{"role": "user", "content": ASKED}], "tools": [tool], "stream": stream}
+    answer = strict.server.http.post("/v1/chat/completions", json=body, headers={"X-API-Key": strict.key})
+
+    assert answer.status_code == 200, answer.text
+    assert until(lambda: len(strict.server.records()) > written)
+    (record,) = strict.server.records()[written:]
+    assert (record["query"], record["response"]) == (ASKED, "It is behind the mill.")
+    assert (record["surface"], record["collection"], record["blocked"]) == ("openai", "mill", False)
+    assert record["sources"][0]["title"] == ASKED
+    assert record["usage"]["completion_tokens"] > 0
+
+
 def test_27_who_leaves_stops_the_model_and_is_written_down(strict: Models) -> None:
     strict.say(writer={"pieces": ["word "] * 200, "seconds": 0.1})
     written = len(strict.server.records())

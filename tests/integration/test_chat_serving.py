@@ -197,27 +197,74 @@ def test_23_several_processes_have_keys_and_answers_in_common(storage: Path, dat
         free.bind(("127.0.0.1", port))  # no worker is left
 
 
-def test_who_asks_without_a_key_has_no_session(storage: Path, database_url: str) -> None:
-    default = "chroma: {collection: mill}\napi_keys: {allow_default: true}\n"
-    with chatting(storage, database_url, QUOTING + NO_JUDGE + default) as server:
-        server.collection("mill")
-        asker = Collection("mill").itself
-        own = {"X-API-Key": server.key("mill")}
-        said = server.chat(None, "When does the mill grind?", session_id="1")
-        kept = server.chat(own["X-API-Key"], "When does the mill grind?", session_id="1")
-        refused = [server.http.request(method, "/chat/sessions/1") for method in ("GET", "DELETE")]
-        feedback = {"request_id": said.json()["request_id"], "rating": "up"}
-        refused.append(server.http.post("/chat/feedback", json=feedback))
-        with psycopg.connect(database_url) as connection:
-            for name, value in (("realm", str(asker.realm)), ("name", asker.name)):
-                connection.execute("SELECT set_config('context_chat.' || %s, %s, false)", [name, value])
-            conversations = connection.execute("SELECT count(*) FROM chat.conversations").fetchone()
+PAGE = "https://town.example"
 
-        assert (said.status_code, said.json()["session_id"]) == (200, None)
-        assert kept.json()["session_id"] == "1"
-        assert [(one.status_code, one.json()["error"]["code"]) for one in refused] == [(403, "scope_not_allowed")] * 3
-        assert conversations == (1,)
-        assert server.http.get("/chat/sessions/1", headers=own).status_code == 200
+
+@pytest.fixture(scope="module")
+def openly(module_storage: Path, module_database_url: str) -> Iterator[ChatServer]:
+    """One that is asked without a key, from a page elsewhere, and tells of its health to keys alone."""
+    lines = (
+        "chroma: {collection: mill}\napi_keys: {allow_default: true, require_for_health: true}\n"
+        f"server: {{cors_origins: ['{PAGE}']}}\n"
+    )
+    with chatting(module_storage, module_database_url, QUOTING + NO_JUDGE + lines) as server:
+        server.collection("mill", PAIRS)
+        yield server
+
+
+def test_who_asks_without_a_key_reads_the_default_collection_and_no_other(openly: ChatServer) -> None:
+    openly.collection("harbour", [{"question": "Where is the crane?", "answer": "The crane is on the quay."}])
+    told = [openly.chat(None, question).json()["sources"] for question in ("Where is the pump?", "Where is the crane?")]
+    refused = openly.chat("api_wrong", "Where is the pump?")
+
+    assert [[source["title"] for source in sources] for sources in told] == [["Where is the pump?"], []]
+    assert refused.status_code == 401
+
+
+def test_health_is_told_to_keys_alone_where_that_is_wanted(openly: ChatServer) -> None:
+    key = {"X-API-Key": openly.key("mill")}
+    statuses = [openly.http.get(path).status_code for path in ("/health", "/health/live", "/health/ready")]
+    with_key = openly.http.get("/health", headers=key).status_code
+    with_wrong_key = openly.http.get("/health", headers={"X-API-Key": "api_wrong"}).status_code
+
+    assert statuses == [401, 200, 200]
+    assert (with_key, with_wrong_key) == (200, 401)
+
+
+def test_a_page_may_ask_where_its_place_is_named(openly: ChatServer) -> None:
+    wish = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "X-API-Key, Content-Type"}
+    allowed = openly.http.options("/chat", headers={"Origin": PAGE} | wish)
+    refused = openly.http.options("/chat", headers={"Origin": "https://elsewhere.example"} | wish)
+    asked = openly.chat(None, "Where is the pump?", headers={"Origin": PAGE})
+    without_key = openly.http.post("/chat", json={}, headers={"Origin": PAGE, "X-API-Key": "api_wrong"})
+
+    assert (allowed.status_code, allowed.headers["Access-Control-Allow-Origin"]) == (200, PAGE)
+    assert "POST" in allowed.headers["Access-Control-Allow-Methods"]
+    assert "X-API-Key" in allowed.headers["Access-Control-Allow-Headers"]
+    assert refused.status_code == 400
+    assert "Access-Control-Allow-Origin" not in refused.headers
+    assert asked.headers["Access-Control-Allow-Origin"] == PAGE
+    assert without_key.headers["Access-Control-Allow-Origin"] == PAGE
+
+
+def test_who_asks_without_a_key_has_no_session(openly: ChatServer, module_database_url: str) -> None:
+    asker = Collection("mill").itself
+    own = {"X-API-Key": openly.key("mill")}
+    said = openly.chat(None, "When does the mill grind?", session_id="1")
+    kept = openly.chat(own["X-API-Key"], "When does the mill grind?", session_id="1")
+    refused = [openly.http.request(method, "/chat/sessions/1") for method in ("GET", "DELETE")]
+    feedback = {"request_id": said.json()["request_id"], "rating": "up"}
+    refused.append(openly.http.post("/chat/feedback", json=feedback))
+    with psycopg.connect(module_database_url) as connection:
+        for name, value in (("realm", str(asker.realm)), ("name", asker.name)):
+            connection.execute("SELECT set_config('context_chat.' || %s, %s, false)", [name, value])
+        conversations = connection.execute("SELECT count(*) FROM chat.conversations").fetchone()
+
+    assert (said.status_code, said.json()["session_id"]) == (200, None)
+    assert kept.json()["session_id"] == "1"
+    assert [(one.status_code, one.json()["error"]["code"]) for one in refused] == [(403, "scope_not_allowed")] * 3
+    assert conversations == (1,)
+    assert openly.http.get("/chat/sessions/1", headers=own).status_code == 200
 
 
 def test_25_an_address_asks_so_often_in_a_minute(storage: Path, database_url: str) -> None:

@@ -256,6 +256,41 @@ def test_what_tools_there_are_and_what_plugins_send_along_is_judged(gateway: Gat
     assert gateway.double.requests == []
 
 
+@pytest.mark.parametrize(
+    "told", [{"prompt": "a quokka"}, {"prompt": ["x", "a quokka"]}, {"prompt": "x", "suffix": "a quokka"}]
+)
+def test_a_text_that_is_gone_on_with_is_judged(gateway: Gateway, alpha: str, told: dict[str, Any]) -> None:
+    answer = gateway.post(alpha, told | {"model": REFACT}, "/v1/completions")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "content_refused")
+    assert gateway.double.requests == []
+
+
+def test_code_is_judged(gateway: Gateway, alpha: str) -> None:
+    answer = gateway.code(alpha, text="# a quokka\n     \n", model=REFACT)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "content_refused")
+    assert gateway.double.requests == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"user": 5}, {"logprobs": "many"}, {"top_logprobs": 21}, {"parallel_tool_calls": "perhaps"}]
+)
+def test_what_is_passed_on_has_its_type(gateway: Gateway, alpha: str, wrong: dict[str, Any]) -> None:
+    answer = gateway.post(alpha, {"model": LLAMA, "messages": [ASKED], "tools": [TOOL], "retrieval": False} | wrong)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, next(iter(wrong)))
+    assert gateway.double.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_answer_names_the_model_that_wrote_it(gateway: Gateway, alpha: str, stream: bool) -> None:
+    asked = {"prompt": "def hello():", "model": "smallcloudai/Refact-1_6B-fim", "stream": stream}
+    answer = gateway.post(alpha, asked, "/v1/completions")
+
+    assert (answer.status_code, answer.headers["X-Model-Used"]) == (200, REFACT)
+
+
 def test_passages_are_only_those_the_caller_may_read(gateway: Gateway, alpha: str) -> None:  # check 24
     body = {"prompt": "# the retry limit of the fetcher", "model": "stub-echo"}
     refused = gateway.chat(body | {"retrieval": {"collections": ["beta"]}}, alpha)

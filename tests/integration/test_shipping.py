@@ -15,8 +15,10 @@ from context_chat_backend.shipping import Shipping
 from tests.model_double.client import running_double
 from tests.programs import free_port
 
-LINES = 3000
-"""Of 2 kB each, in several files."""
+LINES = 7200
+"""Two a second for an hour, of 2 kB each, in many files."""
+TRIES = 120
+"""To reach it, every 30 seconds of an hour; here they come faster."""
 MOST_MEMORY = 5_000_000
 
 

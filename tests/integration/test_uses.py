@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 
+import pytest
+
 from context_chat_backend.domain import KeyScope, Principal, Realm
+from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.store.access import Access
-from context_chat_backend.store.database import Database
+from context_chat_backend.store.database import Connection, Database
 from context_chat_backend.store.feedback import Feedback
 from context_chat_backend.store.kept import MARKS_OF_DELETION, Kept
 from context_chat_backend.store.keys import Keys
@@ -21,6 +26,27 @@ ALICE, BOB = Principal("local", "alice"), Principal("local", "bob")
 
 def use(key_id: str | None, tokens: int) -> Use:
     return Use(key_id, ALICE, "chatqna", "m", tokens, 1, 20, 90, 200)
+
+
+async def booked(database: Database) -> list[int]:
+    async with database.transaction() as connection:
+        rows = await (await connection.execute("SELECT prompt_tokens FROM access.usage ORDER BY id")).fetchall()
+    return [tokens for (tokens,) in rows]
+
+
+class Away(Database):
+    """A database that cannot be reached for a while."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.is_away = True
+
+    @asynccontextmanager
+    async def transaction(self, *, lasting: bool = True) -> AsyncIterator[Connection]:
+        if self.is_away:
+            raise DatabaseUnavailable("away")
+        async with self._database.transaction(lasting=lasting) as connection:
+            yield connection
 
 
 async def minute(database: Database) -> datetime:
@@ -86,6 +112,34 @@ async def test_askers_are_counted_by_themselves_in_each_minute(database: Databas
     async with database.transaction() as connection:
         await connection.execute("UPDATE access.askers SET minute = minute - interval '1 minute'")
     assert (await uses.asked(ALICE))[0] == 1
+
+
+async def test_uses_that_come_at_once_are_all_written_down(database: Database) -> None:
+    keys, uses = Keys(database), Uses(database)
+    text, key = await keys.add("a", user=ALICE, collections=[], scopes=[KeyScope.CHAT], tokens_per_day=100)
+    await asyncio.gather(*(uses.book(use(key.id, 2)) for _ in range(50)))
+    found = await keys.use(text)
+
+    assert await booked(database) == [2] * 50
+    assert found is not None
+    assert found.is_used_up
+
+
+async def test_what_could_not_be_written_is_written_with_the_next(database: Database) -> None:
+    away = Away(database)
+    uses = Uses(away)
+    with pytest.raises(DatabaseUnavailable):
+        await uses.book(use(None, 1))
+    away.is_away = False
+    await uses.book(use(None, 2))
+
+    assert await booked(database) == [1, 2]
+
+
+async def test_more_tokens_than_can_be_are_written_as_the_most_there_can_be(database: Database) -> None:
+    await Uses(database).book(use(None, 10**12))
+
+    assert await booked(database) == [2**31 - 1]
 
 
 async def test_who_is_deleted_leaves_nothing_of_what_he_used(database: Database) -> None:

@@ -58,10 +58,8 @@ async def said(events: list[AnswerEvent], error: Exception | None = None) -> Asy
 
 async def use_of(events: AsyncGenerator[AnswerEvent, None], *, until: int) -> Use:
     """What is booked when the caller leaves after `until` events."""
-    uses, background = Uses(), set[Any]()
-    app = SimpleNamespace(
-        state=SimpleNamespace(backend=SimpleNamespace(uses=uses, chat_log=None), background=background)
-    )
+    uses, writing = Uses(), set[Any]()
+    app = SimpleNamespace(state=SimpleNamespace(backend=SimpleNamespace(uses=uses, chat_log=None), writing=writing))
     request: Any = SimpleNamespace(app=app, state=SimpleNamespace(request_id="1"))
     caller = Caller(ALICE, frozenset({KeyScope.CHAT}), key_id="k")
     stream = booked(events, QUESTION, request, caller, "openai")
@@ -69,7 +67,7 @@ async def use_of(events: AsyncGenerator[AnswerEvent, None], *, until: int) -> Us
         for _ in range(until):
             await anext(stream, None)
     await stream.aclose()
-    await asyncio.gather(*background)
+    await asyncio.gather(*writing)
     (use,) = uses.booked
     return use
 

@@ -170,6 +170,13 @@ def test_an_instruct_model_is_asked_in_words_and_its_fence_is_taken_off() -> Non
     assert unfenced("return 1") == "return 1"
 
 
+def test_the_mark_of_the_cursor_stands_once_however_it_is_nested() -> None:
+    model, wanted = served("llama3.2"), order(text="a<CUR<CURSOR>SOR><CURSOR>b", line=0, character=1)
+    _, asked = wanted.asked(model, wanted.around(model, 0), "# <CURSOR>\n")
+
+    assert asked["messages"][-1]["content"] == "# \na<CURSOR>b"
+
+
 def test_an_answer_ends_at_the_first_of_its_ends() -> None:
     model = served("Qwen/Qwen2.5-Coder-1.5B")
 

@@ -361,3 +361,30 @@ def test_missing_options_are_asked_for_by_name(
 ) -> None:
     with pytest.raises(ConfigurationError, match=said):
         build_language_model(name, options, models=tmp_path, threads=1)
+
+
+async def test_the_connection_of_a_stream_serves_the_next_one() -> None:
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+                writer.write(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+                writer.write(b"e\r\ndata: [DONE]\n\n\r\n")
+                await writer.drain()
+                writer.write(b"0\r\n\r\n")
+        writer.close()
+
+    listening = await asyncio.start_server(talk, "127.0.0.1")
+    port = listening.sockets[0].getsockname()[1]
+    server = OpenAIServer(f"http://127.0.0.1:{port}", None)
+    for _ in range(3):
+        assert [event async for event in server.events("/completions", {"stream": True})] == []
+    await server.close()
+    listening.close()
+
+    assert connections == 1

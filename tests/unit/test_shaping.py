@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from math import isnan
+from math import isnan, nan
 
 import pytest
 from hypothesis import given
@@ -301,6 +301,13 @@ async def test_what_answers_best_comes_first_and_like_ones_keep_their_order() ->
     before = passages("a", "b", "c", "d")
 
     assert chunk_ids(await rerank(Judge({"c": 2.0, "a": -1.0}), "q", before)) == [3, 2, 4, 1]
+
+
+async def test_what_a_judge_has_no_opinion_of_keeps_its_similarity() -> None:
+    before = [replace(one, similarity=0.5) for one in passages("a", "b", "c")]
+    after = await rerank(Judge({"a": 0.4, "b": nan, "c": 0.6}), "q", before)
+
+    assert [(one.text, one.judged) for one in after] == [("c", 0.6), ("b", None), ("a", 0.4)]
 
 
 async def test_only_the_best_are_judged_and_the_rest_stays_behind_them() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import aclosing
+from math import nan
 
 from context_chat_backend.domain import Message, Prompt, Sampling
 from context_chat_backend.errors import ModelUnavailable
@@ -36,32 +37,29 @@ class ModelReranker:
         self._timeout_seconds = timeout_seconds
 
     async def scores(self, question: str, texts: Sequence[str]) -> list[float]:
-        """See ports.Reranker. From 0 to 1; a text the model gives no number to is as good as the others on average."""
+        """See ports.Reranker. From 0 to 1; NaN for a text the model gives no number to."""
         slots = asyncio.Semaphore(self._at_once)
 
-        async def judged(text: str) -> float | None:
+        async def judged(text: str) -> float:
             async with slots:
                 return await self._judged(question, text)
 
         asking = [asyncio.create_task(judged(text)) for text in texts]
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                found = await asyncio.gather(*asking)
+                return await asyncio.gather(*asking)
         except TimeoutError:
             raise ModelUnavailable(f"the re-ranker did not answer within {self._timeout_seconds} seconds") from None
         finally:  # after the first error the others are not wanted
             for one in asking:
                 one.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
-        numbers = [score for score in found if score is not None]
-        average = sum(numbers) / len(numbers) if numbers else 0.0
-        return [average if score is None else score for score in found]
 
     async def close(self) -> None:
         """Close the connections of the model."""
         await self._model.close()
 
-    async def _judged(self, question: str, text: str) -> float | None:
+    async def _judged(self, question: str, text: str) -> float:
         fenced = text[:_MOST_CHARACTERS].replace("<", "‹")
         said = f"Question: {question}\n\n<text>\n{fenced}\n</text>"
         asked = Prompt((Message("system", _INSTRUCTIONS), Message("user", said)), question, (), sampling=self._sampling)
@@ -71,4 +69,4 @@ class ModelReranker:
                 if isinstance(piece, str):
                     reply += piece
         number = _NUMBER.search(reply)
-        return None if number is None else min(_BEST, float(number[0])) / _BEST
+        return nan if number is None else min(_BEST, float(number[0])) / _BEST
