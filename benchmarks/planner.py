@@ -15,11 +15,12 @@ import random
 import shutil
 import statistics
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,38 @@ class Score:
     def share(self) -> float:
         """Of expectations that are met."""
         return self.met / self.expected
+
+    def add(
+        self, scenario: Mapping[str, Any], kind: str, workload: Mapping[str, Any], plan: Mapping[str, Any] | None
+    ) -> None:
+        """Count what the last answer of a scenario is: its type, WorkloadSpec and DeploymentPlan."""
+        about, catalogue = scenario["say"][-1][:50], _samples()
+        for name, is_met in _expectations(scenario, kind, workload, plan, catalogue):
+            self.expected += 1
+            self.met += is_met
+            if not is_met:
+                self.unmet.append(f"{about}: {name}")
+        if plan is not None:
+            self.broken_limits += [f"{about}: {one}" for one in _broken(scenario.get("limits", {}), plan)]
+            self.foreign += _foreign(plan, catalogue)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The catalogues that come with the program."""
+
+    models: Mapping[str, ModelCard]
+    machines: Mapping[str, Instance]
+    packages: frozenset[tuple[str, str]]
+
+
+@cache
+def _samples() -> Samples:
+    return Samples(
+        {one.model_id: one for one in read_models(SAMPLES / "hf_models.jsonl")},
+        {one.id: one for one in read_instances(SAMPLES / "cloud_instances.csv")},
+        frozenset((one.name, one.version) for one in read_packages(SAMPLES / "k8s_packages.json")),
+    )
 
 
 def main() -> None:
@@ -154,20 +187,9 @@ def scenarios() -> list[dict[str, Any]]:
 async def scored(planner: Planner) -> Score:
     """What becomes of all scenarios, with the samples loaded."""
     score = Score()
-    models = {one.model_id: one for one in read_models(SAMPLES / "hf_models.jsonl")}
-    machines = {one.id: one for one in read_instances(SAMPLES / "cloud_instances.csv")}
-    packages = {(one.name, one.version) for one in read_packages(SAMPLES / "k8s_packages.json")}
     for scenario in scenarios():
         reply = await said(planner, scenario["say"])
-        about = scenario["say"][-1][:50]
-        for name, is_met in _expectations(scenario, reply, models):
-            score.expected += 1
-            score.met += is_met
-            if not is_met:
-                score.unmet.append(f"{about}: {name}")
-        if reply.plan is not None:
-            score.broken_limits += [f"{about}: {one}" for one in _broken(scenario.get("limits", {}), reply.plan)]
-            score.foreign += _foreign(reply.plan, machines, packages, models)
+        score.add(scenario, reply.kind, reply.workload, reply.plan)
     return score
 
 
@@ -180,24 +202,30 @@ async def said(planner: Planner, messages: list[str]) -> Reply:
     return reply
 
 
-def _expectations(scenario: dict[str, Any], reply: Reply, models: dict[str, ModelCard]) -> Iterator[tuple[str, bool]]:
-    yield f"type is {reply.kind}", reply.kind == scenario["type"]
-    spec = reply.workload | reply.workload["scale"] | (reply.workload["model_needs"] or {})
+def _expectations(
+    scenario: Mapping[str, Any],
+    kind: str,
+    workload: Mapping[str, Any],
+    planned: Mapping[str, Any] | None,
+    catalogue: Samples,
+) -> Iterator[tuple[str, bool]]:
+    yield f"type is {kind}", kind == scenario["type"]
+    spec = {**workload, **workload["scale"], **(workload["model_needs"] or {})}
     for name, wanted in scenario.get("spec", {}).items():
         found = spec.get(name)
         if isinstance(wanted, list):
             yield f"{name} is {found}", set(wanted) <= set(found or ())
         else:
             yield f"{name} is {found}", found == wanted
-    plan = reply.plan or {"kubernetes_stack": [], "model_recommendations": []}
+    plan = planned or {"kubernetes_stack": [], "model_recommendations": []}
     for name in scenario.get("stack", ()):
         yield f"{name} in the stack", name in [one["name"] for one in plan["kubernetes_stack"]]
     if "tag" in scenario:
-        tags = {models[one["model_id"]].pipeline_tag for one in plan["model_recommendations"]}
+        tags = {catalogue.models[one["model_id"]].pipeline_tag for one in plan["model_recommendations"]}
         yield f"models are for {tags}", tags == {scenario["tag"]}
 
 
-def _broken(limits: dict[str, Any], plan: dict[str, Any]) -> Iterator[str]:
+def _broken(limits: Mapping[str, Any], plan: Mapping[str, Any]) -> Iterator[str]:
     """Limits that a machine does not keep, and does not say so."""
     for one in plan["gpu_recommendations"]:
         relaxed = set(one["relaxed"])
@@ -221,18 +249,18 @@ def _broken(limits: dict[str, Any], plan: dict[str, Any]) -> Iterator[str]:
                 yield f"{one['id']} does not keep {name}"
 
 
-def _foreign(
-    plan: dict[str, Any], machines: dict[str, Instance], packages: set[tuple[str, str]], models: dict[str, ModelCard]
-) -> list[str]:
+def _foreign(plan: Mapping[str, Any], catalogue: Samples) -> list[str]:
     """Names and prices that are not in the catalogues."""
+    machines = catalogue.machines
     found = [one["id"] for one in plan["gpu_recommendations"] if one["id"] not in machines]
     found += [
         f"price of {one['id']}"
         for one in plan["gpu_recommendations"]
         if one["id"] in machines and Decimal(str(one["price_monthly"])) != machines[one["id"]].price_monthly
     ]
-    found += [one["name"] for one in plan["kubernetes_stack"] if (one["name"], one["version"]) not in packages]
-    return found + [one["model_id"] for one in plan["model_recommendations"] if one["model_id"] not in models]
+    charts = [(one["name"], one["version"]) for one in plan["kubernetes_stack"]]
+    found += [name for name, version in charts if (name, version) not in catalogue.packages]
+    return found + [one["model_id"] for one in plan["model_recommendations"] if one["model_id"] not in catalogue.models]
 
 
 async def scenario_score(planner: Planner) -> dict[str, Any]:
@@ -265,14 +293,14 @@ async def fill(planner: Planner, instances: int) -> dict[str, Any]:
 
 
 async def measured(planner: Planner) -> dict[str, Any]:
-    """Milliseconds of a plan on what is loaded."""
+    """Milliseconds of a plan on what is loaded, once each message was answered before."""
     sizes = await planner.place.catalogues.sizes()
     messages = [text for scenario in scenarios() if scenario["type"] == "deployment_plan" for text in scenario["say"]]
     milliseconds = []
-    for number in range(_MESSAGES + 10):
+    for number in range(len(messages) + _MESSAGES):
         begun = time.perf_counter()
         reply = await planner.reply(ASKER, EVERYTHING, messages[number % len(messages)], {})
-        if number >= 10 and reply.kind == "deployment_plan":
+        if number >= len(messages) and reply.kind == "deployment_plan":
             milliseconds.append((time.perf_counter() - begun) * 1000)
     milliseconds.sort()
     return {

@@ -66,6 +66,18 @@ class NamedModel:
     parameters_b: Decimal | None
 
 
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What the catalogues call things."""
+
+    providers: tuple[str, ...] = ()
+    """Who rents out machines, in order."""
+    regions: tuple[str, ...] = ()
+    """Where machines stand, in order."""
+    models: tuple[NamedModel, ...] = ()
+    """Those that were named: by their id, or its part after the owner in lower case; of each name one."""
+
+
 class Catalogues:
     """The catalogues of one database. All methods raise DatabaseUnavailable."""
 
@@ -113,18 +125,18 @@ class Catalogues:
         assert row is not None
         return Sizes(*row)
 
-    async def providers(self) -> list[str]:
-        """Who rents out machines, in order."""
-        return [row[0] for row in await self._listed("providers")]
-
-    async def regions(self) -> list[str]:
-        """Where machines stand, in order."""
-        return [row[0] for row in await self._listed("regions")]
-
-    async def models_named(self, names: Sequence[str]) -> list[NamedModel]:
-        """Models whose id, or its part after the owner in lower case, is one of `names`; of each name one."""
-        parameters = {"names": [lowered(name) for name in names], "ids": list(names)}
-        return [NamedModel(*row) for row in await self._listed("models_named", parameters)]
+    async def called(self, asker: Principal, words: Sequence[str]) -> Called:
+        """What things are called: all providers and regions, and the models that some of `words` name."""
+        parameters = {"names": [lowered(word) for word in words], "ids": list(words)}
+        async with self._database.reading_as(asker) as connection:
+            providers = await connection.execute(statement("catalogues", "providers"))
+            regions = await connection.execute(statement("catalogues", "regions"))
+            models = await connection.execute(statement("catalogues", "models_named"), parameters)
+            return Called(
+                tuple(row[0] for row in await providers.fetchall()),
+                tuple(row[0] for row in await regions.fetchall()),
+                tuple(NamedModel(*row) for row in await models.fetchall()),
+            )
 
     async def instances(self, asker: Principal, limits: Limits, *, limit: int) -> list[Instance]:
         """The first `limit` machines within the limits, in the order in which they are offered."""
@@ -158,10 +170,6 @@ class Catalogues:
         async with self._database.reading_as(asker) as connection:
             rows = await (await connection.execute(statement("catalogues", "packages_named"), parameters)).fetchall()
         return [_package(*row) for row in rows]
-
-    async def _listed(self, name: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        async with self._database.transaction() as connection:
-            return await (await connection.execute(statement("catalogues", name), parameters)).fetchall()
 
     async def _analyse(self, *tables: tuple[str, str]) -> None:
         async with self._database.transaction() as connection:
@@ -199,7 +207,8 @@ def _parameters(limits: Limits) -> dict[str, Any]:
             values[name] = [lowered(text) for text in values[name]]
     if limits.gpu_model is not None:
         values["gpu_model"] = lowered(limits.gpu_model)
-    return values
+    # A limit of another type than its column is looked for in no index.
+    return {name: Decimal(repr(value)) if isinstance(value, float) else value for name, value in values.items()}
 
 
 async def _replaced(

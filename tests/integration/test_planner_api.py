@@ -6,6 +6,8 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import os
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from benchmarks.planner import Score, scenarios
+from tests.integration.test_surfaces import walk
 from tests.planners import RunningPlanner, assert_grounded, facts, planning, token, uses
 from tests.schemas import catalogue
 
@@ -394,6 +398,7 @@ def test_6_a_load_from_the_command_line_replaces_what_was_there(planner: Running
     assert found == still == ["t8", "t3", "t2", "t5", "t1", "t7", "t4", "t6", "t9"]
 
 
+@pytest.mark.slow
 def test_12_13_what_is_found_is_the_same_after_a_restart_and_a_conflict_where_cards_are_cut_otherwise(
     planner: RunningPlanner,
 ) -> None:
@@ -433,6 +438,20 @@ def test_24_health_tells_of_the_catalogues(planner: RunningPlanner, module_datab
     assert (ill.status_code, ill.json()["components"]["catalogues"]["status"]) == (503, "error")
     assert answer["response_type"] == "error"
     assert "planner load" in answer["response"]
+
+
+def test_25_the_scenarios_are_met_by_rules_alone(planner: RunningPlanner) -> None:
+    lea, score = planner.user("lea"), Score()
+    for scenario in scenarios():
+        conversation = lea.start()
+        for message in scenario["say"]:
+            answer = lea.say(message, conversation)
+        score.add(scenario, answer["response_type"], answer["workload_spec"], answer["deployment_plan"])
+
+    assert len(scenarios()) >= 40
+    assert score.share >= 0.9, score.unmet
+    assert score.broken_limits == []
+    assert score.foreign == []
 
 
 def test_a_message_may_be_answered_as_events(planner: RunningPlanner) -> None:
@@ -537,6 +556,22 @@ def test_a_key_that_is_kept_to_a_collection_finds_no_other_documents_of_its_user
     assert [one["text"] for one in found["results"]] == ["House guidelines for all: any cloud will do."]
     assert [one["text"] for one in plan["deployment_plan"]["documents"]] == [found["results"][0]["text"]]
     assert "private clouds" not in plan["response"]
+
+
+def test_the_walk_of_the_page_of_surfaces_works(planner: RunningPlanner) -> None:
+    commands = "\n".join(walk("planner"))
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        env={"PATH": os.environ["PATH"], "PLANNER": planner.url, "TOKEN": token("wanda")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"response_type":"deployment_plan"') >= 3  # at once, in events, and read again
+    assert "event: done" in done.stdout
+    assert planner.user("wanda").http.get("/chat").json()["conversations"] == []
 
 
 @pytest.mark.slow

@@ -11,13 +11,14 @@ import pytest
 
 from context_chat_backend import config
 from context_chat_backend.answering.planner import amounts
-from context_chat_backend.answering.planner.reading import Known, names_in, read
+from context_chat_backend.answering.planner.reading import names_in, read
 from context_chat_backend.answering.planner.requirements import Known as Conversation
 from context_chat_backend.answering.planner.requirements import Required, require
 from context_chat_backend.errors import ConfigurationError
 from context_chat_backend.settings.planner import PlannerSettings, Sizing, read_planner
+from context_chat_backend.store.catalogues import Called
 
-KNOWN = Known(["aws", "gcp", "azure", "northwind"], ["us-east-1", "eu-central-1", "de-frankfurt"])
+KNOWN = Called(("aws", "gcp", "azure", "northwind"), ("us-east-1", "eu-central-1", "de-frankfurt"))
 
 
 def talk(*messages: str) -> Required:

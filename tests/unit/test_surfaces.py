@@ -75,5 +75,5 @@ def test_every_row_names_what_its_route_follows() -> None:
 
 
 def test_every_surface_of_programs_has_a_section_with_a_walk() -> None:
-    for surface in ("gateway", "chat", "openai", "chatqna"):
+    for surface in ("gateway", "chat", "openai", "chatqna", "planner"):
         assert re.search(rf"^## {surface}$.*?^```sh$", PAGE, re.MULTILINE | re.DOTALL | re.IGNORECASE), surface

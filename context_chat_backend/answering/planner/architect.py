@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from context_chat_backend.answering.planner import lexicon
-from context_chat_backend.answering.planner.compute_tool import COMPUTE, ComputeArguments
+from context_chat_backend.answering.planner.compute_tool import COMPUTE, ComputeArguments, find_machines
 from context_chat_backend.answering.planner.document_tool import DOCUMENTS, DocumentArguments
 from context_chat_backend.answering.planner.material import Material, Offer, StackEntry
 from context_chat_backend.answering.planner.model_tool import MODELS, ModelArguments
@@ -19,7 +20,7 @@ from context_chat_backend.answering.planner.toolbox import CLUSTER, NoArguments
 from context_chat_backend.answering.planner.tools import Arguments, EmbeddingMismatch, Found, Tool, Workplace
 from context_chat_backend.answering.planner.workload import Stated, Workload
 from context_chat_backend.domain import Principal, Scope
-from context_chat_backend.domain.catalogues import Package
+from context_chat_backend.domain.catalogues import Instance, Package
 from context_chat_backend.errors import ModelUnavailable
 
 MOST_OFFERS, MOST_MODELS, MOST_DOCUMENTS = 3, 5, 3
@@ -86,19 +87,19 @@ class Architect:
         warnings: list[str] = []
         limits = _limits(material.workload, providers, regions)
         given_up: list[str] = []
-        found = await self._use(COMPUTE, ComputeArguments(**limits, top_k=self._place.settings.compute_top_k))
+        found = await self._machines(limits)
         for name in _RELAXED:
-            if found.rows:
+            if found:
                 break
             if not set(_LIMITS[name]) & set(limits):
                 continue
             given_up.append(name)
             left = {key: value for key, value in limits.items() if not any(key in _LIMITS[one] for one in given_up)}
-            found = await self._use(COMPUTE, ComputeArguments(**left, top_k=self._place.settings.compute_top_k))
-        material.found["compute"] = len(found.rows)
-        material.offers = [
-            Offer(row, tuple(name for name in given_up if _breaks(row, name, limits))) for row in found.rows
-        ][:MOST_OFFERS]
+            found = await self._machines(left)
+        material.found["compute"] = len(found)
+        material.offers = [Offer(row, tuple(name for name in given_up if _breaks(row, name, limits))) for row in found][
+            :MOST_OFFERS
+        ]
         if not material.offers:
             warnings.append("No machine of the catalogue fits, even without the limits that may be relaxed.")
         elif given_up:
@@ -158,12 +159,16 @@ class Architect:
         return [_missing(need) for _, need in left]
 
     async def _packages(self, material: Material, queries: Sequence[str]) -> list[Package | None]:
-        self._notify("tool_call", {"tool": PACKAGES.name, "arguments": {"queries": list(queries)}})
-        found = await best_packages(self._place, self._asker, queries)
-        rows = sum(package is not None for package in found)
-        material.found["packages"] += rows
-        self._notify("tool_result", {"tool": PACKAGES.name, "rows": rows})
+        with self._told(PACKAGES, {"queries": list(queries)}) as rows:
+            found = await best_packages(self._place, self._asker, queries)
+            rows += [package for package in found if package is not None]
+        material.found["packages"] += len(rows)
         return found
+
+    async def _machines(self, limits: dict[str, Any]) -> list[Instance]:
+        with self._told(COMPUTE, limits) as rows:
+            rows += await find_machines(self._place, self._asker, ComputeArguments(**limits))
+        return rows
 
     async def _find_documents(self, material: Material, question: str) -> list[str]:
         if material.workload.stated.wants_documents and question.strip():
@@ -171,11 +176,18 @@ class Architect:
         return []
 
     async def _use(self, tool: Tool, arguments: Arguments) -> Found:
-        told = arguments.model_dump(exclude_none=True)
-        self._notify("tool_call", {"tool": tool.name, "arguments": told})
-        found = await tool.run(self._place, self._asker, self._scope, arguments)
-        self._notify("tool_result", {"tool": tool.name, "rows": len(found.rows)})
+        with self._told(tool, arguments.model_dump(exclude_none=True)) as rows:
+            found = await tool.use(self._place, self._asker, self._scope, arguments)
+            rows += found.rows
         return found
+
+    @contextmanager
+    def _told(self, tool: Tool, arguments: dict[str, Any]) -> Iterator[list[Any]]:
+        """Tells and logs a use of `tool`; what it finds belongs into the list."""
+        self._notify("tool_call", {"tool": tool.name, "arguments": arguments})
+        with tool.logged() as rows:
+            yield rows
+        self._notify("tool_result", {"tool": tool.name, "rows": len(rows)})
 
 
 _LIMITS = {

@@ -36,12 +36,17 @@ class ComputeArguments(Arguments):
     top_k: Annotated[int, Field(ge=1, le=100)] | None = None
 
 
-async def _search(place: Workplace, asker: Principal, _scope: Scope, arguments: ComputeArguments) -> Found:
-    told = arguments.model_dump(exclude=set(_WITHOUT_LIMIT_MEANING))
-    limits = Limits(**told, providers=_names(arguments.provider), regions=_names(arguments.region))
+async def find_machines(place: Workplace, asker: Principal, arguments: ComputeArguments) -> list[Instance]:
+    """What the tool lists, uncounted: to count reads all machines. Raises DatabaseUnavailable."""
     limit = arguments.top_k or place.settings.compute_top_k
-    rows = sorted(await place.catalogues.instances(asker, limits, limit=limit), key=instance_order)
-    total = len(rows) if len(rows) < limit else await place.catalogues.count_instances(asker, limits)
+    return sorted(await place.catalogues.instances(asker, _limits(arguments), limit=limit), key=instance_order)
+
+
+async def _search(place: Workplace, asker: Principal, _scope: Scope, arguments: ComputeArguments) -> Found:
+    rows = await find_machines(place, asker, arguments)
+    total = len(rows)
+    if total >= (arguments.top_k or place.settings.compute_top_k):
+        total = await place.catalogues.count_instances(asker, _limits(arguments))
     body = {
         "results": [{"rank": rank} | instance_as_json(row) for rank, row in enumerate(rows, 1)],
         "count": len(rows),
@@ -70,6 +75,11 @@ def instance_as_json(row: Instance) -> dict[str, Any]:
         "price_as_of": None if row.price_as_of is None else row.price_as_of.isoformat(),
         "price_source": row.price_source,
     }
+
+
+def _limits(arguments: ComputeArguments) -> Limits:
+    told = arguments.model_dump(exclude=set(_WITHOUT_LIMIT_MEANING))
+    return Limits(**told, providers=_names(arguments.provider), regions=_names(arguments.region))
 
 
 def _names(given: str | list[str] | None) -> tuple[str, ...] | None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +15,6 @@ from context_chat_backend.answering.planner.model_help import ModelHelp, Spent
 from context_chat_backend.answering.planner.model_reading import read_by_model
 from context_chat_backend.answering.planner.model_wording import reworded
 from context_chat_backend.answering.planner.plan import as_markdown, plan_of
-from context_chat_backend.answering.planner.reading import Known as Names
 from context_chat_backend.answering.planner.reading import Read, names_in, read
 from context_chat_backend.answering.planner.requirements import Known, Required, require
 from context_chat_backend.answering.planner.tools import Workplace
@@ -24,6 +22,7 @@ from context_chat_backend.answering.planner.wording import worded
 from context_chat_backend.answering.planner.workload import CRITICAL
 from context_chat_backend.answering.writing import Writer
 from context_chat_backend.domain import Principal, Scope, SourceRef
+from context_chat_backend.store.catalogues import Called
 
 EMPTY = (
     "There is nothing to plan with: the catalogue of machines is empty. Load one with 'context-chat "
@@ -104,7 +103,7 @@ class Planner:
         if self._writer is not None and self.uses_model:
             help_ = ModelHelp(self._writer, settings.model_seconds, spent or Spent())
         notify("status", {"step": "requirements"})
-        names = await self._names(message)
+        names = await self.place.catalogues.called(asker, names_in(message))
         found = read(message, names, known.asked)
         if settings.extractor == "model":
             found = Read()
@@ -121,16 +120,6 @@ class Planner:
             return _nothing_known(required)
         return await self._plan(asker, scope, message, before, required, names, help_, notify)
 
-    async def _names(self, message: str) -> Names:
-        catalogues = self.place.catalogues
-        words = names_in(message)
-
-        async def models() -> list[Any]:
-            return await catalogues.models_named(words) if words else []
-
-        providers, regions, named = await asyncio.gather(catalogues.providers(), catalogues.regions(), models())
-        return Names(providers, regions, named)
-
     async def _plan(
         self,
         asker: Principal,
@@ -138,7 +127,7 @@ class Planner:
         message: str,
         before: Sequence[str],
         required: Required,
-        names: Names,
+        names: Called,
         help_: ModelHelp | None,
         notify: Notify,
     ) -> Reply:

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from context_chat_backend.answering.planner import amounts, lexicon
 from context_chat_backend.answering.planner.lexicon import Pattern
-from context_chat_backend.store.catalogues import NamedModel
+from context_chat_backend.store.catalogues import Called
 
 _NEGATED = re.compile(
     r"\b(?:no|not|without|never|don'?t|do not|doesn'?t|instead of|rather than|except|avoid|anything but|other than)\s+"
@@ -45,16 +45,6 @@ _NAME = re.compile(r"[A-Za-z][\w.+-]*(?:/[\w.+-]+)?")
 _MOST_NAMES = 200
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the catalogues call things."""
-
-    providers: Sequence[str] = ()
-    regions: Sequence[str] = ()
-    models: Sequence[NamedModel] = ()
-    """Those whose names stand in the message."""
-
-
 @dataclass
 class Read:
     """What one message states."""
@@ -76,7 +66,7 @@ def names_in(message: str) -> list[str]:
     return list(dict.fromkeys(name for name in found if re.search(r"[\d/-]", name)))[:_MOST_NAMES]
 
 
-def read(message: str, known: Known, asked: Collection[str] = ()) -> Read:
+def read(message: str, known: Called, asked: Collection[str] = ()) -> Read:
     """What `message` states; `asked` are the names of what was asked just before."""
     text = amounts.without_endless_numbers(" ".join(message.replace("\u2019", "'").lower().split()))
     found = Read()
@@ -127,7 +117,7 @@ def _read_work(text: str, found: Read) -> None:
         found.stated["precision"] = precision
 
 
-def _read_model(text: str, known: Known, found: Read) -> None:
+def _read_model(text: str, known: Called, found: Read) -> None:
     stated = found.stated
     parameters = amounts.parameters_in(amounts.without_money(text))
     family = next(((name, tag) for pattern, name, tag in lexicon.FAMILIES if pattern.search(text)), None)
@@ -199,7 +189,7 @@ def _read_sizes(text: str, found: Read) -> None:
     found.stated |= {name: value for name, value in values.items() if value is not None}
 
 
-def _read_places(text: str, negated: set[str], known: Known, found: Read, asked: Collection[str]) -> None:
+def _read_places(text: str, negated: set[str], known: Called, found: Read, asked: Collection[str]) -> None:
     patterns = {name.lower(): re.compile(rf"\b{re.escape(name.lower())}\b") for name in known.providers}
     patterns |= dict(lexicon.PROVIDERS)
     refused = {name for name, pattern in patterns.items() if any(pattern.search(word) for word in negated)}

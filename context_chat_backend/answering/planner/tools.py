@@ -8,7 +8,8 @@ is told in docs/planner.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -104,11 +105,19 @@ class Tool:
 
         Raises EmbeddingMismatch, ModelUnavailable, DatabaseUnavailable.
         """
-        started = time.perf_counter()
-        found = await self.use(place, asker, scope, arguments)
-        milliseconds = round((time.perf_counter() - started) * 1000)
-        _log.info("tool_used", tool=self.name, rows=len(found.rows), milliseconds=milliseconds)
+        with self.logged() as rows:
+            found = await self.use(place, asker, scope, arguments)
+            rows += found.rows
         return found
+
+    @contextmanager
+    def logged(self) -> Iterator[list[Any]]:
+        """Logs a use at its end, and how many rows were put into the list it gives."""
+        rows: list[Any] = []
+        started = time.perf_counter()
+        yield rows
+        milliseconds = round((time.perf_counter() - started) * 1000)
+        _log.info("tool_used", tool=self.name, rows=len(rows), milliseconds=milliseconds)
 
 
 def number(value: Any) -> float | None:

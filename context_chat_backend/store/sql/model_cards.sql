@@ -142,7 +142,7 @@ WHERE (%(tag)s::text IS NULL OR pipeline_tag = %(tag)s)
 -- name: nearest_indexed
 -- The same by the index. OFFSET 0 keeps the planner from joining all models first, for the few that are looked at.
 WITH piece AS MATERIALIZED (
-    SELECT id, card_hash FROM hf.card_chunks
+    SELECT id, card_hash, content, embedding <=> %(vector)s::vector AS distance FROM hf.card_chunks
     WHERE embedding_model_name = {model} AND chunker_version = {chunker}
       AND ((%(tag)s::text IS NULL AND %(licences)s::text[] IS NULL) OR EXISTS (
           SELECT FROM hf.model_to_card JOIN hf.models USING (model_id)
@@ -152,11 +152,8 @@ WITH piece AS MATERIALIZED (
           OFFSET 0))
     ORDER BY embedding::halfvec({dimension}) <=> %(vector)s::vector::halfvec({dimension})
     LIMIT 2 * %(cards)s
-), measured AS (
-    SELECT id, piece.card_hash, content, embedding <=> %(vector)s::vector AS distance
-    FROM piece JOIN hf.card_chunks USING (id)
 ), nearest AS (
-    SELECT DISTINCT ON (card_hash) id, card_hash, content, distance FROM measured ORDER BY card_hash, distance, id
+    SELECT DISTINCT ON (card_hash) id, card_hash, content, distance FROM piece ORDER BY card_hash, distance, id
 ), best AS (
     SELECT * FROM nearest ORDER BY distance, card_hash LIMIT %(cards)s
 )
