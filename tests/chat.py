@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 
+from tests.ports import free_port
 from tests.program import ROOT, Program
-from tests.programs import free_port
+from tests.streams import events_in
 
 TOKEN = "token-of-the-administrators"
 UNLIMITED = "rate_limits: {ip_per_minute: 1000000, key_per_minute: 1000000}\n"
@@ -68,8 +69,7 @@ class ChatServer:
 def events(answer: httpx.Response) -> list[dict[str, Any]]:
     """What a stream holds."""
     assert answer.headers["content-type"].startswith("text/event-stream"), answer.text
-    lines = [line for line in answer.text.split("\n") if line.startswith("data: ")]
-    return [json.loads(line.removeprefix("data: ")) for line in lines]
+    return events_in(answer.text)
 
 
 def sample() -> list[dict[str, str]]:

@@ -13,8 +13,9 @@ import httpx
 
 from tests.model_double.client import ModelDouble, running_double
 from tests.model_double.writing import MODELS
+from tests.ports import free_port
 from tests.program import Program
-from tests.programs import Service, free_port
+from tests.programs import Service
 
 UPSTREAM_KEY = "key-of-the-model-server-5e1f"
 REFACT, QWEN, LLAMA = "Refact/1.6B", "Qwen/Qwen2.5-Coder-1.5B", "assistant"

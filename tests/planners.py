@@ -14,8 +14,8 @@ import httpx
 import jwt
 import psycopg
 
+from tests.ports import free_port
 from tests.program import Program
-from tests.programs import free_port
 
 JWT_SECRET = "a secret of forty bytes for tokens of tests"
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ from typing import Any
 import httpx
 
 from tests import commands
+from tests.ports import free_port
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "a secret of the tests: ü"
@@ -58,9 +59,7 @@ class Program:
     ) -> None:
         self.storage = storage
         self._command = command
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "APP_SECRET": SECRET,
             "APP_PORT": str(self.port), "APP_PERSISTENT_STORAGE": str(storage), "CC_DOWNLOAD_MODELS_FROM_HF": "false",
@@ -86,7 +85,7 @@ class Program:
             self.process = subprocess.Popen(
                 [sys.executable, *self._command], cwd=ROOT, env=self.environment, stdout=output, stderr=output
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 2 * PATIENCE
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"the program ended: {self.output()[-2000:]}")
@@ -154,15 +153,12 @@ class Program:
 
     def wait_for_indexed(self, count: int, seconds: float = 300) -> None:
         """Wait until so many sources are indexed."""
-        deadline = time.monotonic() + seconds
-        indexed = 0
-        while time.monotonic() < deadline:
-            indexed = sum(self.post("/countIndexedDocuments").values())
-            if indexed >= count:
-                assert indexed == count
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"{indexed} of {count} sources indexed: {self.output()[-2000:]}")
+
+        def indexed() -> int:
+            return sum(int(of_one) for of_one in self.post("/countIndexedDocuments").values())
+
+        until(lambda: indexed() >= count, seconds, said=lambda: f"{indexed()} of {count}: {self.output()[-2000:]}")
+        assert indexed() == count
 
     def search(self, user: str, query: str, limit: int = 5, **scope: object) -> list[str]:
         """The source ids of POST /docSearch."""

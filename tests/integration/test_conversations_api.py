@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.model_double.client import running_double
+from tests.ports import free_port
 from tests.program import Program
-from tests.programs import Service, free_port, serving
+from tests.programs import Service, serving
 
 FIRST = "What was the budget of the roof repair in 2022?"
 

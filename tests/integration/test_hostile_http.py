@@ -23,8 +23,8 @@ from context_chat_backend.domain import KeyScope
 from context_chat_backend.web.app import ROUTERS, build_app
 from context_chat_backend.web.openapi import described
 from context_chat_backend.wiring import Backend
+from tests.ports import free_port
 from tests.program import ROOT, SECRET, Program, headers
-from tests.programs import free_port
 
 FEW, MANY = 4, 100
 SECONDS = 20
