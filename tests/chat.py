@@ -92,7 +92,7 @@ def chatting(
     general = "" if "general:" in lines else f"general:\n  host: 127.0.0.1\n  port: {port}\n"
     (storage / "config.yaml").write_text(f"{lines}{limits}{general}".replace("PORT", str(port)), encoding="utf-8")
     told = {"ADMIN_TOKEN": TOKEN} | ({} if database_url is None else {"CCB_DB_URL": database_url}) | environment
-    with Program(storage, told) as program:
+    with Program(storage, told, forked=True) as program:
         server = ChatServer(program, port)
         yield server
         server.http.close()

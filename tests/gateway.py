@@ -78,7 +78,7 @@ def running_gateway(
             encoding="utf-8",
         )
         known = {"CCB_DB_URL": database_url, "REFACT_SERVER_URL": double.root, "REFACT_API_KEY": UPSTREAM_KEY}
-        with Program(storage, known) as program:
+        with Program(storage, known, forked=True) as program:
             gateway = Gateway(program, port, stack, double)
             yield gateway
             gateway.http.close()

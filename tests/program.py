@@ -52,12 +52,21 @@ def part(ref: str, body: bytes, users: str = "alice", **changes: str) -> bytes:
 
 
 class Program:
-    """`main.py` in a process of its own, on a free port, with its own storage."""
+    """`main.py` in a process of its own, on a free port, with its own storage.
+
+    A `forked` one starts sooner; its environment and its command line are not those a system shows of it.
+    """
 
     def __init__(
-        self, storage: Path, environment: Mapping[str, str] | None = None, command: Sequence[str] = ("main.py",)
+        self,
+        storage: Path,
+        environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = ("main.py",),
+        *,
+        forked: bool = False,
     ) -> None:
         self.storage = storage
+        self._is_forked = forked
         self._command = command
         self.port = free_port()
         self.environment = {
@@ -66,7 +75,7 @@ class Program:
             **(environment or {}),
         }  # fmt: skip
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers(), timeout=120)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | commands.Forked | None = None
 
     def __enter__(self) -> Program:
         self.start()
@@ -82,9 +91,12 @@ class Program:
         """Start, and wait until it is ready."""
         self.storage.mkdir(parents=True, exist_ok=True)
         with (self.storage / "output.log").open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *self._command], cwd=ROOT, env=self.environment, stdout=output, stderr=output
-            )
+            if self._is_forked:
+                self.process = commands.Forked(["serve"], self.environment, output, output)
+            else:
+                self.process = subprocess.Popen(
+                    [sys.executable, *self._command], cwd=ROOT, env=self.environment, stdout=output, stderr=output
+                )
         deadline = time.monotonic() + 2 * PATIENCE
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -102,7 +114,7 @@ class Program:
         if self.process is None:
             return 0
         self.process.send_signal(number)
-        code = self.process.wait(30)
+        code = self.process.wait(PATIENCE)
         self.process = None
         self._check_logs()
         return code

@@ -79,7 +79,7 @@ def serving(
             f"{more}listeners:\n  - port: {port}\n    surfaces: [openai]\n",
             encoding="utf-8",
         )
-        with Program(storage, {"CCB_DB_URL": database_url}) as program:
+        with Program(storage, {"CCB_DB_URL": database_url}, forked=True) as program:
             service = Service(program, port, double)
             for collection, (reader, text) in told.items():
                 file = storage / f"{collection}.txt"

@@ -85,7 +85,7 @@ def _served(storage: Path, url: str, double: ModelDouble, lines: str, surface: s
     port = free_port()
     text = f"embedding:\n  hashing:\n{lines}listeners:\n  - port: {port}\n    surfaces: [{surface}]\n"
     (storage / "config.yaml").write_text(text, encoding="utf-8")
-    with Program(storage, {"CCB_DB_URL": url}) as program:
+    with Program(storage, {"CCB_DB_URL": url}, forked=True) as program:
         service = Service(program, port, double)
         yield service
         service.http.close()

@@ -61,7 +61,9 @@ def house(module_storage: Path, module_database_url: str) -> Iterator[House]:
         encoding="utf-8",
     )
     sent = asyncio.run(credentials(module_database_url))
-    with Program(module_storage, {"CCB_DB_URL": module_database_url, "ADMIN_TOKEN": ADMIN_TOKEN}) as program:
+    with Program(
+        module_storage, {"CCB_DB_URL": module_database_url, "ADMIN_TOKEN": ADMIN_TOKEN}, forked=True
+    ) as program:
         house = House(program, {"nextcloud": program.port} | ports, sent)
         yield house
         for client in house.clients.values():

@@ -95,7 +95,9 @@ def hostile(module_storage: Path, module_database_url: str) -> Iterator[Hostile]
         f"listeners:\n  - port: {port}\n    surfaces: [{', '.join(SURFACES)}]\n",
         encoding="utf-8",
     )
-    with Program(module_storage, {"CCB_DB_URL": module_database_url, "ADMIN_TOKEN": ADMINISTRATOR}) as program:
+    with Program(
+        module_storage, {"CCB_DB_URL": module_database_url, "ADMIN_TOKEN": ADMINISTRATOR}, forked=True
+    ) as program:
         hostile = Hostile(program, port)
         yield hostile
         hostile.client.close()

@@ -35,7 +35,7 @@ SHARED = "The lapwing belongs to both of them"
 @pytest.fixture
 def program(storage: Path, database_url: str) -> Iterator[Program]:
     (storage / "config.yaml").write_text("embedding:\n  hashing:\nllm:\n  extractive:\n", encoding="utf-8")
-    with Program(storage, {"CCB_DB_URL": database_url}) as program:
+    with Program(storage, {"CCB_DB_URL": database_url}, forked=True) as program:
         yield program
 
 
