@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 
+from tests.ports import free_port
 from tests.program import ROOT, Program
-from tests.programs import free_port
+from tests.streams import events_in
 
 TOKEN = "token-of-the-administrators"
 UNLIMITED = "rate_limits: {ip_per_minute: 1000000, key_per_minute: 1000000}\n"
@@ -68,8 +69,7 @@ class ChatServer:
 def events(answer: httpx.Response) -> list[dict[str, Any]]:
     """What a stream holds."""
     assert answer.headers["content-type"].startswith("text/event-stream"), answer.text
-    lines = [line for line in answer.text.split("\n") if line.startswith("data: ")]
-    return [json.loads(line.removeprefix("data: ")) for line in lines]
+    return events_in(answer.text)
 
 
 def sample() -> list[dict[str, str]]:
@@ -92,7 +92,7 @@ def chatting(
     general = "" if "general:" in lines else f"general:\n  host: 127.0.0.1\n  port: {port}\n"
     (storage / "config.yaml").write_text(f"{lines}{limits}{general}".replace("PORT", str(port)), encoding="utf-8")
     told = {"ADMIN_TOKEN": TOKEN} | ({} if database_url is None else {"CCB_DB_URL": database_url}) | environment
-    with Program(storage, told) as program:
+    with Program(storage, told, forked=True) as program:
         server = ChatServer(program, port)
         yield server
         server.http.close()

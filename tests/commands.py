@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Commands of the command line, each in a process of its own: forked from one that has imported the program.
+"""The program in processes of its own, each forked from one that has imported it.
 
-To import the program takes longer than most commands; a run of the tests needs hundreds of them. What `main.py`
-itself does is tested by running it (tests/acceptance).
+To import the program takes longer than most of its commands, and than most starts; a run of the tests needs hundreds
+of them. What `main.py` itself does is tested by running it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,72 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 _SECONDS = 120
+_LOOK_SECONDS = 0.01
+
+
+class Forked:
+    """A process that was forked, as the module subprocess shows one."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], output: IO[Any], told: IO[Any]):
+        files = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (output, told)]
+        wanted = {"arguments": list(arguments), "environment": dict(environment), "files": files}
+        self.args = list(arguments)
+        self.pid = int(_forking().ask(wanted))
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, below zero after a signal; None while it runs."""
+        if self.returncode is None:
+            self.returncode = _forking().ask({"ended": self.pid})
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code once it has ended. Raises TimeoutExpired."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            time.sleep(_LOOK_SECONDS)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Where it has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+
+def run(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What `main.py` prints with these arguments in this environment and no other, and its exit code.
+
+    Raises TimeoutExpired after two minutes; it is killed then.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
+        process = Forked(arguments, environment, output, complaints)
+        try:
+            code = process.wait(_SECONDS)
+        finally:
+            process.kill()
+        told = []
+        for file in (output, complaints):
+            file.seek(0)
+            told.append(file.read().decode())
+    return subprocess.CompletedProcess(arguments, code, *told)
 
 
 class _Forking:
@@ -37,13 +96,13 @@ class _Forking:
         )  # fmt: skip
         atexit.register(self._end)
 
-    def run(self, wanted: Mapping[str, Any]) -> int:
+    def ask(self, wanted: Mapping[str, Any]) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._one_at_a_time:
             self._process.stdin.write(json.dumps(wanted).encode() + b"\n")
             self._process.stdin.flush()
-            return int(self._process.stdout.readline())
+            return json.loads(self._process.stdout.readline())
 
     def _end(self) -> None:
         assert self._process.stdin is not None
@@ -54,37 +113,35 @@ class _Forking:
 _forking = cache(_Forking)
 
 
-def run(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """What `main.py` prints with these arguments in this environment and no other, and its exit code.
-
-    One that takes longer than two minutes is killed: its code is that of the signal, below zero.
-    """
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
-        files = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (output, complaints)]
-        code = _forking().run({"arguments": arguments, "environment": dict(environment), "files": files})
-        told = []
-        for file in (output, complaints):
-            file.seek(0)
-            told.append(file.read().decode())
-    return subprocess.CompletedProcess(arguments, code, *told)
-
-
 def fork_each() -> None:
-    """Read what is wanted from the standard input, a line each; write the exit code of each command."""
-    from context_chat_backend.cli.app import main
+    """Read from the standard input, a line each, what to start or of whom to tell; write its id or its exit code."""
+    import context_chat_backend.cli.app  # noqa: F401
 
     gc.freeze()  # else the end of each child copies and clears all that was imported
     for line in sys.stdin.buffer:
         wanted = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            signal.alarm(_SECONDS)
-            os.environ.clear()
-            os.environ.update(wanted["environment"])
-            for number, file in enumerate(wanted["files"], start=1):
-                os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            sys.argv = ["main.py", *wanted["arguments"]]
-            sys.exit(main(wanted["arguments"]))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        os.write(1, f"{code}\n".encode())
+        os.write(1, json.dumps(_ended(wanted["ended"]) if "ended" in wanted else _forked(wanted)).encode() + b"\n")
+
+
+def _ended(id_: int) -> int | None:
+    gone, status = os.waitpid(id_, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if gone else None
+
+
+def _forked(wanted: Mapping[str, Any]) -> int:
+    """The id of the process; it itself does not come back from here."""
+    from context_chat_backend.cli.app import main
+
+    opened = [os.open(os.devnull, os.O_RDONLY), *(os.open(file, os.O_WRONLY | os.O_APPEND) for file in wanted["files"])]
+    id_ = os.fork()
+    if id_ == 0:
+        for number, file in enumerate(opened):
+            os.dup2(file, number)
+    for file in opened:
+        os.close(file)
+    if id_ == 0:
+        os.environ.clear()
+        os.environ.update(wanted["environment"])
+        sys.argv = ["main.py", *wanted["arguments"]]
+        sys.exit(main(wanted["arguments"]))
+    return id_

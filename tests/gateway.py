@@ -13,8 +13,9 @@ import httpx
 
 from tests.model_double.client import ModelDouble, running_double
 from tests.model_double.writing import MODELS
+from tests.ports import free_port
 from tests.program import Program
-from tests.programs import Service, free_port
+from tests.programs import Service
 
 UPSTREAM_KEY = "key-of-the-model-server-5e1f"
 REFACT, QWEN, LLAMA = "Refact/1.6B", "Qwen/Qwen2.5-Coder-1.5B", "assistant"
@@ -77,7 +78,7 @@ def running_gateway(
             encoding="utf-8",
         )
         known = {"CCB_DB_URL": database_url, "REFACT_SERVER_URL": double.root, "REFACT_API_KEY": UPSTREAM_KEY}
-        with Program(storage, known) as program:
+        with Program(storage, known, forked=True) as program:
             gateway = Gateway(program, port, stack, double)
             yield gateway
             gateway.http.close()

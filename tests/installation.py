@@ -18,7 +18,7 @@ def installed(
     nextcloud: Nextcloud, storage: Path, database: str, *, llm: str = "extractive", more: str = "", **environment: str
 ) -> Iterator[Program]:
     """A program that runs and was told where Nextcloud is; nothing is registered. `more` ends its config.yaml."""
-    program = prepare(nextcloud, storage, database, llm=llm, more=more, environment=environment)
+    program = prepare(nextcloud, storage, database, llm=llm, more=more, environment=environment, forked=True)
     try:
         program.start(enable=False)
         yield program
@@ -28,13 +28,20 @@ def installed(
 
 
 def prepare(
-    nextcloud: Nextcloud, storage: Path, database: str, *, llm: str, environment: Mapping[str, str], more: str = ""
+    nextcloud: Nextcloud,
+    storage: Path,
+    database: str,
+    *,
+    llm: str,
+    environment: Mapping[str, str],
+    more: str = "",
+    forked: bool = False,
 ) -> Program:
     """A program that does not run yet."""
     storage.mkdir(parents=True, exist_ok=True)
     (storage / "config.yaml").write_text(CONFIGURATION.format(llm=llm) + more)
     known = {"NEXTCLOUD_URL": nextcloud.url, "CCB_DB_URL": database}
-    return Program(storage, known | dict(environment))
+    return Program(storage, known | dict(environment), forked=forked)
 
 
 def register(nextcloud: Nextcloud, program: Program) -> None:

@@ -14,8 +14,8 @@ import httpx
 import jwt
 import psycopg
 
+from tests.ports import free_port
 from tests.program import Program
-from tests.programs import free_port
 
 JWT_SECRET = "a secret of forty bytes for tokens of tests"
 
@@ -100,7 +100,7 @@ def planning(
         encoding="utf-8",
     )
     told = {"CCB_DB_URL": database_url, "SUPABASE_JWT_SECRET": JWT_SECRET} | dict(environment or {})
-    with Program(storage, told) as program:
+    with Program(storage, told, forked=True) as program:
         planner = RunningPlanner(program, port)
         if samples:
             planner.command("sample-data")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ from typing import Any
 import httpx
 
 from tests import commands
+from tests.ports import free_port
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "a secret of the tests: ü"
@@ -51,23 +52,30 @@ def part(ref: str, body: bytes, users: str = "alice", **changes: str) -> bytes:
 
 
 class Program:
-    """`main.py` in a process of its own, on a free port, with its own storage."""
+    """`main.py` in a process of its own, on a free port, with its own storage.
+
+    A `forked` one starts sooner; its environment and its command line are not those a system shows of it.
+    """
 
     def __init__(
-        self, storage: Path, environment: Mapping[str, str] | None = None, command: Sequence[str] = ("main.py",)
+        self,
+        storage: Path,
+        environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = ("main.py",),
+        *,
+        forked: bool = False,
     ) -> None:
         self.storage = storage
+        self._is_forked = forked
         self._command = command
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "APP_SECRET": SECRET,
             "APP_PORT": str(self.port), "APP_PERSISTENT_STORAGE": str(storage), "CC_DOWNLOAD_MODELS_FROM_HF": "false",
             **(environment or {}),
         }  # fmt: skip
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers(), timeout=120)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | commands.Forked | None = None
 
     def __enter__(self) -> Program:
         self.start()
@@ -83,10 +91,13 @@ class Program:
         """Start, and wait until it is ready."""
         self.storage.mkdir(parents=True, exist_ok=True)
         with (self.storage / "output.log").open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *self._command], cwd=ROOT, env=self.environment, stdout=output, stderr=output
-            )
-        deadline = time.monotonic() + 60
+            if self._is_forked:
+                self.process = commands.Forked(["serve"], self.environment, output, output)
+            else:
+                self.process = subprocess.Popen(
+                    [sys.executable, *self._command], cwd=ROOT, env=self.environment, stdout=output, stderr=output
+                )
+        deadline = time.monotonic() + 2 * PATIENCE
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"the program ended: {self.output()[-2000:]}")
@@ -103,7 +114,7 @@ class Program:
         if self.process is None:
             return 0
         self.process.send_signal(number)
-        code = self.process.wait(30)
+        code = self.process.wait(PATIENCE)
         self.process = None
         self._check_logs()
         return code
@@ -154,15 +165,12 @@ class Program:
 
     def wait_for_indexed(self, count: int, seconds: float = 300) -> None:
         """Wait until so many sources are indexed."""
-        deadline = time.monotonic() + seconds
-        indexed = 0
-        while time.monotonic() < deadline:
-            indexed = sum(self.post("/countIndexedDocuments").values())
-            if indexed >= count:
-                assert indexed == count
-                return
-            time.sleep(0.1)
-        raise AssertionError(f"{indexed} of {count} sources indexed: {self.output()[-2000:]}")
+
+        def indexed() -> int:
+            return sum(int(of_one) for of_one in self.post("/countIndexedDocuments").values())
+
+        until(lambda: indexed() >= count, seconds, said=lambda: f"{indexed()} of {count}: {self.output()[-2000:]}")
+        assert indexed() == count
 
     def search(self, user: str, query: str, limit: int = 5, **scope: object) -> list[str]:
         """The source ids of POST /docSearch."""

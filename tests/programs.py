@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +13,10 @@ import httpx
 import openai
 
 from tests.model_double.client import ModelDouble, running_double
+from tests.ports import free_port
 from tests.program import Program
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+from tests.streams import sent_in
+from tests.waiting import PATIENCE, until
 
 
 class Service:
@@ -44,11 +39,8 @@ class Service:
     def client(self, key: str) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
 
-    def wait(self, is_so: Callable[[], bool], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not is_so():
-            assert time.monotonic() < deadline, self.program.output()[-2000:]
-            time.sleep(0.1)
+    def wait(self, is_so: Callable[[], bool], seconds: float = PATIENCE) -> None:
+        until(is_so, seconds, said=lambda: self.program.output()[-2000:])
 
     def post(self, key: str | None, body: Any, path: str = "/v1/chat/completions", **headers: str) -> httpx.Response:
         sent = {"Authorization": f"Bearer {key}"} if key else {}
@@ -57,7 +49,7 @@ class Service:
 
     def data(self, answer: httpx.Response) -> list[str]:
         """What the events of a stream hold."""
-        return [line.removeprefix("data: ") for line in answer.text.split("\n") if line.startswith("data: ")]
+        return sent_in(answer.text)
 
     def logs(self) -> str:
         """All that was printed and logged so far."""
@@ -87,7 +79,7 @@ def serving(
             f"{more}listeners:\n  - port: {port}\n    surfaces: [openai]\n",
             encoding="utf-8",
         )
-        with Program(storage, {"CCB_DB_URL": database_url}) as program:
+        with Program(storage, {"CCB_DB_URL": database_url}, forked=True) as program:
             service = Service(program, port, double)
             for collection, (reader, text) in told.items():
                 file = storage / f"{collection}.txt"

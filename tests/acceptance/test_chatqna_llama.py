@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from tests.gguf import write_llama
+from tests.ports import free_port
 from tests.program import Program
-from tests.programs import free_port
+from tests.streams import sent_in
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("llama_cpp", reason="the extra 'llama' is not installed")
@@ -66,7 +67,7 @@ def test_a_real_model_answers_at_once_and_as_it_writes(storage: Path, database_u
     assert text
     assert len(text.removesuffix(" …").split()) <= 5
     assert whole["usage"]["completion_tokens"] > 0
-    *sent, done = [line.removeprefix("data: ") for line in streamed.text.split("\n") if line.startswith("data: ")]
+    *sent, done = sent_in(streamed.text)
     chunks = [json.loads(one) for one in sent]
     assert done == "[DONE]"
     assert "".join(one["choices"][0]["delta"].get("content", "") for one in chunks if one["choices"]) == text

@@ -25,7 +25,7 @@ BODY_IS_NOT_READ = "push-beta4-load-sources"
 @pytest.fixture(scope="module")
 def program(module_storage: Path, module_database_url: str) -> Iterator[Program]:
     (module_storage / "config.yaml").write_text("embedding:\n  hashing:\nllm:\n  extractive:\n")
-    with Program(module_storage, {"CCB_DB_URL": module_database_url}) as running:
+    with Program(module_storage, {"CCB_DB_URL": module_database_url}, forked=True) as running:
         yield running
 
 

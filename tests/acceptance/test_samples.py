@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests import commands
+from tests.ports import free_port
 from tests.program import ROOT
 
 
@@ -24,9 +25,7 @@ class Shell:
     """Runs commands of the program on one storage."""
 
     def __init__(self, storage: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.environment = {
             "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "APP_PORT": str(self.port),
             "APP_PERSISTENT_STORAGE": str(storage), "CC_DOWNLOAD_MODELS_FROM_HF": "false",

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import cycle
@@ -17,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.program import Program, part
+from tests.waiting import until
 
 SOURCES = 400
 READERS = {"alice": 0, "bob": 1}
@@ -72,10 +72,7 @@ class Books:
         self._connection.execute("UPDATE embedding_space SET retired_at = retired_at - interval '10 minutes'")
 
     def until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, self.spaces()
-            time.sleep(0.02)
+        until(condition, seconds, said=self.spaces)
 
 
 class Askers:

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pytest
 
 from tests.chat import QUOTING, ChatServer, chatting
 from tests.model_double.client import ModelDouble, running_double
-from tests.programs import free_port
+from tests.ports import free_port
+from tests.waiting import until
 
 PAIRS = [{"question": "Where is the pump?", "answer": "The pump is behind the mill."}]
 LOGIN = {"ELASTICSEARCH_USERNAME": "records", "ELASTICSEARCH_PASSWORD": "a-password-of-the-tests"}
@@ -37,13 +37,6 @@ def server(module_storage: Path, module_database_url: str, port: int) -> Iterato
     with chatting(module_storage, module_database_url, lines, **LOGIN) as running:
         running.collection("mill", PAIRS)
         yield running
-
-
-def until(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_15_each_exchange_is_one_line_with_all_that_was_said(server: ChatServer) -> None:

@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from hypothesis import strategies as st
 
 from tests.chat import QUOTING, SAMPLES, TOKEN, ChatServer, chatting, events, sample
 from tests.program import ROOT
+from tests.waiting import until
 
 PRICE = "what is the price of a parking permit for residents"
 ABSENT = "Who won the 1950 chess title?"
@@ -313,12 +313,14 @@ def test_a_pair_with_the_same_question_is_replaced(server: ChatServer) -> None:
 
 def answered(server: ChatServer, key: str, question: str, words: str) -> dict[str, Any]:
     """The answer, once what holds these words is indexed."""
-    deadline = time.monotonic() + 60
-    while words not in (said := server.chat(key, question).json())["response"]:
-        assert time.monotonic() < deadline, said
-        time.sleep(0.2)
-    found: dict[str, Any] = said
-    return found
+    said: dict[str, Any] = {}
+
+    def holds_them() -> bool:
+        said.update(server.chat(key, question).json())
+        return words in said["response"]
+
+    until(holds_them, said=lambda: said)
+    return said
 
 
 def test_files_lie_beside_pairs_and_only_administrators_name_the_collection(server: ChatServer) -> None:

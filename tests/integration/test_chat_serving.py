@@ -26,8 +26,9 @@ from context_chat_backend.domain import Collection
 from context_chat_backend.errors import StartError
 from context_chat_backend.settings.listeners import Tls
 from tests.chat import NO_JUDGE, QUOTING, UNLIMITED, ChatServer, chatting
+from tests.ports import free_port
 from tests.program import ROOT, Program
-from tests.programs import free_port
+from tests.waiting import until
 
 PAIRS = [{"question": "Where is the pump?", "answer": "The pump is behind the mill."}]
 
@@ -57,13 +58,6 @@ def certificate(folder: Path, *, days: int = 30, password: bytes | None = None) 
 def serial_shown(port: int) -> int:
     pem = ssl.get_server_certificate(("127.0.0.1", port))
     return x509.load_pem_x509_certificate(pem.encode()).serial_number
-
-
-def until(is_so: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.fixture

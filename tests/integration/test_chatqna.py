@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.model_double.client import ModelDouble, running_double
+from tests.ports import free_port
 from tests.program import Program
-from tests.programs import Service, free_port
+from tests.programs import Service
 
 SECRET = "a secret of the tests that is long enough"
 ISSUER = "https://id.example"
@@ -84,7 +85,7 @@ def _served(storage: Path, url: str, double: ModelDouble, lines: str, surface: s
     port = free_port()
     text = f"embedding:\n  hashing:\n{lines}listeners:\n  - port: {port}\n    surfaces: [{surface}]\n"
     (storage / "config.yaml").write_text(text, encoding="utf-8")
-    with Program(storage, {"CCB_DB_URL": url}) as program:
+    with Program(storage, {"CCB_DB_URL": url}, forked=True) as program:
         service = Service(program, port, double)
         yield service
         service.http.close()
@@ -438,7 +439,7 @@ def test_a_client_that_leaves_stops_the_model(development: Service) -> None:
     with development.http.stream("POST", "/v1/chatqna", json={"messages": "Write.", "stream": True}) as answer:
         next(answer.iter_lines())
 
-    assert development.double.was_left()
+    development.double.wait_until_left()
 
 
 # Check 16.

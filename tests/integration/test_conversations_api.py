@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.model_double.client import running_double
+from tests.ports import free_port
 from tests.program import Program
-from tests.programs import Service, free_port, serving
+from tests.programs import Service, serving
 
 FIRST = "What was the budget of the roof repair in 2022?"
 
@@ -172,7 +173,7 @@ def test_where_they_are_switched_off_none_is_begun(storage: Path, database_url: 
         f"listeners:\n  - port: {port}\n    surfaces: [openai]\n",
         encoding="utf-8",
     )
-    with running_double() as double, Program(storage, {"CCB_DB_URL": database_url}) as program:
+    with running_double() as double, Program(storage, {"CCB_DB_URL": database_url}, forked=True) as program:
         service = Service(program, port, double)
         alice = service.key("--user", "alice")
 

@@ -18,8 +18,8 @@ from context_chat_backend.settings.listeners import SURFACES
 from context_chat_backend.store.database import Database
 from context_chat_backend.store.keys import Keys
 from tests.doors import DOORS, Credential, Outcome, door_of, routes_at
+from tests.ports import free_port
 from tests.program import Program, headers
-from tests.programs import free_port
 
 ADMIN_TOKEN = "token-of-administrators-4711"
 TOKEN_SECRET = "a secret of an issuer of the tests, long enough"
@@ -61,7 +61,9 @@ def house(module_storage: Path, module_database_url: str) -> Iterator[House]:
         encoding="utf-8",
     )
     sent = asyncio.run(credentials(module_database_url))
-    with Program(module_storage, {"CCB_DB_URL": module_database_url, "ADMIN_TOKEN": ADMIN_TOKEN}) as program:
+    with Program(
+        module_storage, {"CCB_DB_URL": module_database_url, "ADMIN_TOKEN": ADMIN_TOKEN}, forked=True
+    ) as program:
         house = House(program, {"nextcloud": program.port} | ports, sent)
         yield house
         for client in house.clients.values():

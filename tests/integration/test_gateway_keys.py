@@ -360,7 +360,7 @@ def test_a_stream_ends_when_its_key_is_revoked(gateway: Gateway, path: str, body
     assert json.loads(lines[-2].removeprefix("data: "))["error"]["code"] == "invalid_api_key"
     assert lines[-1] == "data: [DONE]"
     assert seconds < 1.5
-    assert gateway.double.was_left()
+    gateway.double.wait_until_left()
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
@@ -380,7 +380,7 @@ def test_a_stream_ends_when_its_collection_is_deleted(gateway: Gateway, module_d
 
     assert json.loads(lines[-2].removeprefix("data: "))["error"]["code"] == "collection_not_found"
     assert seconds < 1.5
-    assert gateway.double.was_left()
+    gateway.double.wait_until_left()
 
 
 def test_every_use_is_booked_with_its_tokens(gateway: Gateway, alpha: str, production_rows: Any) -> None:

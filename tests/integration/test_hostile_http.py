@@ -23,8 +23,8 @@ from context_chat_backend.domain import KeyScope
 from context_chat_backend.web.app import ROUTERS, build_app
 from context_chat_backend.web.openapi import described
 from context_chat_backend.wiring import Backend
+from tests.ports import free_port
 from tests.program import ROOT, SECRET, Program, headers
-from tests.programs import free_port
 
 FEW, MANY = 4, 100
 SECONDS = 20
@@ -95,7 +95,9 @@ def hostile(module_storage: Path, module_database_url: str) -> Iterator[Hostile]
         f"listeners:\n  - port: {port}\n    surfaces: [{', '.join(SURFACES)}]\n",
         encoding="utf-8",
     )
-    with Program(module_storage, {"CCB_DB_URL": module_database_url, "ADMIN_TOKEN": ADMINISTRATOR}) as program:
+    with Program(
+        module_storage, {"CCB_DB_URL": module_database_url, "ADMIN_TOKEN": ADMINISTRATOR}, forked=True
+    ) as program:
         hostile = Hostile(program, port)
         yield hostile
         hostile.client.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from context_chat_backend.store.database import Database
 from context_chat_backend.store.leases import Held
 from context_chat_backend.wiring import Backend
 from tests.nextcloud_double.queues import Queue
+from tests.waiting import PATIENCE, soon
 
 FILE, CARD = "files__default: 1", "deck__cards: 1"
 
@@ -163,14 +164,8 @@ async def readers(database: Database, ref: str) -> set[str]:
         return {name for (name,) in await rows.fetchall()}
 
 
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(20):
-        while not await holds():
-            await asyncio.sleep(0.01)
-
-
-async def soon(event: asyncio.Event) -> None:
-    async with asyncio.timeout(20):
+async def happened(event: asyncio.Event) -> None:
+    async with asyncio.timeout(PATIENCE):
         await event.wait()
 
 
@@ -201,21 +196,21 @@ async def test_what_another_process_has_revoked_meanwhile_stays_revoked(
     companion, first, second = takers
     companion.submit(ref, ["alice"])
     async with first.running():
-        await until(companion.is_empty)
+        await soon(companion.is_empty)
     companion.change("allow", ref, "bob")
     companion.submit(ref, ["alice", "bob"])
     halt = first.halt(part, work, before=before)
     async with first.running():
-        await soon(halt.reached)
+        await happened(halt.reached)
         await end_the_lease(database)
         companion.change("deny", ref, "bob")
         async with second.running():
-            await until(companion.has_no_actions)
+            await soon(companion.has_no_actions)
             assert await readers(database, ref) == {"alice"}
             halted_until = await first.backend.queued.now()
             first.tries_again.clear()
             halt.goes_on.set()
-            await soon(first.tries_again)
+            await happened(first.tries_again)
 
     assert await readers(database, ref) == {"alice"}
     if part == "queues":
@@ -231,18 +226,18 @@ async def test_content_that_was_submitted_meanwhile_is_not_thought_newer_than_a_
     companion.submit(CARD, ["alice"])
     halt = first.halt("actions", "let_emptied_go", before=True)
     async with first.running():
-        await soon(halt.reached)
+        await happened(halt.reached)
         companion.submit(CARD, ["alice", "bob"])
         companion.change("deny", CARD, "bob")
         await end_the_lease(database)
         second.finds_room(False)
         async with second.running():
-            await until(companion.has_no_actions)
+            await soon(companion.has_no_actions)
             first.tries_again.clear()
             halt.goes_on.set()
-            await soon(first.tries_again)
+            await happened(first.tries_again)
     second.finds_room(True)
     async with second.running():
-        await until(companion.is_empty)
+        await soon(companion.is_empty)
 
     assert await readers(database, CARD) == {"alice"}

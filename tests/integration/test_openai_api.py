@@ -128,7 +128,7 @@ def test_a_stream_has_lines_of_data_alone_and_ends_with_done(service: Service, a
     assert answer.headers["content-type"].startswith("text/event-stream")
     lines = answer.text.split("\n")
     assert all(not line or line.startswith(("data: ", ":")) for line in lines)
-    sent = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    sent = service.data(answer)
     assert sent[-1] == "[DONE]"
     assert "Grüße" in "".join(sent)
     assert all(json.loads(one) for one in sent[:-1])
@@ -229,7 +229,7 @@ def test_a_model_that_is_down_gives_way_to_the_next_and_that_is_told(service: Se
 
 def test_a_model_that_breaks_off_ends_the_stream_with_an_error(service: Service, alice: str) -> None:
     service.double.script({"fault": "cut", "says": "It is "})
-    sent = [line[6:] for line in service.post(alice, asked(stream=True)).text.split("\n") if line.startswith("data: ")]
+    sent = service.data(service.post(alice, asked(stream=True)))
 
     assert json.loads(sent[1])["choices"][0]["delta"]["content"] == "It is "
     assert json.loads(sent[-2])["error"]["code"] == "upstream_bad_response"
@@ -247,7 +247,7 @@ def test_a_caller_that_leaves_stops_the_model(service: Service, alice: str, stre
     ):
         next(answer.iter_lines())
 
-    assert service.double.was_left()
+    service.double.wait_until_left()
 
 
 def test_a_key_of_a_collection_retrieves_from_it_without_being_asked_to(service: Service, town: str) -> None:

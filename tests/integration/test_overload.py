@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ import pytest
 
 from tests.memory import used_bytes
 from tests.program import Program, headers, part
+from tests.waiting import until
 
 OPEN = 10_000
 AT_ONCE = 120
@@ -125,7 +125,5 @@ def test_ten_thousand_open_connections_keep_nobody_out_and_cost_little(program: 
             assert refused
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    deadline = time.monotonic() + 30
-    while program.client.get("/heartbeat").status_code != 200:
-        assert time.monotonic() < deadline
+    until(lambda: program.client.get("/heartbeat").status_code == 200)
     assert program.search("alice", "roof repair")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import zipfile
 from base64 import b64encode
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 from pypdf import PdfWriter
 
 from tests.program import BOUNDARY, ROOT, SECRET, Program, headers, part
+from tests.waiting import until
 
 SAMPLES = ROOT.parent / "shared" / "contract" / "samples"
 
@@ -46,10 +46,7 @@ def outcome(program: Program, *parts: bytes) -> tuple[list[str], list[str]]:
 
 def settled(program: Program, states: dict[str, int]) -> None:
     """Wait until nothing waits, and compare what is indexed."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and program.post("/countIndexedDocuments") != states:
-        time.sleep(0.1)
-    assert program.post("/countIndexedDocuments") == states
+    until(lambda: program.post("/countIndexedDocuments") == states, said=lambda: program.post("/countIndexedDocuments"))
 
 
 def sample(name: str) -> dict[str, Any]:
@@ -140,13 +137,13 @@ def test_the_old_version_answers_until_the_new_one_is_there(program: Program) ->
     outcome(program, part(ref, b"The ferry leaves at nine."))
     settled(program, {"files__default": 1})
     outcome(program, part(ref, b"The ferry leaves at noon.", modified="1719000000"))
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+
+    def says_noon() -> bool:
         said = program.post("/query", {"query": "When does the ferry leave?", "userId": "alice"})["output"]
         assert "nine" in said or "noon" in said  # never nothing
-        if "noon" in said:
-            break
-    assert "noon" in said
+        return "noon" in said
+
+    until(says_noon)
 
 
 def test_what_is_deleted_while_it_is_on_its_way_stays_deleted_and_comes_with_its_next_delivery(

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from tests.program import BOUNDARY, ROOT, headers, part
+from tests.waiting import until
 
 SAMPLES = ROOT.parent / "shared" / "contract" / "samples"
 SECRET = "s3cret-demo"
@@ -165,8 +165,8 @@ def test_a_caller_that_hangs_up_leaves_no_file_and_no_harm(server: Server) -> No
             + part("files__default: 1", b"whole")
             + part("files__default: 2", b"cut off" * 20_000)[:-100]
         )
-        wait_for(lambda: any(server.spool.iterdir()))
-    wait_for(lambda: not any(server.spool.iterdir()))
+        until(lambda: any(server.spool.iterdir()))
+    until(lambda: not any(server.spool.iterdir()))
     assert server.client.get("/enabled").json() == {"enabled": True}
 
 
@@ -174,10 +174,3 @@ def test_a_stranger_is_refused_before_his_body_is_read(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as caller:
         caller.sendall(b"PUT /loadSources HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
         assert caller.recv(100).startswith(b"HTTP/1.1 401 ")
-
-
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -7,7 +7,6 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,7 @@ from context_chat_backend.limits import Limits
 from context_chat_backend.parsing.formats import recognition
 from context_chat_backend.parsing.sandbox import Sandbox
 from tests.readers import imported_modules, read_as_told, recognise, say_something
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -164,16 +164,13 @@ def test_parsers_die_with_the_program(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.DEVNULL,  # what multiprocessing says about a killed parent
     )
-    deadline = time.monotonic() + 30
-    while not (parsers := children(process.pid)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: children(process.pid))
+    parsers = children(process.pid)
     process.kill()
     process.wait()
 
     assert parsers
-    while any(map(alive, parsers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(alive, parsers))
+    until(lambda: not any(map(alive, parsers)))
 
 
 def children(parent: int) -> list[int]:

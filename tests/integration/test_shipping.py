@@ -13,7 +13,7 @@ import pytest
 from context_chat_backend.chat_log import ChatLog
 from context_chat_backend.shipping import Shipping
 from tests.model_double.client import running_double
-from tests.programs import free_port
+from tests.ports import free_port
 
 LINES = 7200
 """Two a second for an hour, of 2 kB each, in many files."""

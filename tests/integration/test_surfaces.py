@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.gateway import running_gateway
-from tests.programs import free_port
+from tests.ports import free_port
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "surfaces.md").read_text(encoding="utf-8")
 SURFACES = ("gateway", "openai", "chatqna")

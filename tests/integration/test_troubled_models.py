@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.test_openai_api import QUESTION
 from tests.programs import Service, serving
+from tests.streams import sent_in
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def ask(service: Service, key: str, *, stream: bool) -> Any:
 
 
 def streamed(text: str) -> list[Any]:
-    lines = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    lines = sent_in(text)
     assert lines.pop() == "[DONE]"
     return [json.loads(line) for line in lines]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,14 +60,9 @@ class ModelDouble:
         told: list[dict[str, Any]] = self._client.get("/double/requests").json()
         return told
 
-    def was_left(self, seconds: float = 5.0) -> bool:
-        """Whether the client of the last request hangs up within some time."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self.requests and self.requests[-1]["left"]:
-                return True
-            time.sleep(0.02)
-        return False
+    def wait_until_left(self) -> None:
+        """Until the client of the last request has hung up. Raises AssertionError where he does not."""
+        until(lambda: self.requests and self.requests[-1]["left"], said=lambda: "the client stays")
 
     def close(self) -> None:
         """Close our connections."""

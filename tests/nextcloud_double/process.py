@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +12,9 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+
+from tests.ports import free_port
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAT = "context_chat:context_chat"
@@ -24,9 +25,7 @@ class Nextcloud:
     """Starts on a free port, ends with the test."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._client = httpx.Client(base_url=f"{self.url}/_double", timeout=120)
         self._process: subprocess.Popen[bytes] | None = None
@@ -44,13 +43,12 @@ class Nextcloud:
         """Start, and wait until it listens."""
         command = [sys.executable, "-m", "tests.nextcloud_double", str(self.port)]
         self._process = subprocess.Popen(command, cwd=ROOT)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with suppress(httpx.TransportError):
-                self._client.get("/app")
-                return
-            time.sleep(0.05)
-        raise AssertionError("the double did not start")
+        until(self._listens, said=lambda: "the double did not start")
+
+    def _listens(self) -> bool:
+        with suppress(httpx.TransportError):
+            return self._client.get("/app").is_success
+        return False
 
     def stop(self) -> None:
         """End it."""
@@ -110,7 +108,7 @@ class Nextcloud:
         task: dict[str, Any] = self.get(f"/task/{task_id}")
         return task
 
-    def ended(self, task_id: int, seconds: float = 30) -> dict[str, Any]:
+    def ended(self, task_id: int, seconds: float = PATIENCE) -> dict[str, Any]:
         """The task once it has ended."""
         self.wait(lambda: self.task(task_id)["endedAt"] is not None, seconds)
         return self.task(task_id)
@@ -128,12 +126,9 @@ class Nextcloud:
         """Whether everything was acknowledged."""
         return not any(self.do("queue_lengths").values())
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Until the condition holds."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "it did not become so in time"
-            time.sleep(0.05)
+        until(condition, seconds)
 
     def get(self, path: str) -> Any:
         """What the double says of itself."""

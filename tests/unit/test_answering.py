@@ -226,7 +226,7 @@ async def test_ten_megabytes_are_cut_and_the_server_is_told(double: ModelDouble,
     assert len(answer.text) <= served.answer_tokens * 16 + 2
     assert answer.text.endswith("blah …")
     assert answer.finish is Finish.LENGTH
-    assert double.was_left()
+    double.wait_until_left()
 
 
 async def test_an_answer_that_ran_out_of_room_ends_with_dots() -> None:

@@ -228,7 +228,7 @@ async def test_closing_the_stream_reaches_the_server(double: ModelDouble) -> Non
     async with model_at(double.url) as model:
         async with aclosing(model.stream(ASKED)) as stream:
             assert await anext(stream) == "word "
-        assert double.was_left()
+        double.wait_until_left()
 
 
 @pytest.mark.parametrize("fault", ["silence", "silent_body", "stall"])
@@ -241,7 +241,7 @@ async def test_cancelling_while_waiting_reaches_the_server(double: ModelDouble, 
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert double.was_left()
+        double.wait_until_left()
 
 
 async def test_checks_neither_close_a_model_to_questions_nor_open_it(double: ModelDouble) -> None:

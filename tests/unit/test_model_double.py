@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,8 @@ import httpx
 import pytest
 
 from tests.model_double.client import ModelDouble, running_double
+from tests.streams import sent_in
+from tests.waiting import until
 
 ASKED = [{"role": "user", "content": "When is the lift serviced?"}]
 
@@ -51,7 +52,7 @@ def test_openai_is_answered_whole_and_in_pieces(double: ModelDouble, path: str, 
     assert [choice["index"] for choice in whole["choices"]] == [0, 1]
     assert "In April." in str(whole["choices"][0])
     assert whole["usage"]["total_tokens"] == 9
-    events = [line.removeprefix("data: ") for line in stream.splitlines() if line]
+    events = sent_in(stream)
     assert events[-1] == "[DONE]"
     assert json.loads(events[-2])["usage"]["total_tokens"] == 9
 
@@ -107,9 +108,7 @@ def test_who_leaves_is_counted(double: ModelDouble) -> None:
     with httpx.stream("POST", f"{double.url}/completions", json=body) as answer:
         next(answer.iter_lines())
 
-    deadline = time.monotonic() + 5
-    while double.cancelled == before and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: double.cancelled != before)
     assert double.cancelled == before + 1
     assert double.requests[-1]["left"]
 

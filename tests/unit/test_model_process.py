@@ -7,7 +7,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.inference.embedding.separate import SeparateEmbedder
 from context_chat_backend.inference.processes import cause_of_death
 from context_chat_backend.inference.shared_process import Served
+from tests.waiting import PATIENCE
 
 OPTIONS = {"dimension": 64}
 
@@ -81,10 +81,9 @@ async def test_two_programs_share_one_process_and_the_last_one_ends_it(tmp_path:
 
     assert (await embedders[2].embed_question("still there")).shape == (64,)
     await embedders[2].close()
-    deadline = time.monotonic() + 10
-    while runs(process) and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
-    assert not runs(process)
+    async with asyncio.timeout(PATIENCE):
+        while runs(process):
+            await asyncio.sleep(0.05)
     assert list((tmp_path / "run").glob("*.sock")) == []
 
 

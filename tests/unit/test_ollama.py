@@ -130,7 +130,7 @@ async def test_closing_the_stream_reaches_the_server(double: ModelDouble) -> Non
     async with model_at(double) as model:
         async with aclosing(model.stream(ASKED)) as stream:
             assert await anext(stream) == "word "
-        assert double.was_left()
+        double.wait_until_left()
 
 
 async def test_a_check_asks_for_nothing_but_the_version(double: ModelDouble) -> None:

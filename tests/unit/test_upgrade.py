@@ -6,13 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from context_chat_backend import upgrade
 from context_chat_backend.errors import StartError
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = "repair1000_date20240101000000.py"
@@ -146,9 +146,7 @@ def test_an_interrupted_run_goes_on_where_it_was_killed(old: Path, repairs: Path
     code = "import sys, pathlib as p, context_chat_backend.upgrade as u; u.run(*map(p.Path, sys.argv[1:]), '5')"
 
     process = subprocess.Popen([sys.executable, "-c", code, str(old), str(repairs)], cwd=ROOT)
-    deadline = time.monotonic() + 30
-    while not (old / "begun").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until((old / "begun").exists)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     (repairs / SECOND).write_text(WRITES)
