@@ -252,6 +252,19 @@ async def test_a_lease_written_by_a_clock_that_was_ahead_ends_when_the_clock_is_
     assert await bench.ledger.claim(1, LEASE) == []
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_what_nobody_has_tried_yet_is_due_though_the_clock_was_set_back_since(bench: Bench, wanted: bool) -> None:
+    await bench.admit()
+    if wanted:
+        await bench.ledger.prefer(Realm.NEXTCLOUD, [SourceRef("files__default", "1")])
+    async with bench.database.transaction() as connection:
+        await connection.execute("UPDATE source SET next_attempt_at = now() + interval '40 seconds'")
+
+    (claimed,) = await bench.ledger.claim(1, LEASE)
+    await bench.ledger.postpone(claimed, Reason.UNREADABLE, timedelta(seconds=40))
+    assert await bench.ledger.claim(1, LEASE) == []
+
+
 REMOTE = Delivery(Realm.NEXTCLOUD, REF, "a.txt", "text/plain", START, frozenset({ALICE}), remote=True)
 BOB = Principal(Realm.NEXTCLOUD, "bob")
 

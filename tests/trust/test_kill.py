@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import open_folder
 from tests.trust.faults import FAULTS
-from tests.trust.place import Layout, make_template
+from tests.trust.place import make_template
 from tests.trust.trial import FIRST_SEEDS, plan, run_trial
 
 
@@ -23,16 +23,12 @@ def template() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-SEEDS = [seed for seed in range(FIRST_SEEDS) if plan(seed)[0] is not Layout.SMALL_DISK]
-"""After a full disk some runs need longer than they may (docs/reliability.md): that fault is left to `make trust`."""
-
-
 def test_the_first_seeds_bring_every_fault_to_its_turn() -> None:
     assert {fault.name for seed in range(FIRST_SEEDS) for fault in plan(seed)[1]} == {fault.name for fault in FAULTS}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(FIRST_SEEDS))
 def test_after_a_fault_nothing_is_lost_nothing_leaks_and_all_goes_on(template: Path, seed: int) -> None:
     trial = run_trial(seed, template)
     if trial.skipped:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What SECURITY.md says a test shows, a test of that name is there for."""
+"""What a page says a test shows, a test of that name is there for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("SECURITY.md", "docs/privacy.md")
+PAGES = ("SECURITY.md", "docs/privacy.md", "docs/reliability.md")
 NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 
 
@@ -46,6 +46,15 @@ def test_every_threat_names_who_stops_it_and_a_test() -> None:
         assert wants.strip()
         assert stopped.strip(), wants
         assert NAMED.search(shown), wants
+
+
+def test_every_promise_names_a_test() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    table = text.split("## Promises")[1].split("##")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| ")][1:]
+
+    assert len(rows) > 9
+    assert [promise for promise, shown in rows if not NAMED.search(shown)] == []
 
 
 def test_the_command_of_the_page_on_privacy_is_one() -> None:

@@ -84,11 +84,12 @@ SELECT bytes FROM spool WHERE source_id = %(id)s AND version = %(version)s AND p
 -- The bytes of small ones come along. Only the first attempt is counted here, the others when they begin: whoever dies
 -- with many sources in hand may die of each that was begun, not of those that waited. Nothing waits for more than five
 -- minutes, or for longer than a lease: a time that is further away was written by a clock that has been set back since.
+-- What nobody has tried yet waits for no time at all.
 WITH RECURSIVE urgent AS (
     SELECT id FROM source
     WHERE state = 'waiting' AND priority > 0
       AND (next_attempt_at <= now() OR next_attempt_at > now() + interval '6 minutes'
-           OR leased_until > now() + 2 * %(lease)s)
+           OR leased_until > now() + 2 * %(lease)s OR (leased_until IS NULL AND reason IS NULL))
       AND NOT EXISTS (SELECT FROM acknowledgement WHERE queue = 'files' AND row_id = file_row)
     ORDER BY next_attempt_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -105,7 +106,7 @@ WITH RECURSIVE urgent AS (
         SELECT id, precedence FROM source
         WHERE state = 'waiting' AND access_set_id = turns.access_set_id
           AND (next_attempt_at <= now() OR next_attempt_at > now() + interval '6 minutes'
-               OR leased_until > now() + 2 * %(lease)s)
+               OR leased_until > now() + 2 * %(lease)s OR (leased_until IS NULL AND reason IS NULL))
           AND NOT EXISTS (SELECT FROM acknowledgement WHERE queue = 'files' AND row_id = file_row)
         ORDER BY precedence DESC, id
         LIMIT (SELECT 1 + %(limit)s / greatest(count(access_set_id), 1) FROM turns)
