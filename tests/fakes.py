@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,13 @@ class FakeNextcloud:
         return len(self.reports) > self.refusals
 
 
+class FakeQueued:
+    """The clock of a database."""
+
+    async def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
 class FakeBackend:
     """Ready and enabled from the beginning."""
 
@@ -174,6 +182,7 @@ class FakeBackend:
         self.ledger = FakeLedger()
         self.overview = FakeOverview()
         self.switch = FakeSwitch()
+        self.queued = FakeQueued()
         self.nextcloud: FakeNextcloud | None = FakeNextcloud()
         self.questions: list[Question] = []
         self.says: Answer | Exception = Answer("I found nothing.")

@@ -12,13 +12,14 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from context_chat_backend.answering.summaries import as_turns, estimated_tokens, summed_up
+from context_chat_backend.answering.summaries import as_turns, summed_up
 from context_chat_backend.answering.writing import Writer
 from context_chat_backend.domain import Answer, AnswerEvent, Done, Message, Question
 from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.inference.language.extractive import ExtractiveModel
 from context_chat_backend.logs import get_logger
 from context_chat_backend.store.conversations import Conversations, History, Owner, Remembered
+from context_chat_backend.token_estimates import most_tokens
 
 _HISTORY_TOKENS = 1500
 """When what was said has more, what is older than half of it is summed up."""
@@ -87,7 +88,7 @@ class Memory:
 
 def _latest(messages: tuple[Remembered, ...]) -> tuple[Remembered, ...]:
     """All, where they are not too much; else the latest, and the last question with its answer in any case."""
-    sizes = [estimated_tokens(message.text) for message in messages]
+    sizes = [most_tokens(message.text) for message in messages]
     if sum(sizes) <= _HISTORY_TOKENS:
         return messages
     room, start = _HISTORY_TOKENS // 2, len(messages)

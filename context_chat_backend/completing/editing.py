@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from context_chat_backend.completing.templates import Template
 from context_chat_backend.domain import Message, Passage
 from context_chat_backend.errors import CursorOutOfRange, PromptTooLong
+from context_chat_backend.token_estimates import CAREFUL_BYTES
 
 LEAST_TOKENS = 512
 """Fewer for the code are no use."""
-_BYTES_PER_TOKEN = 3
-"""On the careful side: the tokenizers of code models make about one of three and a half."""
 CURSOR = "<CURSOR>"
 """Where an instruct model is to write."""
 _INSTRUCTIONS = f"""\
@@ -61,7 +60,7 @@ def fitting(around: Around, tokens: int) -> Around:
 
 def estimated(text: str) -> int:
     """About how many tokens a text has; none for an empty one."""
-    return -(-len(text.encode()) // _BYTES_PER_TOKEN)
+    return -(-len(text.encode()) // CAREFUL_BYTES)
 
 
 def quoted_code(passages: Sequence[Passage], template: Template, tokens: int) -> str:

@@ -18,8 +18,9 @@ from fastapi.routing import APIRoute
 
 from context_chat_backend.config import AppSettings, Config
 from context_chat_backend.logs import get_logger
+from context_chat_backend.web.administrators import bearer_of, is_administrators
 from context_chat_backend.web.bodies import BoundedRequest
-from context_chat_backend.web.errors import Refusal
+from context_chat_backend.web.errors import Refusal, again_in
 from context_chat_backend.web.throttle import address_of, throttle_of
 
 _log = get_logger(__name__)
@@ -41,7 +42,7 @@ class NextcloudRoute(APIRoute):
             if not app.disable_aaa and not self.lets_in(request.headers, app):
                 wait = throttle_of(request).refused(address_of(request))
                 if wait is not None:
-                    raise Refusal(429, "not authenticated, too often in this minute", {"Retry-After": str(wait)})
+                    raise Refusal(429, "not authenticated, too often in this minute", again_in(wait))
                 _log.warning("not_authenticated", path=self.path)
                 raise Refusal(401, "not authenticated")
             most = getattr(config.limits, self.body_limit)
@@ -64,11 +65,8 @@ class AdministratorRoute(NextcloudRoute):
 
     def lets_in(self, headers: Mapping[str, str], app: AppSettings) -> bool:
         """By `Authorization: Bearer <ADMIN_TOKEN>`; one that is sent and wrong is not made good by other headers."""
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            expected = "" if app.admin_token is None else app.admin_token.reveal()
-            return expected != "" and hmac.compare_digest(token.strip().encode("latin-1"), expected.encode("utf-8"))
-        return acting_user(headers, app) == ""
+        token = bearer_of(headers)
+        return acting_user(headers, app) == "" if token is None else is_administrators(token, app)
 
 
 def acting_user(headers: Mapping[str, str], app: AppSettings) -> str | None:

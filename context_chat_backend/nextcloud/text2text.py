@@ -12,6 +12,7 @@ from typing import Any
 from context_chat_backend.domain import Ended, Finish, Prompt, Realm
 from context_chat_backend.errors import ModelUnavailable, NextcloudUnavailable, WritingRefused
 from context_chat_backend.nextcloud.client import NextcloudClient
+from context_chat_backend.token_estimates import most_tokens
 
 _PATH = "/ocs/v1.php/taskprocessing"
 _CANCEL_PATH = "/ocs/v2.php/taskprocessing/tasks"
@@ -24,8 +25,6 @@ _RATE_LIMIT_SECONDS = 150.0
 _RATE_PAUSE_SECONDS = 10.0
 _SCHEDULE_TRIES = 3
 _CANCEL_SECONDS = 3.0
-_BYTES_PER_TOKEN = 3
-"""Fewer than the tokenizers of today need in any language: the estimate errs to the safe side."""
 
 
 class NextcloudWriter:
@@ -59,7 +58,7 @@ class NextcloudWriter:
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """An upper estimate: which model writes is not known here."""
-        return [len(text.encode()) // _BYTES_PER_TOKEN + 1 for text in texts]
+        return [most_tokens(text) for text in texts]
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         """The text: as it is written since Nextcloud 35, in one piece before.

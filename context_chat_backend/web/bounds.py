@@ -11,14 +11,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from context_chat_backend.limits import Limits
 from context_chat_backend.logs import get_logger
-from context_chat_backend.web.errors import Refusal
+from context_chat_backend.web.errors import AGAIN, Refusal
 from context_chat_backend.web.places import Places, hold
 
 ALWAYS = frozenset({"/heartbeat", "/ready", "/health", "/metrics", "/status"})
 """Whoever watches over the program is answered however much there is to do."""
 _PLAIN = frozenset({"", "identity"})
 _CLOSE = {"Connection": "close"}
-_AGAIN = {"Retry-After": "5"}
 _log = get_logger(__name__)
 
 
@@ -65,7 +64,7 @@ class Bounds:
             if not limit.expired():
                 raise
             _log.warning("request_too_long", seconds=self._limits.request_seconds)
-            raise Refusal(503, "the request took too long: try again", _CLOSE | _AGAIN) from None
+            raise Refusal(503, "the request took too long: try again", _CLOSE | AGAIN) from None
 
 
 def _refuse_packed(request: Request) -> None:

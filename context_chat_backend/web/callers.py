@@ -7,14 +7,13 @@ was sent, and nobody, takes its place.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from fastapi import Request
 
 from context_chat_backend.domain import EVERYBODY, Collection, KeyScope, Principal
 from context_chat_backend.store.keys import KeyUse
-from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.web.envelope import ApiError, too_many
 from context_chat_backend.web_tokens import TokenExpired, TokenInvalid, looks_like_web_token
 from context_chat_backend.wiring import Backend
 
@@ -71,11 +70,10 @@ async def caller_by_text(backend: Backend, text: str) -> Caller:
     use = await backend.keys.use(text)
     if use is None:
         raise ApiError(401, "invalid_api_key", "this is no key that may be used", headers=_WHO)
-    wait = {"Retry-After": str(math.ceil(use.seconds_left))}
     if use.is_over_limit:
-        raise ApiError(429, "rate_limited", "this key was used too often in this minute", headers=wait)
+        raise too_many("this key was used too often in this minute", use.seconds_left)
     if use.is_used_up:
-        raise ApiError(429, "quota_exceeded", "this key has used up what it may use a day", headers=wait)
+        raise too_many("this key has used up what it may use a day", use.seconds_left, "quota_exceeded")
     kept_to = frozenset(use.key.collections) or None
     return Caller(use.key.asker, use.key.scopes, kept_to, use.key.id, use)
 
@@ -107,8 +105,7 @@ async def count(backend: Backend, caller: Caller) -> None:
     """Count a request for its asker, over all surfaces. Raises ApiError (429) where there are too many of his."""
     used, seconds_left = await backend.uses.asked(caller.asker)
     if used > backend.config.programs.chatqna.requests_per_minute:
-        wait = {"Retry-After": str(math.ceil(seconds_left))}
-        raise ApiError(429, "rate_limited", "there were too many requests in this minute", headers=wait)
+        raise too_many("there were too many requests in this minute", seconds_left)
 
 
 async def _user(backend: Backend, token: str) -> Caller:

@@ -12,11 +12,11 @@ from fastapi.responses import JSONResponse
 
 from context_chat_backend.web.callers import caller_by_headers, nobody
 from context_chat_backend.web.chat_route import ChatWordsRoute
+from context_chat_backend.web.errors import AGAIN
 from context_chat_backend.web.health_api import components_of
 from context_chat_backend.wiring import Backend
 
 _FRESH_SECONDS = 30.0
-_RETRY = {"Retry-After": "5"}
 _SAID = {"error": "it does not answer", "loading": "it is being loaded"}
 
 _Looked = asyncio.Future[tuple[float, dict[str, Any]]]
@@ -33,7 +33,7 @@ async def health(request: Request) -> JSONResponse:
     components = await _looked_lately(request)
     if all(component["status"] == "ok" for component in components.values()):
         return JSONResponse({"status": "ok", "components": components})
-    return JSONResponse({"status": "error", "components": components}, 503, _RETRY)
+    return JSONResponse({"status": "error", "components": components}, 503, AGAIN)
 
 
 @router.get("/health/live")
@@ -48,7 +48,7 @@ async def ready(request: Request) -> JSONResponse:
     components = await components_of(request.app.state.backend)
     if all(status == "ok" for status in components.values()):
         return JSONResponse({"status": "ok"})
-    return JSONResponse({"status": "error"}, 503, _RETRY)
+    return JSONResponse({"status": "error"}, 503, AGAIN)
 
 
 async def _looked_lately(request: Request) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import hmac
-
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
 from context_chat_backend.domain import Collection, KeyScope
+from context_chat_backend.web.administrators import bearer_of, is_administrators
 from context_chat_backend.web.callers import Caller, caller_by_headers, nobody
 from context_chat_backend.web.envelope import ApiError, api_error
 from context_chat_backend.web.program_route import ProgramRoute, in_scope
@@ -68,12 +67,11 @@ class AdminRoute(ChatWordsRoute):
     async def admit(self, backend: Backend, request: Request) -> None:
         """Raises ApiError (401, 403)."""
         await super().admit(backend, request)
-        expected = backend.config.app.admin_token
-        if expected is None:
+        if backend.config.app.admin_token is None:
             raise ApiError(403, "admin_disabled", "no administrator's token is configured: set ADMIN_TOKEN")
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        sent = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-admin-token", "")
-        if not hmac.compare_digest(sent.encode("latin-1", "replace"), expected.reveal().encode()):
+        bearer = bearer_of(request.headers)
+        sent = request.headers.get("x-admin-token", "") if bearer is None else bearer
+        if not is_administrators(sent, backend.config.app):
             raise ApiError(
                 401,
                 "admin_token_required",

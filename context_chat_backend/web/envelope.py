@@ -24,7 +24,7 @@ from context_chat_backend.errors import (
     WaitingListFull,
 )
 from context_chat_backend.logs import get_logger
-from context_chat_backend.web.errors import Refusal
+from context_chat_backend.web.errors import AGAIN, AGAIN_SOON, Refusal, again_in
 
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
@@ -50,7 +50,6 @@ _MODEL_FAILURES: Mapping[ModelFailure, tuple[int, str, str]] = {
     ModelFailure.BROKEN: (502, "upstream_bad_response", "the server of the model answers with an error"),
 }
 _KINDS = frozenset({"bool", "str", "Retrieval", "GivenPassage"})
-_RETRY_SECONDS = "5"
 _log = get_logger(__name__)
 
 
@@ -72,6 +71,13 @@ class ApiError(Refusal):
         self.code = code
         self.param = param
         self.faults = faults
+
+
+def too_many(
+    said: str, seconds_left: float, code: str = "rate_limited", headers: Mapping[str, str] | None = None
+) -> ApiError:
+    """What is answered to who asks too often; in `seconds_left` he may again."""
+    return ApiError(429, code, said, headers=again_in(seconds_left) | dict(headers or {}))
 
 
 def api_error(error: Exception) -> ApiError:
@@ -97,19 +103,18 @@ def api_error(error: Exception) -> ApiError:
 
 def _failed(error: Exception) -> ApiError:
     _log.warning("request_failed", error=type(error).__name__)
-    wait = {"Retry-After": _RETRY_SECONDS}
     match error:
         case DatabaseUnavailable():
-            return ApiError(503, "database_unavailable", "the database does not answer: try again", headers=wait)
+            return ApiError(503, "database_unavailable", "the database does not answer: try again", headers=AGAIN)
         case ModelUnavailable() as down:
             status, code, said = _MODEL_FAILURES[down.failure]
-            return ApiError(status, code, str(down) if down.public else said, headers=wait if status == 503 else None)
+            return ApiError(status, code, str(down) if down.public else said, headers=AGAIN if status == 503 else None)
         case TooManyAtOnce():
-            return ApiError(429, "server_busy", "the models have enough to do: try again", headers={"Retry-After": "1"})
+            return ApiError(429, "server_busy", "the models have enough to do: try again", headers=AGAIN_SOON)
         case WaitingListFull():
-            return ApiError(503, "server_busy", "there is no room for more documents: try again", headers=wait)
+            return ApiError(503, "server_busy", "there is no room for more documents: try again", headers=AGAIN)
         case Unavailable():
-            return ApiError(503, "server_busy", "not available: try again", headers=wait)
+            return ApiError(503, "server_busy", "not available: try again", headers=AGAIN)
         case _:
             return ApiError(500, "internal_error", "internal error")
 

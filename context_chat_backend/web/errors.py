@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from fastapi import FastAPI, HTTPException, Request
@@ -14,6 +15,16 @@ from context_chat_backend.errors import ContextChatError, DatabaseUnavailable, M
 from context_chat_backend.logs import get_logger
 
 _log = get_logger(__name__)
+
+
+def again_in(seconds: float) -> dict[str, str]:
+    """The header that tells when to come again."""
+    return {"Retry-After": str(math.ceil(seconds))}
+
+
+AGAIN_SOON = again_in(1)
+AGAIN = again_in(5)
+"""Where nobody knows when it will be better."""
 
 
 class Refusal(HTTPException):

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from context_chat_backend.errors import DatabaseUnavailable, ModelFailure
+from context_chat_backend.web.errors import AGAIN
 from context_chat_backend.wiring import Backend
 
 router = APIRouter()
-_RETRY = {"Retry-After": "5"}
 
 
 @router.get("/health")
@@ -33,7 +33,7 @@ async def health(request: Request, verbose: bool = False) -> JSONResponse:
     body: dict[str, Any] = {"status": status}
     if verbose or plans or len(surfaces) > 1:
         body["components"] = components
-    return JSONResponse(body) if status == "ok" else JSONResponse(body, 503, _RETRY)
+    return JSONResponse(body) if status == "ok" else JSONResponse(body, 503, AGAIN)
 
 
 async def components_of(backend: Backend) -> dict[str, str]:

@@ -10,9 +10,8 @@ from contextlib import ExitStack, contextmanager
 from fastapi import Request
 
 from context_chat_backend.limits import Limits
-from context_chat_backend.web.errors import Refusal
+from context_chat_backend.web.errors import AGAIN_SOON, Refusal
 
-_AGAIN_SOON = {"Retry-After": "1"}
 _HELD = "context_chat_backend.places"
 
 
@@ -33,7 +32,7 @@ class Places:
     def one(self) -> Iterator[ExitStack]:
         """A place for a request; what is put on the stack ends with it. Raises Refusal (503) when none is free."""
         if self._taken >= self._limits.requests_at_once:
-            raise Refusal(503, "too many requests are in work: try again", _AGAIN_SOON)
+            raise Refusal(503, "too many requests are in work: try again", AGAIN_SOON)
         self._taken += 1
         try:
             with ExitStack() as held:
@@ -45,7 +44,7 @@ class Places:
     def of(self, asker: Hashable, status: int = 429) -> Iterator[None]:
         """One of the places of `asker`. Raises Refusal (`status`) when he holds as many as he may."""
         if self._of[asker] >= self._limits.requests_at_once_per_asker:
-            raise Refusal(status, "too many of your requests are in work: wait for their answers", _AGAIN_SOON)
+            raise Refusal(status, "too many of your requests are in work: wait for their answers", AGAIN_SOON)
         self._of[asker] += 1
         try:
             yield

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hmac
-import math
 import uuid
 from typing import Annotated
 
@@ -14,8 +12,10 @@ from context_chat_backend.answering.planner.tools import EmbeddingMismatch
 from context_chat_backend.domain import EVERYBODY, KeyScope, Principal, Realm
 from context_chat_backend.store.conversations import Owner
 from context_chat_backend.store.planning import ConversationBusy, ConversationGone
+from context_chat_backend.web.administrators import bearer_of, is_administrators
 from context_chat_backend.web.callers import NOBODY, Caller, caller_by_headers
-from context_chat_backend.web.envelope import ApiError, api_error
+from context_chat_backend.web.envelope import ApiError, api_error, too_many
+from context_chat_backend.web.errors import AGAIN
 from context_chat_backend.web.places import take_place
 from context_chat_backend.web.program_route import ProgramRoute, in_scope
 from context_chat_backend.wiring import Backend
@@ -40,7 +40,7 @@ class PlannerRoute(ProgramRoute):
             case ConversationGone():
                 return ApiError(404, "conversation_not_found", str(error))
             case ConversationBusy():
-                return ApiError(409, "conversation_busy", str(error), headers={"Retry-After": "5"})
+                return ApiError(409, "conversation_busy", str(error), headers=AGAIN)
             case EmbeddingMismatch():
                 return ApiError(409, "embedding_mismatch", str(error))
         said = api_error(error)
@@ -70,12 +70,9 @@ class PlannerToolRoute(PlannerRoute):
 def _is_administrator(request: Request) -> bool:
     """Whether the token of administrators is sent, and nothing else."""
     app = request.app.state.backend.config.app
-    headers = request.headers.getlist("authorization")
-    if app.admin_token is None or len(headers) != 1 or request.headers.get("x-api-key"):
+    if len(request.headers.getlist("authorization")) != 1 or request.headers.get("x-api-key"):
         return False
-    scheme, _, token = headers[0].partition(" ")
-    expected = app.admin_token.reveal().encode()
-    return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode("latin-1"), expected)
+    return is_administrators(bearer_of(request.headers) or "", app)
 
 
 async def planner_caller(request: Request) -> Caller:
@@ -123,8 +120,7 @@ async def _count(backend: Backend, caller: Caller, what: str, most: int) -> None
     counted = Principal(f"{what}:{caller.asker.realm}", caller.asker.name)
     used, seconds_left = await backend.uses.asked(counted)
     if used > most:
-        wait = {"Retry-After": str(math.ceil(seconds_left))}
-        raise ApiError(429, "rate_limited", "there were too many requests in this minute", headers=wait)
+        raise too_many("there were too many requests in this minute", seconds_left)
 
 
 def owner_of(caller: Caller) -> Owner:

@@ -19,7 +19,8 @@ from context_chat_backend.domain import KeyScope
 from context_chat_backend.logs import get_logger
 from context_chat_backend.web.bodies import BoundedRequest
 from context_chat_backend.web.callers import Caller, caller_by_headers, count, nobody
-from context_chat_backend.web.envelope import ApiError, api_error, error_response
+from context_chat_backend.web.envelope import ApiError, api_error, error_response, too_many
+from context_chat_backend.web.errors import AGAIN
 from context_chat_backend.web.places import take_place
 from context_chat_backend.web.throttle import address_of, throttle_of
 from context_chat_backend.wiring import Backend
@@ -56,8 +57,7 @@ class ProgramRoute(APIRoute):
             try:
                 backend: Backend = request.app.state.backend
                 if self.needs_start and not backend.health.ready:
-                    wait = {"Retry-After": "5"}
-                    raise ApiError(503, "server_busy", "the program is starting: try again", headers=wait)
+                    raise ApiError(503, "server_busy", "the program is starting: try again", headers=AGAIN)
                 await self.admit(backend, request)
                 limits = backend.config.limits
                 response = await answer(BoundedRequest(request, getattr(limits, self.body_limit), limits))
@@ -81,8 +81,7 @@ def _counted(request: Request, error: ApiError) -> ApiError:
     wait = throttle_of(request).refused(address_of(request))
     if wait is None:
         return error
-    said = "keys or tokens that do not hold were sent too often in this minute"
-    return ApiError(429, "rate_limited", said, headers={"Retry-After": str(wait)})
+    return too_many("keys or tokens that do not hold were sent too often in this minute", wait)
 
 
 class OpenRoute(APIRoute):

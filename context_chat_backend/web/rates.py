@@ -10,7 +10,7 @@ from fastapi import Request
 from context_chat_backend.domain import Principal
 from context_chat_backend.web.addresses import client_address
 from context_chat_backend.web.callers import Caller
-from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.web.envelope import too_many
 from context_chat_backend.web.program_route import ProgramRoute
 from context_chat_backend.wiring import Backend
 
@@ -54,6 +54,6 @@ def check_key(backend: Backend, caller: Caller) -> None:
 
 def _check(said: str, used: int, limit: int, seconds_left: float, code: str = "rate_limited") -> None:
     if used > limit:
-        wait = str(math.ceil(seconds_left))
-        told = {"Retry-After": wait, "X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": "0"}
-        raise ApiError(429, code, said, headers=told | {"X-RateLimit-Reset": wait})
+        reset = str(math.ceil(seconds_left))
+        told = {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
+        raise too_many(said, seconds_left, code, told)

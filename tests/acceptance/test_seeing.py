@@ -24,8 +24,12 @@ from typing import ClassVar
 from urllib.parse import quote
 
 import httpx
+import psycopg
 import pytest
+from psycopg import sql
 
+from context_chat_backend.store.embedded import DATABASE, EmbeddedPostgres
+from tests import commands
 from tests.hostile import deep_json, word
 from tests.installation import prepare, register
 from tests.nextcloud_double.process import CHAT, SEARCH, Nextcloud
@@ -35,7 +39,17 @@ TOKEN = "token-of-administrators-4711"
 MODEL_KEY = "key-of-the-model-server-0815"
 LOGIN = "login-of-the-model-server-1234"
 RERANKER_KEY = "key-of-the-reranker-5678"
-SECRETS = [SECRET, TOKEN, MODEL_KEY, LOGIN, RERANKER_KEY, "guessed-secret-of-a-stranger", "key_nobody_has_9876"]
+JWT_SECRET = "secret-of-the-issuer-of-tokens-0123456789"
+SECRETS = [
+    SECRET,
+    TOKEN,
+    MODEL_KEY,
+    LOGIN,
+    RERANKER_KEY,
+    JWT_SECRET,
+    "guessed-secret-of-a-stranger",
+    "key_nobody_has_9876",
+]
 WORDS = {
     "text": "The heron nests behind the crooked windmill",
     "title": "Quarrel with the neighbours",
@@ -111,7 +125,7 @@ def nextcloud() -> Iterator[Nextcloud]:
 @pytest.fixture(scope="module")
 def program(nextcloud: Nextcloud, module_storage: Path, port: int) -> Iterator[Program]:
     """With the embedded database and the model process; their addresses and keys are secrets."""
-    environment = {"ADMIN_TOKEN": TOKEN, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    environment = {"ADMIN_TOKEN": TOKEN, "OTEL_BSP_SCHEDULE_DELAY": "200", "SUPABASE_JWT_SECRET": JWT_SECRET}
     running = prepare(nextcloud, module_storage, "", llm="extractive", environment=environment)
     (module_storage / "config.yaml").write_text(
         CONFIGURATION.format(port=port, login=LOGIN, model_key=MODEL_KEY, reranker_key=RERANKER_KEY)
@@ -292,15 +306,61 @@ def test_no_secret_stands_in_the_list_of_processes(lived: Program) -> None:
     assert b"postgres" in named
     assert len(started) >= 4
 
+    looked_for = {form for secret in [*SECRETS, *passwords_of(lived)] for form in forms(secret)}
+    found = [(number, form) for number, what in started.items() for one in what for form in looked_for if form in one]
+    assert found == []
+
+
+def passwords_of(program: Program) -> list[str]:
+    """Those of the embedded database."""
     passwords = [
         match.decode()
-        for file in (lived.storage / "postgres.superuser", lived.storage / "postgres.program")
+        for file in (program.storage / "postgres.superuser", program.storage / "postgres.program")
         for match in re.findall(rb"[\w-]{16,}", file.read_bytes())
     ]
     assert len(passwords) == 2
-    looked_for = {form for secret in [*SECRETS, *passwords] for form in forms(secret)}
-    found = [(number, form) for number, what in started.items() for one in what for form in looked_for if form in one]
-    assert found == []
+    return passwords
+
+
+def rows_of(url: str) -> bytes:
+    """All rows of all tables, those of the server itself too, as a dump by its superuser would hold them."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SET bytea_output = 'escape'")
+        tables = connection.execute(
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'"
+        ).fetchall()
+        assert ("pg_catalog", "pg_authid") in tables
+        named = [sql.SQL("SELECT one::text FROM {} AS one").format(sql.Identifier(*table)) for table in tables]
+        return "\n".join(row[0] for one in named for row in connection.execute(one).fetchall()).encode()
+
+
+def test_no_secret_stands_in_a_backup_a_dump_or_what_commands_print(lived: Program, tmp_path: Path) -> None:
+    key = json.loads(lived.run_command("keys", "add", "tests", "--user", "alice", "--json"))["api_key"]
+    told = {
+        " ".join(words): lived.run_command(*words).encode()
+        for words in (("keys", "list", "--json"), ("status", "--json"), ("collections", "list", "--json"))
+    }
+    done = commands.run("doctor", environment=lived.environment)  # the language model is down
+    told["doctor"] = (done.stdout + done.stderr).encode()
+    told["/status"] = httpx.get(f"{lived.client.base_url}/status", headers={"Authorization": f"Bearer {TOKEN}"}).content
+    lived.run_command("backup", str(tmp_path / "backup"))
+    with zipfile.ZipFile(tmp_path / "backup") as archive:
+        told |= {f"backup, {name}": archive.read(name) for name in archive.namelist()}
+    server = EmbeddedPostgres(lived.storage)
+    told["rows"] = rows_of(psycopg.conninfo.make_conninfo(server.superuser_url, dbname=DATABASE))
+    assert WORDS["text"].encode() in told["rows"]
+    assert b"SCRAM-SHA-256" in told["rows"]
+    assert WORDS["text"].encode() in told["backup, tables/chunk_text"]
+
+    secrets = [*SECRETS, *passwords_of(lived), key]
+    looked_for = {form for secret in secrets for form in forms(secret)}
+    assert [(name, form) for name, text in told.items() for form in looked_for if form in text] == []
+    files: dict[str, bytes] = {}
+    for path in (lived.storage / "postgres18").rglob("*"):
+        with suppress(OSError):  # folders, sockets, and what goes while it is looked at
+            files[str(path)] = path.read_bytes()
+    assert len(files) > 100
+    assert [(name, secret) for name, content in files.items() for secret in secrets if secret.encode() in content] == []
 
 
 def test_the_log_is_lines_of_json_with_ids(lived: Program) -> None:

@@ -20,12 +20,12 @@ from context_chat_backend.answering.writing import Writer, bounded
 from context_chat_backend.domain import Ended, Message, Prompt, Reasoning, Sampling, Usage
 from context_chat_backend.errors import ModelUnavailable, PromptTooLong
 from context_chat_backend.logs import get_logger
+from context_chat_backend.token_estimates import booked_tokens
 
 Shape = TypeVar("Shape", bound=BaseModel)
 
 _TOKENS = 1200
 _REPAIRS = 1
-_BYTES_PER_TOKEN = 4
 _log = get_logger(__name__)
 
 
@@ -42,7 +42,7 @@ class Spent:
         """Count one answer of `written` bytes; what the model does not count is estimated."""
         if usage is None:
             read = sum(len(message.text.encode()) for message in prompt.messages)
-            usage = Usage(-(-read // _BYTES_PER_TOKEN), -(-written // _BYTES_PER_TOKEN))
+            usage = Usage(booked_tokens(read), booked_tokens(written))
         self.prompt_tokens += usage.prompt_tokens
         self.answer_tokens += usage.answer_tokens
 

@@ -27,6 +27,7 @@ from context_chat_backend.inference.embedding import estimate
 from context_chat_backend.inference.embedding.families import UNKNOWN, Family
 from context_chat_backend.inference.embedding.forms import OPENAI, Form
 from context_chat_backend.ports import Vectors
+from context_chat_backend.token_estimates import CAREFUL_BYTES
 
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 0.5
@@ -40,8 +41,6 @@ _QUESTION_SECONDS = 20.0
 _AT_ONCE = 4
 """Requests for passages under way; questions do not queue behind them."""
 _TOKENS_PER_REQUEST = 16_384
-_BYTES_PER_TOKEN = 3
-"""Of UTF-8, on the careful side: English has about four, German and Chinese about three."""
 _MARKS = 2
 """Tokens most models put around a text."""
 _SHORTEST = 16
@@ -247,7 +246,7 @@ def batches(sizes: Sequence[int], most_texts: int, most_tokens: int = _TOKENS_PE
     group: list[int] = []
     tokens = 0
     for index, size in enumerate(sizes):
-        estimated = size // _BYTES_PER_TOKEN + 1
+        estimated = size // CAREFUL_BYTES + 1
         if group and (len(group) == most_texts or tokens + estimated > most_tokens):
             yield group
             group, tokens = [], 0

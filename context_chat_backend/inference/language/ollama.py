@@ -16,11 +16,10 @@ from context_chat_backend.errors import ModelFailure, ModelUnavailable
 from context_chat_backend.inference.answers import ServerRefuses
 from context_chat_backend.inference.language.characters import WholeCharacters
 from context_chat_backend.inference.openai_http import OpenAIServer
+from context_chat_backend.token_estimates import most_tokens
 
 _CONTEXT_TOKENS = 8192
 """At most, where the configuration does not say it: room in the memory of the machine is taken for all of it."""
-_BYTES_PER_TOKEN = 3.0
-"""Fewer than the tokenizers of today need in most languages: the estimate errs to the safe side."""
 _FOREIGN = "the model server does not speak Ollama's protocol"
 _CHAT = "/api/chat"
 
@@ -77,7 +76,7 @@ class OllamaModel:
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """See ports.LanguageModel. Estimated."""
-        return [int(len(text.encode()) / _BYTES_PER_TOKEN) + 1 if text else 0 for text in texts]
+        return [most_tokens(text) if text else 0 for text in texts]
 
     async def check(self) -> None:
         """See ports.LanguageModel."""

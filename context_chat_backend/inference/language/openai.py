@@ -18,11 +18,10 @@ from context_chat_backend.errors import ModelFailure, ModelUnavailable, PromptTo
 from context_chat_backend.inference.answers import BrokeOff, ServerRefuses
 from context_chat_backend.inference.language.characters import WholeCharacters
 from context_chat_backend.inference.openai_http import OpenAIServer
+from context_chat_backend.token_estimates import CAREFUL_BYTES
 
 _CONTEXT_TOKENS = 8192
 """Where neither the configuration nor the server says it."""
-_BYTES_PER_TOKEN = 3.0
-"""Fewer than the tokenizers of today need in most languages: the estimate errs to the safe side."""
 _SHORTER = 0.75
 """So much of a prompt is tried when a server refuses it as too long and does not say how much it reads."""
 _SAFE = 0.9
@@ -58,7 +57,7 @@ class OpenAIModel:
         self._name = name or model
         self._context_tokens = context_tokens
         self._answer_tokens = answer_tokens
-        self._bytes_per_token = _BYTES_PER_TOKEN
+        self._bytes_per_token = float(CAREFUL_BYTES)
         self._counts: bool | None = None
         self._request: dict[str, Any] = {
             "model": model,
