@@ -194,11 +194,13 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
 
 
 def _listeners(told: tuple[Listener, ...], environment: Mapping[str, str]) -> tuple[Listener, ...]:
-    """Those of the file, and the gateway's at GATEWAY_PORT."""
-    port = environment.get("GATEWAY_PORT")
-    if not port or any(str(one.port) == port for one in told):
-        return told
-    return (*told, Listener(_port(port, "GATEWAY_PORT"), ("gateway",), environment.get("GATEWAY_HOST") or None))
+    """Those of the file, the gateway's at GATEWAY_PORT, and the planner's at API_PORT."""
+    for name, surface in (("GATEWAY", "gateway"), ("API", "planner")):
+        port = environment.get(f"{name}_PORT")
+        if port and not any(str(one.port) == port for one in told):
+            host = environment.get(f"{name}_HOST") or None
+            told = (*told, Listener(_port(port, f"{name}_PORT"), (surface,), host))
+    return told
 
 
 def _app(environment: Mapping[str, str], reader: KeyReader, admin_token: str) -> AppSettings:

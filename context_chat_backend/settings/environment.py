@@ -48,6 +48,8 @@ VARIABLES = {
     "HF_CHUNKER_VERSION": "how their cards were cut",
     "GATEWAY_HOST": "address the gateway listens on, where it is not that of APP_HOST",
     "GATEWAY_PORT": "port of the gateway",
+    "API_HOST": "address the planner listens on, where it is not that of APP_HOST",
+    "API_PORT": "port of the planner",
     "REFACT_SERVER_URL": "root of a Refact server that completes code",
     "REFACT_API_KEY": "its key",
     "HP_SHARED_KEY": "set by HaRP: listen on a unix socket",

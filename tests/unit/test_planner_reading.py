@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,30 @@ def test_settings_that_make_no_sense_stop_the_start(given: Any, environment: dic
     with pytest.raises(ConfigurationError) as caught:
         read_planner(given, environment)
     assert said in str(caught.value)
+
+
+def test_the_environment_names_a_port_of_the_planner(tmp_path: Path) -> None:
+    told = {"APP_PERSISTENT_STORAGE": str(tmp_path), "SUPABASE_JWT_SECRET": "x" * 32, "API_HOST": "127.0.0.1"}
+    here = config.load(told | {"API_PORT": "8000"}, cores=2).listeners
+
+    assert (8000, ("planner",), "127.0.0.1") in [(one.port, one.surfaces, one.host) for one in here]
+    with pytest.raises(ConfigurationError, match="API_PORT"):
+        config.load(told | {"API_PORT": "eight"}, cores=2)
+    (tmp_path / "config.yaml").write_text("listeners:\n  - {port: 8000, surfaces: [openai]}\n", encoding="utf-8")
+    stated = config.load(told | {"API_PORT": "8000"}, cores=2).listeners
+    assert [one.surfaces for one in stated if one.port == 8000] == [("openai",)]
+
+
+def test_the_models_of_the_specification_are_configured_by_its_key(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "planner.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"^```yaml\n(llm:.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "config.yaml").write_text(lines, encoding="utf-8")
+    read_ = config.load({"APP_PERSISTENT_STORAGE": str(tmp_path), "OPENAI_API_KEY": "sk-1"}, cores=2)
+
+    assert read_.llm.name == read_.embedding.name == "openai"
+    assert read_.llm.options["model"] == "gpt-4o-mini"
+    assert read_.embedding.options["model_name"] == "text-embedding-3-small"
+    assert read_.llm.options["api_key"] == read_.embedding.options["api_key"] == "sk-1"
 
 
 def test_in_production_the_surface_needs_to_know_its_users(tmp_path: Path) -> None:
