@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.corpus import CHUNKS_PER_SOURCE, READERS, SPACE, Corpus
-from benchmarks.search import load, percentile
+from benchmarks.percentiles import percentile
+from benchmarks.search import load
 from context_chat_backend.cli.app import main as program
 from context_chat_backend.domain import EmbeddingSpace, Ended, Finish, Prompt, Usage
 from context_chat_backend.inference.embedding.estimate import token_starts
@@ -181,8 +182,8 @@ def measured(storage: Path, chunks: int, questions: list[str], at_once: int, wri
                     "writer": writer,
                     "reader": reader,
                     "p50_ms": round(statistics.median(one), 1),
-                    "p95_ms": percentile(one, 95),
-                    "p95_ms_at_once": percentile(many, 95),
+                    "p95_ms": round(percentile(one, 95), 1),
+                    "p95_ms_at_once": round(percentile(many, 95), 1),
                     "questions_per_second": round(len(asked) / seconds, 1),
                 })  # fmt: skip
     overhead = max((row["p95_ms"] for row in rows if row["writer"] == "instant"), default=None)

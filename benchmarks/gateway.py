@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import statistics
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.percentiles import percentile
 from tests.gateway import Gateway, running_gateway
 
 _BODY = {"prompt": "def hello():", "model": "stub-fixed", "max_tokens": 20}
@@ -69,11 +69,11 @@ async def _at_once(url: str, calls: int, parallel: int) -> list[float]:
 def _added(direct: Sequence[float], through: Sequence[float]) -> Mapping[str, float]:
     """Milliseconds at some percentiles, and what the gateway adds there."""
     told: dict[str, float] = {}
-    for percentile in (50, 95, 99):
-        alone, both = (statistics.quantiles(one, n=100)[percentile - 1] for one in (direct, through))
-        told[f"server_p{percentile}_ms"] = round(1000 * alone, 2)
-        told[f"gateway_p{percentile}_ms"] = round(1000 * both, 2)
-        told[f"added_p{percentile}_ms"] = round(1000 * (both - alone), 2)
+    for percent in (50, 95, 99):
+        alone, both = percentile(direct, percent), percentile(through, percent)
+        told[f"server_p{percent}_ms"] = round(1000 * alone, 2)
+        told[f"gateway_p{percent}_ms"] = round(1000 * both, 2)
+        told[f"added_p{percent}_ms"] = round(1000 * (both - alone), 2)
     return told
 
 

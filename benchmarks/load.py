@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 
 from benchmarks.indexing import text
+from benchmarks.percentiles import percentile
 from tests.conftest import open_folder
 from tests.memory import descendants, used_bytes
 from tests.program import BOUNDARY, Program, headers, part
@@ -125,10 +126,9 @@ class Load:
             await asyncio.sleep(min(_EVERY_SECONDS, max(0.1, seconds / 12)))
         return rows
 
-    def percentile(self, kind: str, share: float) -> float:
+    def percentile(self, kind: str, percent: int) -> float:
         """Milliseconds; infinite where nothing was answered."""
-        took = sorted(self.took[kind])
-        return round(took[min(len(took) - 1, int(len(took) * share))], 1) if took else float("inf")
+        return round(percentile(self.took[kind], percent), 1)
 
     async def _timed(self, kind: str, work: Coroutine[Any, Any, httpx.Response]) -> None:
         started = time.perf_counter()
@@ -177,13 +177,13 @@ async def priority(load: Load, seconds: float) -> dict[str, float]:
     load.forget()
     await load.run(_FIRST_RATE, seconds, {"search": 1})
     await load.settled()
-    alone = load.percentile("search", 0.95)
+    alone = load.percentile("search", 95)
     load.forget()
     await load.backlog()
     before = await load.waiting()
     await load.run(_FIRST_RATE, seconds, {"search": 1})
     await load.settled()
-    busy = load.percentile("search", 0.95)
+    busy = load.percentile("search", 95)
     indexed = before - await load.waiting()
     await load.drained()
     return {
@@ -202,7 +202,7 @@ async def highest_rate(load: Load, seconds: float) -> float:
         await load.run(rate, seconds, SHARES)
         waiting = await load.waiting()
         await load.settled()
-        p95, failed = load.percentile("search", 0.95), sum(load.failed.values())
+        p95, failed = load.percentile("search", 95), sum(load.failed.values())
         behind = waiting > rate * SHARES["push"] / 100 * seconds / 2
         print(f"  {rate:6.1f} a second: p95 of searches {p95} ms, {failed} failed, {waiting} sources wait", flush=True)
         await load.drained()
@@ -222,7 +222,7 @@ async def overload(load: Load, rate: float, seconds: float) -> dict[str, Any]:
         load.forget()
         await load.run(_FIRST_RATE, 3, {"search": 1})
         await asyncio.sleep(1)
-        if load.percentile("search", 0.95) < BOUND_MS:
+        if load.percentile("search", 95) < BOUND_MS:
             break
     return {
         "rate": rate,
@@ -246,7 +246,7 @@ async def measure(program: Program, arguments: argparse.Namespace) -> dict[str, 
     figures["rate"] = rate
     figures["kinds"] = {
         kind: {"a_second": round(len(load.took[kind]) / seconds, 2)}
-        | {f"p{int(share * 100)}_ms": load.percentile(kind, share) for share in (0.5, 0.95, 0.99)}
+        | {f"p{percent}_ms": load.percentile(kind, percent) for percent in (50, 95, 99)}
         for kind in (*SHARES, "heartbeat")
     }
     figures["errors"] = dict(load.failed)

@@ -29,6 +29,7 @@ from psycopg import sql
 
 from benchmarks import reference
 from benchmarks.corpus import CHUNKS_PER_SOURCE, PROVIDERS, READERS, SPACE, Asked, Corpus, fill
+from benchmarks.percentiles import percentile
 from context_chat_backend.domain import EVERYTHING, Passage, Principal, Question, Realm, Scope, SourceRef
 from context_chat_backend.hardware import usable_cores, usable_memory
 from context_chat_backend.store.database import Database
@@ -171,9 +172,9 @@ class Bench:
         return {
             "case": case.name,
             "p50_ms": round(statistics.median(one), 1),
-            "p95_ms": percentile(one, 95),
+            "p95_ms": round(percentile(one, 95), 1),
             "p50_ms_ten_at_once": round(statistics.median(ten), 1),
-            "p95_ms_ten_at_once": percentile(ten, 95),
+            "p95_ms_ten_at_once": round(percentile(ten, 95), 1),
             "recall_at_30": await self._recall(case),
             "pages": pages,
             "served_by": served,
@@ -260,11 +261,6 @@ def bytes_per_chunk(url: str, corpus: Corpus) -> dict[str, int]:
             (total,) = row.fetchone() or (0,)
             sizes[part] = round(float(total) / corpus.chunks)
     return sizes | {"all": sum(sizes.values())}
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    """The value below which `percent` of the values lie."""
-    return round(statistics.quantiles(values, n=100, method="inclusive")[percent - 1], 1)
 
 
 def table(found: dict[str, Any]) -> str:

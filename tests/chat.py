@@ -14,6 +14,7 @@ import httpx
 from tests.ports import free_port
 from tests.program import ROOT, Program
 from tests.streams import events_in
+from tests.waiting import until
 
 TOKEN = "token-of-the-administrators"
 UNLIMITED = "rate_limits: {ip_per_minute: 1000000, key_per_minute: 1000000}\n"
@@ -40,10 +41,15 @@ class ChatServer:
         """Make a collection, and put pairs into it."""
         assert self.admin("POST", "/collections", {"name": name}).status_code == 200
         if pairs:
-            answer = self.admin("POST", f"/collections/{name}/qa-pairs", list(pairs))
-            assert (answer.status_code, answer.json()["waiting"], answer.json()["rejected"]) == (200, 0, []), (
-                answer.text
-            )
+
+            def is_searched() -> bool:
+                answer = self.admin("POST", f"/collections/{name}/qa-pairs", list(pairs))
+                assert (answer.status_code, answer.json()["rejected"]) == (200, []), answer.text
+                return (
+                    answer.json()["waiting"] == 0
+                )  # it does not wait for ever; the same pairs once more change nothing
+
+            until(is_searched)
 
     def key(self, collection: str, **more: Any) -> str:
         """A new key."""

@@ -17,22 +17,34 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
+FUNCTIONS = {"program": "context_chat_backend.cli.app", "nextcloud": "tests.nextcloud_double.__main__"}
+"""Modules, each with a function `main`."""
 _SECONDS = 120
 _LOOK_SECONDS = 0.01
 
 
 class Forked:
-    """A process that was forked, as the module subprocess shows one."""
+    """A process that was forked, as the module subprocess shows one; it runs a `function` of those in FUNCTIONS."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], output: IO[Any], told: IO[Any]):
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        output: IO[Any],
+        told: IO[Any],
+        function: str = "program",
+    ) -> None:
         files = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (output, told)]
-        wanted = {"arguments": list(arguments), "environment": dict(environment), "files": files}
+        wanted = {
+            "function": function, "arguments": list(arguments), "environment": dict(environment), "files": files,
+        }  # fmt: skip
         self.args = list(arguments)
         self.pid = int(_forking().ask(wanted))
         self.returncode: int | None = None
@@ -115,12 +127,12 @@ _forking = cache(_Forking)
 
 def fork_each() -> None:
     """Read from the standard input, a line each, what to start or of whom to tell; write its id or its exit code."""
-    import context_chat_backend.cli.app  # noqa: F401
-
+    called = {name: import_module(module).main for name, module in FUNCTIONS.items()}
     gc.freeze()  # else the end of each child copies and clears all that was imported
     for line in sys.stdin.buffer:
         wanted = json.loads(line)
-        os.write(1, json.dumps(_ended(wanted["ended"]) if "ended" in wanted else _forked(wanted)).encode() + b"\n")
+        told = _ended(wanted["ended"]) if "ended" in wanted else _forked(called, wanted)
+        os.write(1, json.dumps(told).encode() + b"\n")
 
 
 def _ended(id_: int) -> int | None:
@@ -128,10 +140,8 @@ def _ended(id_: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if gone else None
 
 
-def _forked(wanted: Mapping[str, Any]) -> int:
+def _forked(called: Mapping[str, Callable[[Sequence[str]], int]], wanted: Mapping[str, Any]) -> int:
     """The id of the process; it itself does not come back from here."""
-    from context_chat_backend.cli.app import main
-
     opened = [os.open(os.devnull, os.O_RDONLY), *(os.open(file, os.O_WRONLY | os.O_APPEND) for file in wanted["files"])]
     id_ = os.fork()
     if id_ == 0:
@@ -143,5 +153,5 @@ def _forked(wanted: Mapping[str, Any]) -> int:
         os.environ.clear()
         os.environ.update(wanted["environment"])
         sys.argv = ["main.py", *wanted["arguments"]]
-        sys.exit(main(wanted["arguments"]))
+        sys.exit(called[wanted["function"]](wanted["arguments"]))
     return id_

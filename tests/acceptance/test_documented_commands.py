@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,12 +27,14 @@ from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.store import embedded_place
 from tests import old_cluster, old_index
 from tests.integration.test_carry_over import earlier_index
+from tests.ports import free_port
 from tests.program import headers
 from tests.unit.test_documents import ROOT
 
-PAGES = ("README.md", *(f"docs/{name}.md" for name in (
+PAGES = ("README.md", "SECURITY.md", *(f"docs/{name}.md" for name in (
     "install", "operations", "upgrade", "troubleshooting", "indexing", "http-api", "models", "nextcloud", "tuning",
-    "quality", "performance", "privacy", "configuration")))  # fmt: skip
+    "quality", "performance", "privacy", "configuration", "surfaces", "planner", "chat-server",
+    "reliability")))  # fmt: skip
 OURS = re.compile(r"(?:context-chat|\./main\.py|\.venv/bin/python main\.py)(?: |$)")
 TYPED = re.compile(r"`((?:context-chat|make|curl|\./main\.py) [^`]+)`")
 SECRET = "a-secret-of-the-documents"
@@ -46,15 +47,22 @@ NETWORK = "it fetches from the network"
 NOTATION = "it stands for several commands, which are run in full elsewhere on the pages or in tests of their own"
 MINUTES = "it takes minutes; tests/acceptance/test_xquad.py and tests/integration/test_evaluate.py do the same"
 WHOLE = "it runs or installs all of this"
+WALK = "a walk over a surface: tests/integration/test_surfaces.py and test_chat_server.py run them"
 LEFT_OUT: Mapping[str, str] = {
     r"(sudo|su|occ|docker|kubectl|systemctl|journalctl|useradd|install|vi|ln|sed|export|\.|cd) ": ELSEWHERE,
     r"cp deploy/|Environment|git clone": ELSEWHERE,
     r"dockerfile_scripts/": MADE_FOR_MACHINES,
     r"pip install|context-chat models fetch": NETWORK,
-    r"make (run|test|test-all|check|bench|trust|lock)$": WHOLE,
+    r"make (run|test|test-all|check|bench|trust|lock)( SEEDS=\d+)?$": WHOLE,
+    r"(KEY=\$\(|ID=\$\()?curl .*\$(GATEWAY|CHAT|OPENAI|PLANNER|CHATQNA)/": WALK,
+    r"certbot ": NETWORK,
+    r"#!/bin/sh$": ELSEWHERE,
+    r"\./start\.sh ": "it names the folders of another machine; tests/integration/test_chat_serving.py runs the script",
+    r"context-chat serve$": "it serves until it is stopped, as ./main.py does",
+    r"context-chat planner smoke": "it asks a planner with a user's token: tests/integration/test_planner_api.py",
     r"context-chat evaluate (xquad|scifact|FOLDER)": MINUTES,
     r"context-chat .*(…|\.\.\.|NAME|SOURCE|FOLDER|<)": NOTATION,
-    r"context-chat (retry|evaluate|kept|conversations export)$": NOTATION,
+    r"context-chat (retry|evaluate|kept|conversations (export|delete)|keys add|collection import-chroma)$": NOTATION,
     r"curl .*(<host>|:8888)": ELSEWHERE,
     r"context-chat status --watch$": "it needs a terminal: tests/acceptance/test_seeing.py",
     r"psql |ALTER |CREATE ": ELSEWHERE,
@@ -103,9 +111,7 @@ class Installation:
             (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {does}"$@"\n')
             (programs / name).chmod(0o755)
         for port in (10034, 5000):
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self.replaced[f"127.0.0.1:{port}"] = f"127.0.0.1:{free.getsockname()[1]}"
+            self.replaced[f"127.0.0.1:{port}"] = f"127.0.0.1:{free_port()}"
         (self.folder / "home").mkdir()
         (self.folder / "backups").mkdir()
         self.replaced["/backups/"] = f"{self.folder / 'backups'}/"
@@ -252,6 +258,8 @@ def manage(one: Installation, client: httpx.Client) -> None:
     one.type("context-chat indexes drop")
     one.type("context-chat indexes build")
     one.type("context-chat models list")
+    one.type("context-chat keys add editor --collection code --scope completion --scope chat --scope embedding")
+    one.type("context-chat planner sample-data")
     one.type("make help")
     one.type("context-chat evaluate ~/my-documents -c hybrid -c hybrid+tokens:120:12", "hybrid")
     if shutil.which("jq"):

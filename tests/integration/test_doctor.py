@@ -98,7 +98,7 @@ async def test_dead_rows_are_named_with_the_table(database_url: str, storage: Pa
             connection.execute("INSERT INTO setting SELECT n::text, '0' FROM generate_series(1, 20000) AS n")
             connection.execute("DELETE FROM setting WHERE length(name) = 5")
             connection.execute("SELECT pg_stat_force_next_flush()")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "dead rows" not in (found := await findings(backend)):
                 await asyncio.sleep(0.2)
     assert "VACUUM setting" in found["dead rows"].said

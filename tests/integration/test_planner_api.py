@@ -586,11 +586,15 @@ def test_too_many_messages_are_told_to_wait(planner: RunningPlanner, module_data
     jo = planner.user("jo")
     conversation = jo.start()
     jo.say("hello", conversation)
-    with psycopg.connect(module_database_url) as connection:
-        connection.execute(
-            "UPDATE access.askers SET used = 10000, minute = date_trunc('minute', now()) WHERE name = 'jo'"
-        )
-    answer = jo.http.post("/chat/message", json={"conversation_id": conversation, "message": "hello"})
 
+    def asked_too_often() -> httpx.Response:
+        with psycopg.connect(module_database_url) as connection:
+            connection.execute(
+                "UPDATE access.askers SET used = 10000, minute = date_trunc('minute', now()) WHERE name = 'jo'"
+            )
+        return jo.http.post("/chat/message", json={"conversation_id": conversation, "message": "hello"})
+
+    answers = [asked_too_often() for _ in range(2)]  # a minute may end in between, not two
+    answer = next(answer for answer in answers if answer.status_code == 429)
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limited")
     assert int(answer.headers["Retry-After"]) <= 60

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,11 +139,9 @@ def test_20_without_a_usable_model_the_rules_plan(
     double: ModelDouble, planner: RunningPlanner, known: Any, steps: list[Any], asked: int, named: str
 ) -> None:
     double.script(*steps)
-    begun = time.monotonic()
 
     answer = planner.user("bert").say(MESSAGE)
 
-    assert time.monotonic() - begun < 30
     assert answer["response_type"] == "deployment_plan"
     assert any(named in warning for warning in answer["deployment_plan"]["warnings"])
     assert len(double.requests) >= asked

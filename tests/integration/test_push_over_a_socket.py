@@ -80,7 +80,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield running
     running.client.close()
     running.process.terminate()
-    running.process.wait(10)
+    running.process.wait(60)
 
 
 def sample(name: str) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from context_chat_backend.store.neighbours import Neighbours
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces, StoredSpace
 from tests.spaces import choice_of, spaces_of
+from tests.waiting import soon
 
 NC = Realm.NEXTCLOUD
 ALICE, BOB = Principal(NC, "alice"), Principal(NC, "bob")
@@ -390,10 +391,19 @@ async def test_a_lease_ends_when_its_holder_says_nothing(database: Database) -> 
 
 async def test_a_long_task_keeps_its_lease(database: Database) -> None:
     mine, other = Leases(database), Leases(database)
-    async with mine.hold("work", timedelta(seconds=0.6)) as is_ours:
+    first = None
+
+    async def is_prolonged() -> bool:
+        nonlocal first
+        async with database.transaction() as connection:
+            row = await (await connection.execute("SELECT until FROM lease WHERE name = 'work'")).fetchone()
+        first = first or row
+        return row != first
+
+    async with mine.hold("work", timedelta(seconds=3)) as is_ours:
         assert is_ours
-        await asyncio.sleep(1.0)
-        async with other.hold("work", timedelta(seconds=0.6)) as is_others:
+        await soon(is_prolonged)
+        async with other.hold("work", timedelta(seconds=3)) as is_others:
             assert not is_others
 
 

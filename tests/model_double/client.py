@@ -25,7 +25,7 @@ class ModelDouble:
         self.root = f"http://127.0.0.1:{port}"
         """What Ollama and Elasticsearch are called by."""
         self.url = f"{self.root}/v1"
-        self._client = httpx.Client(base_url=self.root, timeout=10)
+        self._client = httpx.Client(base_url=self.root, timeout=60)
 
     def script(self, *steps: dict[str, Any]) -> None:
         """What it does with the next generations; earlier requests are forgotten."""

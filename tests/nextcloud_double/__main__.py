@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import uvicorn
 
@@ -12,17 +13,18 @@ from tests.nextcloud_double.server import State, build
 PORT = 8085
 
 
-def run(port: int) -> None:
+def main(arguments: Sequence[str]) -> int:
     """Serve until interrupted."""
     uvicorn.run(
         build(State()),
         host="127.0.0.1",
-        port=port,
+        port=int(arguments[0]) if arguments else PORT,
         log_level="critical",
         access_log=False,
         timeout_keep_alive=600,  # a connection that is closed just when a test uses it again fails the test
     )
+    return 0
 
 
 if __name__ == "__main__":
-    run(int(sys.argv[1]) if len(sys.argv) > 1 else PORT)
+    sys.exit(main(sys.argv[1:]))

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from tests.commands import Forked
 from tests.ports import free_port
 from tests.waiting import PATIENCE, until
 
@@ -28,7 +29,8 @@ class Nextcloud:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._client = httpx.Client(base_url=f"{self.url}/_double", timeout=120)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - it is read when the double has ended
+        self._process: Forked | None = None
 
     def __enter__(self) -> Nextcloud:
         self.start()
@@ -41,8 +43,8 @@ class Nextcloud:
 
     def start(self) -> None:
         """Start, and wait until it listens."""
-        command = [sys.executable, "-m", "tests.nextcloud_double", str(self.port)]
-        self._process = subprocess.Popen(command, cwd=ROOT)
+        known = {"PATH": os.environ["PATH"]}
+        self._process = Forked([str(self.port)], known, self._output, self._output, "nextcloud")
         until(self._listens, said=lambda: "the double did not start")
 
     def _listens(self) -> bool:
@@ -56,6 +58,8 @@ class Nextcloud:
             self._process.kill()
             self._process.wait()
         self._process = None
+        self._output.seek(0)
+        print(self._output.read().decode(errors="replace"), end="")  # pytest shows it with what failed
 
     def do(self, name: str, **arguments: Any) -> Any:
         """Something people do: a method of world.World."""

@@ -54,7 +54,7 @@ async def test_the_writer_is_stopped_when_there_is_a_reason(silent_after: int | 
     heard: list[int] = []
 
     async def hear() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for number in guarded(writer.numbers(), looking, 0.02):
                 heard.append(number)
 

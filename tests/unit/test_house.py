@@ -8,6 +8,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import context_chat_backend
@@ -30,11 +31,14 @@ FLOORS = {
 }  # fmt: skip
 
 
-def modules() -> Iterator[tuple[str, str, ast.Module]]:
+@cache
+def modules() -> list[tuple[str, str, ast.Module]]:
     """Path below the package, room, and tree of every module."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = str(path.relative_to(PACKAGE))
-        yield name, path.relative_to(PACKAGE).parts[0].removesuffix(".py"), ast.parse(path.read_text(encoding="utf-8"))
+    names = [path.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*.py"))]
+    return [
+        (str(name), name.parts[0].removesuffix(".py"), ast.parse((PACKAGE / name).read_text(encoding="utf-8")))
+        for name in names
+    ]
 
 
 def imported(tree: ast.Module) -> Iterator[str]:

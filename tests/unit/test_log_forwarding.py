@@ -34,7 +34,7 @@ class Listener:
         self.lines.append((level, message))
 
     async def has(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.lines) < count:
                 await asyncio.sleep(0.005)
 

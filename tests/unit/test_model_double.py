@@ -33,7 +33,7 @@ def double(running: ModelDouble) -> ModelDouble:
 
 def post(double: ModelDouble, path: str, body: Any, **headers: str) -> httpx.Response:
     content = body if isinstance(body, str) else json.dumps(body)
-    return httpx.post(double.root + path, content=content, headers=headers, timeout=5)
+    return httpx.post(double.root + path, content=content, headers=headers, timeout=60)
 
 
 def lines(answer: httpx.Response) -> list[Any]:

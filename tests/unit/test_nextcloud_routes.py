@@ -565,7 +565,7 @@ async def test_init_answers_at_once_and_reports_100_when_ready(backend: FakeBack
         await asyncio.sleep(0.01)
         assert backend.nextcloud.reports == []
         backend.health.ready = True
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not backend.nextcloud.reports:
                 await asyncio.sleep(0)
         assert backend.nextcloud.reports == [100]

@@ -247,7 +247,7 @@ async def test_a_question_does_not_wait_for_a_server_that_hangs(
     hold = threading.Event()
 
     def hang(texts: list[str]) -> None:
-        hold.wait(10)
+        hold.wait(60)
 
     server.trouble = hang
     with pytest.raises(ModelUnavailable, match="did not answer within"):
@@ -275,7 +275,7 @@ async def test_a_question_does_not_wait_behind_passages(server: EmbeddingServer,
         if texts[0] == "passage":
             loop.call_soon_threadsafe(asked.set)
             server._lock.release()
-            hold.wait(10)
+            hold.wait(60)
             server._lock.acquire()
 
     server.trouble = slow
