@@ -41,15 +41,13 @@ class ChatServer:
         """Make a collection, and put pairs into it."""
         assert self.admin("POST", "/collections", {"name": name}).status_code == 200
         if pairs:
+            until(lambda: self._waiting_after(name, pairs) == 0)
 
-            def is_searched() -> bool:
-                answer = self.admin("POST", f"/collections/{name}/qa-pairs", list(pairs))
-                assert (answer.status_code, answer.json()["rejected"]) == (200, []), answer.text
-                return (
-                    answer.json()["waiting"] == 0
-                )  # it does not wait for ever; the same pairs once more change nothing
-
-            until(is_searched)
+    def _waiting_after(self, name: str, pairs: Sequence[Mapping[str, str]]) -> int:
+        """Put the pairs into it, which changes nothing the second time; how many are not searched yet."""
+        answer = self.admin("POST", f"/collections/{name}/qa-pairs", list(pairs))
+        assert (answer.status_code, answer.json()["rejected"]) == (200, []), answer.text
+        return int(answer.json()["waiting"])
 
     def key(self, collection: str, **more: Any) -> str:
         """A new key."""
