@@ -115,12 +115,13 @@ class Load:
         """Memory and queue, again and again, and how fast the heartbeat is all the while."""
         rows = []
         assert self._program.process is not None
+        process = self._program.process.pid
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             await self._timed("heartbeat", self._client.get("/heartbeat"))
             rows.append(
                 {
-                    "memory_mb": used_bytes(descendants(self._program.process.pid)) / 2**20,
+                    "memory_mb": await asyncio.to_thread(lambda: used_bytes(descendants(process)) / 2**20),
                     "waiting": float(await self.waiting()),
                     "in_work": float(len(self._going)),
                 }
