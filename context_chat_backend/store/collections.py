@@ -87,6 +87,19 @@ class Collections:
         named = frozenset(Principal(realm, name) for realm, name, _ in found if name is not None)
         return CollectionReaders(named | {collection.itself}, found[0][2])
 
+    async def is_read_by(self, collection: Collection, asker: Principal) -> bool:
+        """Whether there is such a collection, and `asker` reads what is put into it."""
+        parameters = {
+            "collection": collection.name,
+            "is_itself": asker == collection.itself,
+            "realm": asker.realm,
+            "name": asker.name,
+        }
+        async with self._database.transaction() as connection:
+            row = await (await connection.execute(statement("collections", "is_read_by"), parameters)).fetchone()
+        assert row is not None
+        return bool(row[0])
+
     async def allow(self, collection: Collection, readers: Some[Principal]) -> None:
         """Let `readers` read the collection; interrupted, it is to be said again."""
         await self._send("add_readers", collection, readers)

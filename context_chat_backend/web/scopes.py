@@ -24,10 +24,10 @@ async def _allowed(backend: Backend, caller: Caller, name: str) -> Collection:
     """The collection, when the caller may read it. One that is not there is refused in the same words."""
     try:
         collection = Collection(name)
-        found = await backend.collections.readers(collection)
+        is_read = await backend.collections.is_read_by(collection, caller.asker)
     except ValueError:
-        found = None
-    if found is None or not caller.may_reach(collection) or caller.asker not in found.readers:
+        is_read = False
+    if not is_read or not caller.may_reach(collection):
         raise ApiError(
             403, "collection_not_allowed", "a collection that was named cannot be read", param="retrieval.collections"
         )

@@ -35,6 +35,12 @@ FROM knowledge.collections AS collection
 LEFT JOIN knowledge.collection_readers AS reader ON reader.collection = collection.name
 WHERE collection.name = %(name)s
 
+-- name: is_read_by
+-- Whether somebody reads a collection; as much work where it is not there, and however many others read it.
+SELECT EXISTS (SELECT FROM knowledge.collections WHERE name = %(collection)s)
+    AND (%(is_itself)s OR EXISTS (SELECT FROM knowledge.collection_readers
+                                  WHERE collection = %(collection)s AND realm = %(realm)s AND name = %(name)s))
+
 -- name: add_readers
 -- Let these read what is put into a collection from now on.
 INSERT INTO knowledge.collection_readers (collection, realm, name)
