@@ -2,7 +2,8 @@
 """What the gateway adds to the time of a model server: the real program before a double, asked in turn with it.
 
 `python -m benchmarks.gateway [--calls 400] [--parallel 50]`. The goals: 5 ms at the 95th percentile, one call after the
-other; 5 ms in the middle and 25 ms at the 99th percentile with many at once; a first streamed byte 20 ms later at most.
+other; 5 ms in the middle and 25 ms at the 99th percentile with many under way; a first streamed byte 20 ms later at
+most. Many are under way at a model that takes two seconds for each, and once more at one that takes none.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ from tests.gateway import Gateway, running_gateway
 _BODY = {"prompt": "def hello():", "model": "stub-fixed", "max_tokens": 20}
 _UNLIMITED = "chatqna: {requests_per_minute: 100000000}\n"
 _WARM = 50
+_WRITING = {"fault": "drip", "words": 4, "seconds": 0.5}
+_WRITING_SECONDS = 2.0
 
 
-async def _seconds(client: httpx.AsyncClient, url: str, *, stream: bool = False) -> float:
-    """Until the whole answer, or the first byte of a stream."""
+async def _seconds(client: httpx.AsyncClient, url: str, *, stream: bool = False, whole: bool = False) -> float:
+    """Until the whole answer, or the first byte of a stream that is not wanted `whole`."""
     begun = time.perf_counter()
     async with client.stream("POST", f"{url}/v1/completions", json=_BODY | {"stream": stream}) as answer:
         answer.raise_for_status()
         async for _ in answer.aiter_bytes():
-            if stream:
+            if stream and not whole:
                 return time.perf_counter() - begun
     return time.perf_counter() - begun
 
@@ -51,18 +54,19 @@ async def _in_turn(gateway: Gateway, calls: int, *, stream: bool = False) -> tup
     return direct, through
 
 
-async def _at_once(url: str, calls: int, parallel: int) -> list[float]:
-    """Seconds of calls of which `parallel` are under way."""
+async def _at_once(url: str, calls: int, parallel: int, *, writing: bool = False) -> list[float]:
+    """Seconds of calls of which `parallel` are under way; those of a model that is `writing` begin one by one."""
     took: list[float] = []
     left = iter(range(calls))
     limits = httpx.Limits(max_connections=parallel, max_keepalive_connections=parallel)
     async with httpx.AsyncClient(timeout=60, limits=limits) as client:
 
-        async def work() -> None:
+        async def work(number: int) -> None:
+            await asyncio.sleep(number * _WRITING_SECONDS / parallel if writing else 0)
             for _ in left:
-                took.append(await _seconds(client, url))
+                took.append(await _seconds(client, url, stream=writing, whole=writing))
 
-        await asyncio.gather(*(work() for _ in range(parallel)))
+        await asyncio.gather(*(work(number) for number in range(parallel)))
     return took
 
 
@@ -94,6 +98,12 @@ def main() -> None:
                     asyncio.run(_at_once(gateway.url, given.calls, given.parallel)),
                 ),
             }
+            gateway.double.script(_WRITING)
+            calls = 4 * given.parallel
+            told[f"{given.parallel}_under_way"] = _added(
+                asyncio.run(_at_once(gateway.double.root, calls, given.parallel, writing=True)),
+                asyncio.run(_at_once(gateway.url, calls, given.parallel, writing=True)),
+            )
     json.dump(told, sys.stdout, indent=2)
     print()
 

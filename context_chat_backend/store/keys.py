@@ -82,8 +82,7 @@ class Keys:
 
     async def use(self, text: str) -> KeyUse | None:
         """The key `text`, and count this use; None when there is none, it was revoked, or it has expired."""
-        # What a crash forgets of the count does not matter.
-        rows = await self._database.rows(statement("keys", "use"), {"digest": _digest(text)}, lasting=False)
+        rows = await self._database.rows(statement("keys", "use"), {"digest": _digest(text)})
         if not rows:
             return None
         *known, used, left_of_minute, used_today, tokens_today, left_of_day = rows[0]
@@ -95,7 +94,7 @@ class Keys:
 
     async def holds(self, id_: str) -> bool:
         """Whether the key of this id may be used now; that is not counted as a use."""
-        return bool(await self._database.rows(statement("keys", "holds"), {"id": id_}, lasting=False))
+        return bool(await self._database.rows(statement("keys", "holds"), {"id": id_}))
 
     async def all(self) -> list[ApiKey]:
         """Every key, the newest first."""

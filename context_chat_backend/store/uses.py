@@ -77,7 +77,7 @@ class Uses:
     async def asked(self, asker: Principal) -> tuple[int, float]:
         """Count that `asker` asks; returns how often in this minute, and the seconds until it ends."""
         parameters = {"realm": asker.realm, "name": asker.name}
-        ((used, seconds_left),) = await self._database.rows(statement("uses", "asked"), parameters, lasting=False)
+        ((used, seconds_left),) = await self._database.rows(statement("uses", "asked"), parameters)
         return used, seconds_left
 
     async def stop(self, request_id: str, key_id: str) -> None:
@@ -89,7 +89,7 @@ class Uses:
     async def is_stopped(self, request_id: str, key_id: str) -> bool:
         """Whether the key wants no more of the answer to this request."""
         parameters = {"request_id": request_id, "key_id": key_id}
-        return bool(await self._database.rows(statement("uses", "stopped"), parameters, lasting=False))
+        return bool(await self._database.rows(statement("uses", "stopped"), parameters))
 
     async def keep_swept(self) -> None:
         """Forget what is old, now and then, for ever."""

@@ -96,10 +96,18 @@ class Account:
 
 
 def book(request: Request, use: Use) -> None:
-    """Log a use, and write it down beside everything else."""
+    """Log a use, and write it down, beside everything else."""
+    backend: Backend = request.app.state.backend
+    writing = asyncio.ensure_future(_written(backend, request.state.request_id, use))
+    request.app.state.writing.add(writing)  # the loop itself holds tasks weakly
+    writing.add_done_callback(request.app.state.writing.discard)
+
+
+async def _written(backend: Backend, request_id: str, use: Use) -> None:
+    await asyncio.sleep(_PAUSE_SECONDS)
     _log.info(
         "answered",
-        request_id=request.state.request_id,
+        request_id=request_id,
         surface=use.surface,
         key=use.key_id,
         model=use.model,
@@ -109,14 +117,6 @@ def book(request: Request, use: Use) -> None:
         first_ms=use.first_byte_ms,
         total_ms=use.total_ms,
     )
-    backend: Backend = request.app.state.backend
-    writing = asyncio.ensure_future(_written(backend, use))
-    request.app.state.writing.add(writing)  # the loop itself holds tasks weakly
-    writing.add_done_callback(request.app.state.writing.discard)
-
-
-async def _written(backend: Backend, use: Use) -> None:
-    await asyncio.sleep(_PAUSE_SECONDS)
     with suppress(DatabaseUnavailable):  # it is written with the next one
         await backend.uses.book(use)
 

@@ -33,7 +33,7 @@ _TYPES = {
 }  # fmt: skip
 _CODES = {
     404: "not_found", 405: "method_not_allowed", 408: "request_too_slow", 413: "body_too_large",
-    415: "unsupported_encoding", 429: "rate_limited", 503: "server_busy",
+    415: "unsupported_encoding", 429: "server_busy", 503: "server_busy",
 }  # fmt: skip
 _CODES_OF_REQUESTS: Mapping[type[InvalidRequest], str] = {
     ModelNotFound: "model_not_found",

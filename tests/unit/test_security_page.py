@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("SECURITY.md", "docs/privacy.md", "docs/reliability.md")
+PAGES = ("SECURITY.md", "docs/privacy.md", "docs/acceptance.md", "docs/reliability.md")
 NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 
 

@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from context_chat_backend.domain import Ended, Finish, Message, Prompt, Reasoning, Sampling
+from context_chat_backend.domain import Ended, Finish, Message, Prompt, Reasoning
 from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.inference.relaying.shapes import Shape
+from context_chat_backend.inference.relaying.wishes import one_answer, sampling_of, stops_of, text_of
 from context_chat_backend.ports import Exchange, LanguageModel
 
 _NOT_HERE = ("tools", "response_format")
@@ -52,29 +53,13 @@ def _refuse(body: Mapping[str, Any]) -> None:
     for member in _NOT_HERE:
         if body.get(member):
             raise InvalidRequest(f"{member}: this model does not know them")
-    if (body.get("n") or 1) > 1:
-        raise InvalidRequest("n: this model writes one answer at a time")
+    one_answer(body)
 
 
 def _prompt(exchange: Exchange, body: Mapping[str, Any]) -> Prompt:
-    stop = body.get("stop") or ()
-    sampling = Sampling(
-        body.get("temperature"),
-        body.get("top_p"),
-        body.get("max_tokens"),
-        body.get("seed"),
-        frequency_penalty=body.get("frequency_penalty"),
-        presence_penalty=body.get("presence_penalty"),
-    )
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    stops, sampling = stops_of(body), sampling_of(body)
     if exchange is Exchange.TEXT:
         text = str(body["prompt"])
         return Prompt((Message("user", text),), text, (), filled=True, stop=stops, sampling=sampling)
-    messages = tuple(Message(str(one["role"]), _text(one.get("content"))) for one in body["messages"])
+    messages = tuple(Message(str(one["role"]), text_of(one.get("content"))) for one in body["messages"])
     return Prompt(messages, messages[-1].text, (), stop=stops, sampling=sampling)
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""

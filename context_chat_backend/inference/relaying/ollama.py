@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from context_chat_backend.domain import Finish, Sampling
+from context_chat_backend.domain import Finish
 from context_chat_backend.errors import InvalidRequest
 from context_chat_backend.inference.language.ollama import OllamaModel, ollama_options
 from context_chat_backend.inference.relaying.shapes import Shape
+from context_chat_backend.inference.relaying.wishes import one_answer, sampling_of, stops_of, text_of
 from context_chat_backend.ports import Exchange
 
 _PATHS = {Exchange.TEXT: "/api/generate", Exchange.CHAT: "/api/chat"}
@@ -26,8 +27,7 @@ class OllamaRelay:
 
     async def passed(self, exchange: Exchange, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """See ports.Relay. Several choices are refused."""
-        if (body.get("n") or 1) > 1:
-            raise InvalidRequest("n: Ollama writes one answer at a time")
+        one_answer(body)
         shape, streams = Shape(exchange, self._model.name), bool(body.get("stream"))
         text, thoughts = "", ""
         calls: list[dict[str, Any]] = []
@@ -52,17 +52,8 @@ class OllamaRelay:
                     return
 
     async def _asked(self, exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:
-        sampling = Sampling(
-            body.get("temperature"),
-            body.get("top_p"),
-            body.get("max_tokens"),
-            body.get("seed"),
-            frequency_penalty=body.get("frequency_penalty"),
-            presence_penalty=body.get("presence_penalty"),
-        )
-        stop = body.get("stop") or []
-        options = ollama_options(sampling, self._model.answer_tokens)
-        options |= {"stop": [stop] if isinstance(stop, str) else list(stop)} if stop else {}
+        options = ollama_options(sampling_of(body), self._model.answer_tokens)
+        options |= {"stop": list(stops)} if (stops := stops_of(body)) else {}
         asked: dict[str, Any] = {"options": options}
         if exchange is Exchange.TEXT:
             return asked | {"prompt": str(body["prompt"]), "raw": True}
@@ -83,10 +74,7 @@ def _format(wanted: Any) -> Any:
 
 def _message(one: Mapping[str, Any]) -> dict[str, Any]:
     """A message as Ollama has it: text, and arguments of calls as objects."""
-    content = one.get("content")
-    if isinstance(content, list):
-        content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    said: dict[str, Any] = {"role": one["role"], "content": content or ""}
+    said: dict[str, Any] = {"role": one["role"], "content": text_of(one.get("content"))}
     if one.get("tool_calls"):
         said["tool_calls"] = [_call(call) for call in one["tool_calls"]]
     return said
