@@ -159,10 +159,10 @@ class World:
         told = begun.json()
         return str(told.get("id") or told["conversation_id"])
 
-    async def rest_of_bookings(self) -> None:
-        """Wait until what was booked beside answers is written down."""
+    async def all_written(self) -> None:
+        """Wait until what was used and said is written down."""
         for client in self.clients.values():
-            await asyncio.gather(*client._transport.app.state.background)  # type: ignore[attr-defined]
+            await asyncio.gather(*client._transport.app.state.writing)  # type: ignore[attr-defined]
 
     def named(self, text: str) -> str:
         """`text` with the ids of this installation in the places of their names."""

@@ -18,13 +18,13 @@ from context_chat_backend.domain import Answer, Question, Usage
 from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.logs import get_logger
 from context_chat_backend.store.uses import Use
+from context_chat_backend.token_estimates import booked_tokens
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.chat_record import write_down
 from context_chat_backend.web.envelope import api_error
 from context_chat_backend.wiring import Backend
 
 _CANCELLED = 499
-_BYTES_PER_TOKEN = 4
 _PAUSE_SECONDS = 0.05
 """Before a use is written down: the answer goes out first, and the uses of many answers are written together."""
 _log = get_logger(__name__)
@@ -72,7 +72,7 @@ class Account:
     @property
     def usage(self) -> Usage:
         """As the model counts; our estimate where it does not."""
-        return self.answer.usage or Usage(_tokens(self.read), _tokens(self.written), estimated=True)
+        return self.answer.usage or Usage(booked_tokens(self.read), booked_tokens(self.written), estimated=True)
 
     def _close(self) -> None:
         has_begun = self.first is not None or self.status == _CANCELLED
@@ -119,10 +119,6 @@ async def _written(backend: Backend, request_id: str, use: Use) -> None:
     )
     with suppress(DatabaseUnavailable):  # it is written with the next one
         await backend.uses.book(use)
-
-
-def _tokens(size: int) -> int:
-    return -(-size // _BYTES_PER_TOKEN)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -17,6 +17,7 @@ from context_chat_backend.inference.relaying.shapes import usage_of
 from context_chat_backend.ports import Exchange
 from context_chat_backend.web.callers import may_use
 from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.web.errors import AGAIN
 from context_chat_backend.web.gateway_wire import GatewayChat
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
 from context_chat_backend.web.passed import Heard, Passed, finish_in, said_in
@@ -45,7 +46,7 @@ async def gateway_health(request: Request) -> JSONResponse:
     model = _state(await backend.passing_check.failure()) if backend.health.ready else "loading"
     status = "ok" if (server, model) == ("ok", "ok") else "error"
     body = {"status": status, "components": {"server": {"status": server}, "llm": {"status": model}}}
-    return JSONResponse(body, 200 if status == "ok" else 503, None if status == "ok" else {"Retry-After": "5"})
+    return JSONResponse(body, 200 if status == "ok" else 503, None if status == "ok" else AGAIN)
 
 
 @router.post("/api/refact/chat", response_model=None)
