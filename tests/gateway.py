@@ -59,11 +59,12 @@ class Gateway(Service):
 
 @contextmanager
 def running_gateway(
-    storage: Path, database_url: str, *, environment: str, more: str = "", more_ports: str = ""
+    storage: Path, database_url: str, *, environment: str, more: str = "", more_ports: str = "", first_seconds: int = 60
 ) -> Iterator[Gateway]:
     """The gateway with the double as server of models for code and for chat.
 
-    `more` are lines of the configuration, `more_ports` such of its `listeners`.
+    `more` are lines of the configuration, `more_ports` such of its `listeners`; the first byte of a model's answer is
+    waited for `first_seconds`.
     """
     port = free_port()
     with ExitStack() as stack:
@@ -73,7 +74,7 @@ def running_gateway(
         (storage / "config.yaml").write_text(
             f"embedding:\n  hashing:\nenvironment: {environment}\nmodels:\n{models}"
             f"roles: {{completion: [{REFACT}, {QWEN}, {', '.join(MODELS)}], chat: [{LLAMA}]}}\n"
-            f"gateway: {{timeouts: {{first: 2}}}}\n{more}"
+            f"gateway: {{timeouts: {{first: {first_seconds}}}}}\n{more}"
             f"listeners:\n  - port: {port}\n    surfaces: [gateway]\n{more_ports}",
             encoding="utf-8",
         )

@@ -19,7 +19,9 @@ UNLIMITED = "chatqna: {requests_per_minute: 1000000}\n"
 
 @pytest.fixture(scope="module")
 def development(module_storage: Path, module_database_url: str) -> Iterator[Gateway]:
-    with running_gateway(module_storage, module_database_url, environment="development", more=UNLIMITED) as gateway:
+    with running_gateway(
+        module_storage, module_database_url, environment="development", more=UNLIMITED, first_seconds=2
+    ) as gateway:
         yield gateway
 
 
