@@ -73,7 +73,7 @@ def running_gateway(
         (storage / "config.yaml").write_text(
             f"embedding:\n  hashing:\nenvironment: {environment}\nmodels:\n{models}"
             f"roles: {{completion: [{REFACT}, {QWEN}, {', '.join(MODELS)}], chat: [{LLAMA}]}}\n"
-            f"gateway: {{timeouts: {{first: 2}}}}\n{more}"
+            f"gateway: {{timeouts: {{first: 6}}}}\n{more}"
             f"listeners:\n  - port: {port}\n    surfaces: [gateway]\n{more_ports}",
             encoding="utf-8",
         )

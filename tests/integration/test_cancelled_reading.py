@@ -46,6 +46,6 @@ async def test_a_connection_is_as_before_whenever_its_user_was_cancelled(
         await asyncio.wait([reading])
         async with one_connection.transaction() as connection:
             changed = await connection.execute(
-                "INSERT INTO setting (name, value) VALUES ('a', 'b') ON CONFLICT (name) DO UPDATE SET value = 'c'"
+                "INSERT INTO setting (name, value) VALUES ('a', '1') ON CONFLICT (name) DO UPDATE SET value = '2'"
             )
             assert changed.rowcount == 1, steps
