@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
+from psycopg.pq import PipelineStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
@@ -94,6 +95,7 @@ class Database:
             reconnect_failed=_connect_again,
             configure=_configure,
             check=_check,
+            reset=_require_no_pipeline,
             kwargs={"autocommit": True, "prepare_threshold": None, "connect_timeout": _CONNECT_SECONDS},
         )
 
@@ -193,6 +195,15 @@ async def _connect_again(pool: AsyncConnectionPool[Connection]) -> None:
     """Whoever waits for a connection gets one soon after the server is back, however long it was gone."""
     with suppress(PoolTimeout, PoolClosed):
         await pool.putconn(await pool.getconn(timeout=_ASK_SECONDS))
+
+
+async def _require_no_pipeline(connection: Connection) -> None:
+    """Have the pool discard a connection whose pipeline was not left, as when whoever searched was cancelled.
+
+    What the next ones send there would be looked at too late: a count of rows would be -1.
+    """
+    if connection.info.pipeline_status is not PipelineStatus.OFF:
+        raise psycopg.OperationalError("its pipeline was not left")
 
 
 async def _configure(connection: Connection) -> None:

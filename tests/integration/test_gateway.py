@@ -117,7 +117,7 @@ def test_without_its_server_it_says_so_soon(gateway: Gateway) -> None:  # check 
     gateway.stop_model_server()
     try:
         answer = gateway.chat(PROMPT)
-        gateway.wait(lambda: gateway.http.get("/health").status_code == 503, 10)
+        gateway.wait(lambda: gateway.http.get("/health").status_code == 503)
         health = gateway.http.get("/health")
         root = gateway.http.get("/")
     finally:
@@ -126,7 +126,7 @@ def test_without_its_server_it_says_so_soon(gateway: Gateway) -> None:  # check 
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unreachable")
     assert root.status_code == 200
     assert health.json() == {"status": "error", "components": {"server": {"status": "ok"}, "llm": {"status": "error"}}}
-    gateway.wait(lambda: gateway.http.get("/health").status_code == 200, 10)
+    gateway.wait(lambda: gateway.http.get("/health").status_code == 200)
 
 
 def test_a_completion_is_streamed_as_it_would_come_at_once(gateway: Gateway) -> None:  # check 11

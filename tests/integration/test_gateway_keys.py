@@ -95,7 +95,7 @@ def test_who_leaves_stops_the_model(gateway: Gateway, alpha: str) -> None:  # ch
     with gateway.http.stream("POST", "/v1/completions", json=body, headers=headers) as answer:
         next(answer.iter_lines())
 
-    gateway.wait(lambda: gateway.double.cancelled == before + 1, 2)
+    gateway.wait(lambda: gateway.double.cancelled == before + 1)
 
 
 def test_a_hundred_at_once_are_answered_or_told_to_wait(gateway: Gateway, alpha: str) -> None:  # check 20
@@ -380,7 +380,7 @@ def test_a_stream_ends_when_its_collection_is_deleted(gateway: Gateway, module_d
 
 def test_every_use_is_booked_with_its_tokens(gateway: Gateway, alpha: str, production_rows: Any) -> None:
     gateway.chat(PROMPT, alpha)
-    gateway.wait(lambda: ("gateway", REFACT, 5, 4, 200) in production_rows(), 10)
+    gateway.wait(lambda: ("gateway", REFACT, 5, 4, 200) in production_rows())
 
 
 @pytest.fixture
