@@ -587,14 +587,15 @@ def test_too_many_messages_are_told_to_wait(planner: RunningPlanner, module_data
     conversation = jo.start()
     jo.say("hello", conversation)
 
-    def asked_too_often() -> httpx.Response:
+    def asked_too_often(path: str, body: dict[str, str]) -> httpx.Response:
         with psycopg.connect(module_database_url) as connection:
             connection.execute(
                 "UPDATE access.askers SET used = 10000, minute = date_trunc('minute', now()) WHERE name = 'jo'"
             )
-        return jo.http.post("/chat/message", json={"conversation_id": conversation, "message": "hello"})
+        return jo.http.post(path, json=body)
 
-    answers = [asked_too_often() for _ in range(2)]  # a minute may end in between, not two
-    answer = next(answer for answer in answers if answer.status_code == 429)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limited")
-    assert int(answer.headers["Retry-After"]) <= 60
+    for path, body in (("/chat/message", {"conversation_id": conversation, "message": "hello"}), ("/chat/start", {})):
+        answers = [asked_too_often(path, body) for _ in range(2)]  # a minute may end in between, not two
+        answer = next(answer for answer in answers if answer.status_code == 429)
+        assert answer.json()["error"]["code"] == "rate_limited"
+        assert int(answer.headers["Retry-After"]) <= 60

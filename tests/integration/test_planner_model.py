@@ -71,8 +71,8 @@ def test_19_a_model_that_lies_changes_no_fact(
     plan = answer["deployment_plan"]
     ((surface, model, read, written, status),) = uses(module_database_url, "liam", 1)
     assert (surface, model, status) == ("planner", "double", 200)
-    assert read > 100
-    assert written > 100
+    assert read > 0
+    assert written > 0
     shown = json.dumps(answer)
     assert len(double.requests) == 4
     for invented in ("super", "megacloud", "zyxgpu", "free money", "one dollar", "price of 1"):

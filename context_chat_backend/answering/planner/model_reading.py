@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -25,6 +26,19 @@ _INSTRUCTIONS = (
     f"precision (one of {', '.join(PRECISIONS)}), budget_monthly, budget_hourly, provider, min_vram_gb, min_gpu_count, "
     "min_vcpu, min_ram_gb, replicas."
 )
+_MONEY = re.compile(r"[$€£]|budget|spend|cost|price|pay|\b(?:usd|eur|gbp|dollars?|euros?|pounds?|bucks)\b")
+_MEMORY = re.compile(r"\d\s*(?:[gt]i?b|gig)|memory|\bv?ram\b")
+_GPUS = re.compile(r"gpu|card|accelerator|" + "|".join(lexicon.GPUS).lower())
+_COPIES = re.compile(r"replica|\bcop(?:y|ies)\b|instance|machine|server|node|times")
+_UNITS: Mapping[str, re.Pattern[str]] = {
+    "parameters_b": re.compile(r"\d\s*(?:b\b|bn\b|billion)|billion|param|weights"),
+    "budget_monthly": _MONEY,
+    "budget_hourly": _MONEY,
+    "min_vram_gb": _MEMORY,
+    "min_ram_gb": _MEMORY,
+    "min_vcpu": re.compile(r"cpu|core|thread|processor"),
+}
+"""How a quote speaks of what a number counts."""
 _MOST_CHARACTERS = 24_000
 """About 6000 tokens."""
 
@@ -71,8 +85,6 @@ Check = Callable[[Any, str], Any]
 def _checks(providers: Sequence[str]) -> Mapping[str, Check]:
     """What gives a value as it may be used, or None where it does not follow from the quoted words."""
     known = {name.lower() for name in providers} | set(lexicon.PROVIDERS)
-    counts = ("min_gpu_count", "replicas")
-    numbers = ("parameters_b", "budget_monthly", "budget_hourly", "min_vram_gb", "min_vcpu", "min_ram_gb")
     return {
         "task_type": lambda value, _quote: value if value in TASKS else None,
         "domain": lambda value, _quote: value if value in DOMAINS else None,
@@ -86,9 +98,15 @@ def _checks(providers: Sequence[str]) -> Mapping[str, Check]:
         "provider": lambda value, quote: (
             (value.lower(),) if isinstance(value, str) and value.lower() in known and value.lower() in quote else None
         ),
-        **dict.fromkeys(numbers, _number_in),
-        **dict.fromkeys(counts, _count_in),
+        **{name: partial(_number_of, unit) for name, unit in _UNITS.items()},
+        "min_gpu_count": partial(_count_of, _GPUS),
+        "replicas": partial(_count_of, _COPIES),
     }
+
+
+def _number_of(unit: re.Pattern[str], value: Any, quote: str) -> float | None:
+    """A number of the quote, where it speaks of such a thing: the 70 of 'Llama 70B' is no price."""
+    return _number_in(value, quote) if unit.search(quote) else None
 
 
 def _number_in(value: Any, quote: str) -> float | None:
@@ -103,8 +121,8 @@ def _number_in(value: Any, quote: str) -> float | None:
     return float(value) if float(value) in found else None
 
 
-def _count_in(value: Any, quote: str) -> int | None:
-    number = _number_in(value, quote)
+def _count_of(unit: re.Pattern[str], value: Any, quote: str) -> int | None:
+    number = _number_of(unit, value, quote)
     return int(number) if number is not None and number == int(number) and number < 100_000 else None
 
 

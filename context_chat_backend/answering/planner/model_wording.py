@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,9 +28,15 @@ _INSTRUCTIONS = (
 )
 _PRICES = re.compile(
     r"[$€£¥%]|\b(?:dollars?|euros?|pounds?|cents?|usd|eur|gbp|bucks|free|gratis|costs? nothing|no cost|zero|price[sd]?|"
-    r"pricing|discount\w*|hundred|thousand|million|half)\b|https?:|www\.|\]\(|<",
+    r"pricing|discount\w*|yen|yuan|francs?|rupees?|roubles?|quid|grand|complimentary|for nothing|"
+    r"(?:seven|nine|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|"
+    r"(?:twen|thir|for|fif|six|seven|eigh|nine)ty|hundred|thousand|million|billion|dozen)s?|"
+    r"half|quarter|twice|thrice|double|triple)\b|https?:|www\.|\]\(|<",
     re.IGNORECASE,
 )
+_BEGINS = re.compile(r"(?:^|[.!?:]\s+)[\"'(]*$")
+_UNSEEN = ("Cc", "Cf", "Co", "Cs", "Cn")
+"""Categories of characters that are read as nothing, and may part a name."""
 _WORD = re.compile(r"[^\W\d_]+")
 _TOKEN = re.compile(r"[\w][\w./:+-]*")
 _USUAL = 2.5
@@ -49,10 +57,14 @@ class Wording(BaseModel):
     tradeoffs: list[str] = Field(default_factory=list)
 
 
-async def reworded(help_: ModelHelp, material: Material, words: Words, said: str, providers: list[str]) -> Words:
+Named = Callable[[Sequence[str]], Awaitable[Collection[str]]]
+"""Gives which of some words are names of the catalogues."""
+
+
+async def reworded(help_: ModelHelp, material: Material, words: Words, said: str, named: Named) -> Words:
     """`words`, as far as the model has better ones; the same when it is of no help.
 
-    `said` is what the user wrote, `providers` are all of the catalogue.
+    `said` is what the user wrote. Raises what `named` raises.
     """
     data = {
         "request": said[-4000:],
@@ -65,7 +77,7 @@ async def reworded(help_: ModelHelp, material: Material, words: Words, said: str
     written = await help_.filled(_INSTRUCTIONS, json.dumps(data, ensure_ascii=False), Wording)
     if written is None:
         return words
-    guard = Guard(material, words, providers)
+    guard = Guard(material, words, await named(sorted(_words_of(written))))
 
     def better(new: str | None, old: str) -> str:
         return new.strip() if new is not None and guard.allows(new) else old
@@ -86,32 +98,43 @@ async def reworded(help_: ModelHelp, material: Material, words: Words, said: str
 class Guard:
     """Knows what a text about a plan may name."""
 
-    def __init__(self, material: Material, words: Words, providers: list[str]) -> None:
+    def __init__(self, material: Material, words: Words, named: Collection[str]) -> None:
+        """`named` are names of the catalogues, whether the plan holds them or not."""
         told = [words.understanding, *words.instances.values(), *words.models.values(), *words.tradeoffs]
         told += [step.detail for step in words.steps] + list(words.purposes.values())
         names = [name.lower() for name in material.names()]
         allowed = " ".join([*told, *names]).lower()
         self._tokens = {token.strip(".:/-+") for token in _TOKEN.findall(allowed)} | set(names)
         self._words = set(_WORD.findall(allowed)) | _PLAIN_WORDS
-        # A provider of the catalogue that the plan does not name is a usual word, and no fact of this plan.
-        self._foreign = {name.lower() for name in providers} - set(names)
+        # What the catalogues name and the plan does not may be a usual word, and is no fact of this plan.
+        self._foreign = {name.lower() for name in named} - set(names) - self._tokens
 
     def allows(self, text: str) -> bool:
         """Whether a text says nothing but what the plan holds."""
         if not text.strip() or len(text) > _LONGEST or _PRICES.search(text):
             return False
-        lowered = text.lower()
-        for token in _TOKEN.findall(lowered):
-            bare = token.strip(".:/-+")
-            if bare in self._foreign:
-                return False
-            if bare in self._tokens:
-                continue
-            if any(character.isdigit() for character in bare) or bare in NUMBERS or "/" in bare:
-                return False
-            if not all(word in self._words or _is_usual(word) for word in _WORD.findall(bare)):
-                return False
-        return True
+        if any(unicodedata.category(character) in _UNSEEN for character in text if character != "\n"):
+            return False
+        return all(self._knows(match[0].strip(".:/-+"), text[: match.start()]) for match in _TOKEN.finditer(text))
+
+    def _knows(self, token: str, before: str) -> bool:
+        """Whether a word after some others is a usual one, or one of the plan."""
+        bare = token.lower()
+        if bare in self._foreign:
+            return False
+        if bare in self._tokens:
+            return True
+        if any(character.isnumeric() for character in bare) or bare in NUMBERS or set("./:+_") & set(bare):
+            return False
+        if token[:1].isupper() and bare not in self._words and len(bare) > 1 and not _BEGINS.search(before):
+            return False  # it is written as a name is
+        return all(word in self._words or _is_usual(word) for word in _WORD.findall(bare))
+
+
+def _words_of(written: Wording) -> set[str]:
+    texts = [written.understanding, *written.reasons.values(), *written.purposes.values(), *written.details.values()]
+    found = {match[0].strip(".:/-+") for text in [*texts, *written.tradeoffs] for match in _TOKEN.finditer(text)}
+    return {word for word in found if 1 < len(word) <= 200 and word.isprintable()}
 
 
 def _is_usual(word: str) -> bool:

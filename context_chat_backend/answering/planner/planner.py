@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from context_chat_backend.answering.planner.architect import Architect, Notify
@@ -143,7 +144,7 @@ class Planner:
         words = worded(material, self.place.settings.sizing)
         if help_ is not None:
             notify("status", {"step": "wording"})
-            words = await reworded(help_, material, words, said, list(names.providers))
+            words = await reworded(help_, material, words, said, partial(self._named, asker, names.providers))
         if help_ is not None and help_.failure is not None:
             material.warnings.append(f"{help_.failure[:1].upper()}{help_.failure[1:]}: the rules speak alone.")
         await self._drop_lost(asker, material)
@@ -156,6 +157,12 @@ class Planner:
             plan=plan,
             sources=tuple(dict.fromkeys(passage.source for passage in material.documents)),
         )
+
+    async def _named(self, asker: Principal, providers: Sequence[str], words: Sequence[str]) -> set[str]:
+        """Which of `words` are names of the catalogues; all providers are."""
+        called = await self.place.catalogues.called(asker, words)
+        packages = await self.place.catalogues.packages_named(asker, words)
+        return {*providers, *(model.short_name for model in called.models), *(package.name for package in packages)}
 
     async def _drop_lost(self, asker: Principal, material: Material) -> None:
         """Take out documents that may not be read any more: a model may have written for long since they were found."""
