@@ -196,7 +196,9 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
 def _listeners(told: tuple[Listener, ...], environment: Mapping[str, str]) -> tuple[Listener, ...]:
     """Those of the file, the gateway's at GATEWAY_PORT, and the planner's at API_PORT."""
     for name, surface in (("GATEWAY", "gateway"), ("API", "planner")):
-        port = environment.get(f"{name}_PORT")
+        port = environment.get(f"{name}_PORT", "")
+        if port.startswith("tcp://"):  # Kubernetes tells all pods so of a service with that name
+            continue
         if port and not any(str(one.port) == port for one in told):
             host = environment.get(f"{name}_HOST") or None
             told = (*told, Listener(_port(port, f"{name}_PORT"), (surface,), host))

@@ -217,5 +217,10 @@ def our_errors() -> Iterator[None]:
         yield
     except psycopg.errors.DiskFull as error:
         raise DiskFull("the disk of the database is full") from error
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+    except (
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        psycopg.errors.ReadOnlySqlTransaction,  # a standby answers until its cluster has chosen
+        PoolTimeout,
+    ) as error:
         raise DatabaseUnavailable(f"the database does not answer ({type(error).__name__})") from error

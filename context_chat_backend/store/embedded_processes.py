@@ -41,12 +41,13 @@ def disown(lock: Path) -> None:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Give a file another text, whole or not at all; owner and rights stay."""
+    """Give a file another text, whole or not at all; rights stay, and the owner where we may give it."""
     before, fresh = file.stat(), file.with_name(f"{file.name}.new")
     try:
         fresh.write_text(text, encoding="utf-8")
         fresh.chmod(before.st_mode & 0o777)
-        os.chown(fresh, before.st_uid, before.st_gid)
+        with contextlib.suppress(PermissionError):  # a group that is not ours
+            os.chown(fresh, before.st_uid, before.st_gid)
         fresh.replace(file)
     finally:
         fresh.unlink(missing_ok=True)

@@ -109,7 +109,7 @@ def _row(use: Use) -> dict[str, Any]:
         "key_id": use.key_id,
         "principal": f"{use.asker.realm}:{use.asker.name}",
         "surface": use.surface,
-        "model": use.model,
+        "model": use.model.replace("\0", ""),  # servers of models may call themselves anything
         "prompt_tokens": read,
         "answer_tokens": written,
         "first_byte_ms": use.first_byte_ms,

@@ -65,10 +65,15 @@ class ProgramRoute(APIRoute):
                 response = error_response(_counted(request, self.told(error)), request_id)
             response.headers["X-Request-ID"] = request_id
             if model := getattr(request.state, "model_used", ""):
-                response.headers["X-Model-Used"] = model
+                response.headers["X-Model-Used"] = _printable(model)
             return response
 
         return answered
+
+
+def _printable(name: str) -> str:
+    """`name` as a header may hold it: administrators name models as they like."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in name)
 
 
 def _counted(request: Request, error: ApiError) -> ApiError:

@@ -194,3 +194,23 @@ async def test_what_was_thought_of_answers_goes_with_its_age(database: Database)
     finally:
         sweeping.cancel()
     assert await Kept(database).holding("89 days") == {"chat.feedback": 1}
+
+
+async def test_what_a_server_of_models_calls_itself_is_booked_whatever_it_is(database: Database) -> None:
+    await Uses(database).book(replace(use(None, 3), model="a\0b – ü"))
+
+    assert await booked(database) == [3]
+
+
+async def test_uses_wait_while_only_a_standby_answers(database: Database, database_url: str) -> None:
+    standby = Database(
+        f"{database_url}{'&' if '?' in database_url else '?'}options=-cdefault_transaction_read_only%3Don"
+    )
+    await standby.open()
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            await Uses(standby).book(use(None, 3))
+    finally:
+        await standby.close()
+
+    assert await booked(database) == []

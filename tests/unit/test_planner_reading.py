@@ -200,6 +200,8 @@ def test_the_environment_names_a_port_of_the_planner(tmp_path: Path) -> None:
     assert (8000, ("planner",), "127.0.0.1") in [(one.port, one.surfaces, one.host) for one in here]
     with pytest.raises(ConfigurationError, match="API_PORT"):
         config.load(told | {"API_PORT": "eight"}, cores=2)
+    of_kubernetes = config.load(told | {"API_PORT": "tcp://10.0.0.1:80"}, cores=2).listeners
+    assert ("planner",) not in [one.surfaces for one in of_kubernetes]
     (tmp_path / "config.yaml").write_text("listeners:\n  - {port: 8000, surfaces: [openai]}\n", encoding="utf-8")
     stated = config.load(told | {"API_PORT": "8000"}, cores=2).listeners
     assert [one.surfaces for one in stated if one.port == 8000] == [("openai",)]
