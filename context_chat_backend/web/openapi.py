@@ -37,7 +37,10 @@ _OF_PROGRAMS = {
     408: ("request_too_slow", "The body came too slowly."),
     413: ("body_too_large", "The body is too long."),
     415: ("unsupported_encoding", "The body has a `Content-Encoding`: bodies are taken as they are."),
-    429: ("rate_limited", "Too many requests in this minute, or today (`quota_exceeded`); see `Retry-After`."),
+    429: (
+        "rate_limited",
+        "Too many requests in this minute, today (`quota_exceeded`), or at once (`server_busy`); see `Retry-After`.",
+    ),
     500: ("internal_error", "A fault of the program."),
     502: ("upstream_bad_response", "The server of the model is gone, refuses our key, or answers with an error."),
     503: ("upstream_unavailable", "Model or database are not there now; see `Retry-After`."),
