@@ -56,6 +56,13 @@ class Service:
         files = [path for path in (self.program.storage / "logs").rglob("*") if path.is_file()]
         return self.program.output() + "".join(path.read_text(errors="replace") for path in files)
 
+    def log_line(self, answer: httpx.Response) -> dict[str, Any]:
+        """What was logged of a request, which comes a moment after its answer."""
+        request_id = answer.headers["x-request-id"]
+        until(lambda: request_id in self.logs())
+        line: dict[str, Any] = json.loads(next(line for line in self.logs().split("\n") if request_id in line))
+        return line
+
 
 @contextmanager
 def serving(

@@ -180,9 +180,7 @@ class CodeRequest(BaseModel):
 class MaskedEmails:
     """Text that comes in pieces, with every mail address replaced."""
 
-    _ADDRESS = re.compile(
-        r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}"
-    )
+    _ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
     _BEGUN = re.compile(r"[A-Za-z0-9._%+@-]{1,320}\Z")
 
     def __init__(self) -> None:

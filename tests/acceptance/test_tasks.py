@@ -215,7 +215,7 @@ def test_tasks_of_a_program_that_ended_are_closed(nextcloud: Nextcloud, program:
     program.stop(9)
     program.start(enable=False)
 
-    assert nextcloud.ended(killed, 60)["status"] == "STATUS_FAILED"
+    assert nextcloud.ended(killed, 180)["status"] == "STATUS_FAILED"
 
 
 def test_a_cancelled_task_stops_the_writing_too(nextcloud: Nextcloud, program: Program) -> None:

@@ -237,6 +237,7 @@ async def test_without_its_access_clauses_the_search_still_shows_nothing_foreign
     text = text.replace("name = asker_name)", "name = 'alice')")
     assert "'alice'" in text
     async with shelf.database.transaction() as connection:
+        await connection.execute(sql.SQL(statement("search", "load_vector")))
         await connection.execute(sql.SQL(statement("search", "drop_function")).format(function=shelf.space.function))
         await connection.execute(
             sql.SQL(text).format(
