@@ -21,7 +21,8 @@ from context_chat_backend.store.uses import Use
 from context_chat_backend.token_estimates import booked_tokens
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.chat_record import write_down
-from context_chat_backend.web.envelope import api_error
+from context_chat_backend.web.envelope import ApiError, api_error
+from context_chat_backend.web.safe import CONTENT_REFUSED
 from context_chat_backend.wiring import Backend
 
 _CANCELLED = 499
@@ -58,9 +59,22 @@ class Account:
         except Exception as error:
             told = api_error(error)
             self.status = told.status_code
+            if told.code == CONTENT_REFUSED:  # the record holds what the asker reads instead
+                self.answer = replace(self.answer, text=told.detail, blocked=True)
             raise told from None
         finally:
             self._close()
+
+    @contextmanager
+    def kept_if_refused(self) -> Iterator[None]:
+        """Around what judges the question: where it is refused, that is the end. Raises what is raised there."""
+        try:
+            yield
+        except ApiError as error:
+            if error.code != CONTENT_REFUSED:
+                raise
+            with self.kept():
+                raise
 
     def hear(self, text: str = "", *, shown: bool = True) -> None:
         """Something came."""

@@ -17,7 +17,7 @@ from context_chat_backend.web.callers import Caller, may_use
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.gateway_wire import CodeRequest
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
-from context_chat_backend.web.passed import Passed, said_in
+from context_chat_backend.web.passed import Event, Passed, said_in
 from context_chat_backend.web.program_route import CompletionCaller, ProgramRoute, Ready, caller_for, while_listening
 from context_chat_backend.web.safe import judge_answer, judge_question
 from context_chat_backend.web.sse import event_stream
@@ -41,10 +41,16 @@ async def code_completion(request: Request, body: CodeRequest, backend: Ready, c
     if kept is None:
         await judge_question(backend, caller, order.text, (), whole=True)
         passed = Passed(request, caller, "gateway", model, exchange, found.scope)
-        raw, tally = await while_listening(request, passed.whole(asked))
-        text = order.taken(model, said_in(next(iter(raw["choices"]), {})))
-        await judge_answer(backend, caller, order.text, text)
-        await found.check(backend, caller)  # last: a judge takes its time
+
+        def taken(raw: Event) -> str:
+            return order.taken(model, said_in(next(iter(raw["choices"]), {})))
+
+        async def check(raw: Event) -> None:
+            await judge_answer(backend, caller, order.text, taken(raw))
+            await found.check(backend, caller)  # last: a judge takes its time
+
+        raw, tally = await while_listening(request, passed.whole(asked, check))
+        text = taken(raw)
         tokens = tally.usage.prompt_tokens
         backend.passing.recent.put(key, (text, tokens))
     choice = {"index": 0, "code_completion": text, "finish_reason": "stop"}

@@ -20,7 +20,7 @@ from context_chat_backend.web.callers import may_use
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.gateway_wire import MaskedEmails, TextRequest
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
-from context_chat_backend.web.passed import Passed, finish_in, said_in
+from context_chat_backend.web.passed import Event, Passed, finish_in, said_in
 from context_chat_backend.web.program_route import CompletionCaller, ProgramRoute, Ready, while_listening
 from context_chat_backend.web.safe import judge_answer, judge_question
 from context_chat_backend.web.sse import as_envelope, begun, errors_last, event_stream
@@ -63,10 +63,7 @@ class _Written:
     async def whole(self) -> dict[str, Any]:
         """All choices, prompt by prompt. Raises ApiError."""
         asked = [self._asked(prompt) for prompt in self.body.prompts]
-        answers = [await self.passed.whole(one) for one in asked]
-        said = "\n\n".join(said_in(choice) for event, _ in answers for choice in event["choices"])
-        await judge_answer(self.backend, self.passed.caller, self.body.prompts[0], said)
-        await self._check()
+        answers = [await self.passed.whole(one, self._judge) for one in asked]
         choices = []
         for place, (prompt, (event, _)) in enumerate(zip(self.body.prompts, answers, strict=True)):
             for number, choice in enumerate(event["choices"]):
@@ -84,7 +81,7 @@ class _Written:
             ended: set[int] = set()
             if self.body.echo:
                 yield self._piece(place * self.body.n, prompt)
-            async with aclosing(self.passed.events(self._asked(prompt))) as events:
+            async with aclosing(self.passed.events(self._asked(prompt), self._check)) as events:
                 async for event, account in events:
                     used[place:] = [account.usage]
                     for choice in event["choices"]:
@@ -96,13 +93,17 @@ class _Written:
                             ended.add(number)
                         if text or finish:
                             yield self._piece(place * self.body.n + number, text, finish)
-            await self._check()
             for number in sorted(set(range(self.body.n)) - ended):
                 yield self._piece(place * self.body.n + number, masks[number].end(), "stop")
         if self.body.stream_options is not None and self.body.stream_options.include_usage:
             yield self._head() | {"choices": [], "usage": usage_of(_sum(used))}
 
-    async def _check(self) -> None:
+    async def _judge(self, event: Event) -> None:
+        said = "\n\n".join(map(said_in, event["choices"]))
+        await judge_answer(self.backend, self.passed.caller, self.body.prompts[0], said)
+        await self._check(event)  # last: a judge takes its time
+
+    async def _check(self, _event: Event) -> None:
         await self.found.check(self.backend, self.passed.caller)
 
     def _asked(self, prompt: str) -> dict[str, Any]:

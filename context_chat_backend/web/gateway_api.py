@@ -20,7 +20,7 @@ from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.errors import AGAIN
 from context_chat_backend.web.gateway_wire import GatewayChat
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
-from context_chat_backend.web.passed import Heard, Passed, finish_in, said_in
+from context_chat_backend.web.passed import Event, Heard, Passed, finish_in, said_in
 from context_chat_backend.web.program_route import OpenRoute, ProgramRoute, Ready, caller_for, while_listening
 from context_chat_backend.web.safe import judge_answer, judge_question
 from context_chat_backend.web.sse import as_envelope, begun, errors_last, event_stream
@@ -68,12 +68,15 @@ async def refact_chat(request: Request, body: GatewayChat, backend: Ready) -> An
     exchange = Exchange.CHAT if body.messages else Exchange.TEXT
     passed = Passed(request, caller, SURFACE, model, exchange, found.scope)
     if not body.stream:
-        raw, account = await while_listening(request, passed.whole(asked))
-        told = _whole(model, found, raw, account.usage)
-        await judge_answer(backend, caller, body.question, told["response"])
-        await found.check(backend, caller)  # last: a judge takes its time
-        return told
-    pieces = _pieces(await begun(request, passed.events(asked)), found, passed)
+
+        async def check(raw: Event) -> None:
+            await judge_answer(backend, caller, body.question, said_in(next(iter(raw["choices"]), {})))
+            await found.check(backend, caller)  # last: a judge takes its time
+
+        raw, account = await while_listening(request, passed.whole(asked, check))
+        return _whole(model, found, raw, account.usage)
+    events = passed.events(asked, lambda _: found.check(backend, caller))
+    pieces = _pieces(await begun(request, events), found)
     return event_stream(errors_last(pieces, as_envelope(request)))
 
 
@@ -100,9 +103,7 @@ def _whole(model: ServedModel, found: Gathered, raw: Mapping[str, Any], usage: U
     }
 
 
-async def _pieces(
-    events: AsyncGenerator[Heard, None], found: Gathered, passed: Passed
-) -> AsyncGenerator[Mapping[str, Any], None]:
+async def _pieces(events: AsyncGenerator[Heard, None], found: Gathered) -> AsyncGenerator[Mapping[str, Any], None]:
     finish = "stop"
     async with aclosing(events):
         async for heard in events:
@@ -110,7 +111,6 @@ async def _pieces(
                 finish = finish_in(choice) or finish
                 if text := said_in(choice):
                     yield {"delta": text, "done": False}
-    await found.check(passed.request.app.state.backend, passed.caller)
     usage = usage_of(heard[1].usage)
     yield {"delta": "", "done": True, "finish_reason": finish, "usage": usage, "sources": found.sources}
 

@@ -51,7 +51,7 @@ class Gathered:
         """Raise ApiError when the answer may not be given any more.
 
         The key may have been revoked meanwhile (401), a collection deleted (404), or the caller has lost one of the
-        sources it was written from (403).
+        sources it was written from (403). Raises DatabaseUnavailable where nobody can tell.
         """
         if (reason := await still_allowed(backend, caller, self.scope)()) is not None:
             raise reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from context_chat_backend.domain import Scope, collections_of
@@ -30,7 +30,8 @@ async def guarded(
 ) -> AsyncGenerator[T, None]:
     """`events`, closed in the middle as soon as `look` finds a reason, which is raised.
 
-    Where it was looked once, it is looked again before the event that `is_last`: that may hold the whole answer.
+    Once a look was due, it is looked again before the event that `is_last`: that may hold the whole answer. Raises what
+    that look raises; in between, a database that does not answer is no reason.
     """
     watch = _Watch(look, seconds)
     watching = asyncio.create_task(watch.run())
@@ -40,7 +41,7 @@ async def guarded(
                 event = await watch.until(anext(events, _END))
                 if event is _END:
                     return
-                if watch.has_looked and is_last(event) and (reason := await look()) is not None:  # type: ignore[arg-type]
+                if watch.is_due and is_last(event) and (reason := await look()) is not None:  # type: ignore[arg-type]
                     raise reason
                 yield event  # type: ignore[misc]
     finally:
@@ -65,14 +66,15 @@ class _Watch:
         self._seconds = seconds
         self._reason: ApiError | None = None
         self._waiting: asyncio.Timeout | None = None
-        self.has_looked = False
+        self.is_due = False
 
     async def run(self) -> None:
         """Until there is a reason."""
         while self._reason is None:
             await asyncio.sleep(self._seconds)
-            self._reason = await self._look()
-            self.has_looked = True
+            self.is_due = True  # before the look: it may wait for a connection until the answer is there
+            with suppress(DatabaseUnavailable):  # the next look may succeed, and the last one must
+                self._reason = await self._look()
         if self._waiting is not None:
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
@@ -94,22 +96,19 @@ class _Watch:
 def still_allowed(backend: Backend, caller: Caller, scope: Scope | None = None, request_id: str | None = None) -> Look:
     """What looks whether the key still holds, and whether the collections of `scope` are still there.
 
-    With `request_id` also whether the key wants no more of that answer.
+    With `request_id` also whether the key wants no more of that answer. The look raises DatabaseUnavailable.
     """
     collections = frozenset(collections_of(() if scope is None else scope.providers or ())) | (
         caller.collections or set()
     )
 
     async def look() -> ApiError | None:
-        try:
-            if caller.key_id is not None and not await backend.keys.holds(caller.key_id):
-                return ApiError(401, "invalid_api_key", "this key is no longer one that may be used")
-            if caller.key_id and request_id and await backend.uses.is_stopped(request_id, caller.key_id):
-                return ApiError(499, "cancelled", "the caller wants no more of it")
-            if collections and await backend.collections.known(collections) != collections:
-                return ApiError(404, "collection_not_found", "a collection of this answer was deleted meanwhile")
-        except DatabaseUnavailable:  # the next look may succeed, and the answer is checked once more at its end
-            return None
+        if caller.key_id is not None and not await backend.keys.holds(caller.key_id):
+            return ApiError(401, "invalid_api_key", "this key is no longer one that may be used")
+        if caller.key_id and request_id and await backend.uses.is_stopped(request_id, caller.key_id):
+            return ApiError(499, "cancelled", "the caller wants no more of it")
+        if collections and await backend.collections.known(collections) != collections:
+            return ApiError(404, "collection_not_found", "a collection of this answer was deleted meanwhile")
         return None
 
     return look

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +21,8 @@ from context_chat_backend.wiring import Backend
 
 Event = dict[str, Any]
 Heard = tuple[Event, Account]
+Check = Callable[[Event], Awaitable[None]]
+"""Raises ApiError when what came last, the whole of an answer that comes at once, may not be given."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +40,30 @@ class Passed:
     """What is asked, where the exchange is written down."""
     passages: tuple[Passage, ...] = ()
 
-    async def events(self, body: Mapping[str, Any]) -> AsyncGenerator[Heard, None]:
-        """What the model answers to `body`, piece by piece, with what it took so far. Raises ApiError."""
+    async def events(self, body: Mapping[str, Any], check: Check | None = None) -> AsyncGenerator[Heard, None]:
+        """What the model answers to `body`, piece by piece, with what it took so far, and a `check` at its end.
+
+        An answer that does not pass it is booked and written down as refused. Raises ApiError.
+        """
         backend: Backend = self.request.app.state.backend
         answer = Answer("", passages=self.passages, model=self.model.name)
         account = Account(self.request, self.caller, self.surface, _bytes_read(body), self.question, answer)
         look = still_allowed(backend, self.caller, self.scope, self.request.state.request_id)
         self.request.state.model_used = self.model.name
+        event: Event = {"choices": []}
         with account.kept():
             events = backend.passing.passed(self.model, self.exchange, body)
             async with aclosing(guarded(events, look)) as coming:
                 async for event in coming:
                     _hear(account, event)
                     yield event, account
+            if check is not None:
+                await check(event)
             account.status = 200
 
-    async def whole(self, body: Mapping[str, Any]) -> Heard:
-        """The answer at once. Raises ApiError."""
-        async with aclosing(self.events(body)) as events:
+    async def whole(self, body: Mapping[str, Any], check: Check) -> Heard:
+        """The answer at once, when it passes the `check`. Raises ApiError."""
+        async with aclosing(self.events(body, check)) as events:
             async for heard in events:
                 found = heard
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from fastapi import Request
@@ -13,12 +14,13 @@ from context_chat_backend.completing.models import ServedModel
 from context_chat_backend.domain import EVERYTHING, Question, Usage
 from context_chat_backend.inference.relaying.shapes import usage_of
 from context_chat_backend.ports import Exchange
+from context_chat_backend.web.account import Account
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.completion import Completion
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.gathered import Gathered, gathered, share_of
 from context_chat_backend.web.openai_wire import ChatRequest
-from context_chat_backend.web.passed import Heard, Passed, finish_in, said_in
+from context_chat_backend.web.passed import Event, Heard, Passed, finish_in, said_in
 from context_chat_backend.web.program_route import while_listening
 from context_chat_backend.web.safe import judge_answer, judge_question
 from context_chat_backend.web.sse import as_envelope, begun, errors_last, event_stream
@@ -29,6 +31,7 @@ _WISHES = (
     "tool_choice", "parallel_tool_calls", "user", "reasoning_effort", "logprobs", "top_logprobs",
 )  # fmt: skip
 """What is passed on as it is."""
+_SURFACE = "openai"
 
 
 async def relayed_chat(
@@ -37,7 +40,9 @@ async def relayed_chat(
     """The answer of the model's server, with passages before what it is asked, and what they were beside its answer."""
     if body.conversation is not None:
         raise ApiError(400, "invalid_value", "conversation: it is not kept together with tools", param="conversation")
-    await judge_question(backend, caller, body.question, body.sent_along, whole=not body.stream)
+    question = Question(body.question, caller.asker, turns=body.turns)
+    with Account(request, caller, _SURFACE, 0, question).kept_if_refused():
+        await judge_question(backend, caller, body.question, body.sent_along, whole=not body.stream)
     wanted = (body.retrieval or True) if retrieves else False
     found = await gathered(backend, caller, body.question, wanted, given=body.given, names=body.names)
     said = found.in_words(share_of(model.context_tokens))
@@ -46,13 +51,17 @@ async def relayed_chat(
     most = body.sampling.max_tokens or model.answer_tokens
     asked = wishes | {"messages": messages, "max_tokens": min(most, model.answer_tokens), "stream": body.stream}
     asked |= {"stream_options": {"include_usage": True}} if body.stream else {}
-    question = Question(body.question, caller.asker, found.scope or EVERYTHING, turns=body.turns)
-    passed = Passed(request, caller, "openai", model, Exchange.CHAT, found.scope, question, found.passages)
+    question = replace(question, scope=found.scope or EVERYTHING)
+    passed = Passed(request, caller, _SURFACE, model, Exchange.CHAT, found.scope, question, found.passages)
     completion = Completion(body.model or model.name)
     if not body.stream:
-        raw, account = await while_listening(request, passed.whole(asked))
-        await judge_answer(backend, caller, body.question, "\n\n".join(said_in(choice) for choice in raw["choices"]))
-        await found.check(backend, caller)  # last: a judge takes its time
+
+        async def check(raw: Event) -> None:
+            text = "\n\n".join(said_in(choice) for choice in raw["choices"])
+            await judge_answer(backend, caller, body.question, text)
+            await found.check(backend, caller)  # last: a judge takes its time
+
+        raw, account = await while_listening(request, passed.whole(asked, check))
         return _whole(completion, model, found, raw, account.usage)
     pieces = _pieces(completion, passed, found, await begun(request, passed.events(asked)), body.wants_usage)
     return event_stream(errors_last(pieces, as_envelope(request)))

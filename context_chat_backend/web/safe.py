@@ -10,7 +10,7 @@ from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.wiring import Backend
 
-_CODE = "content_refused"
+CONTENT_REFUSED = "content_refused"
 
 
 async def judge_question(
@@ -24,7 +24,7 @@ async def judge_question(
         raise ApiError(400, "invalid_value", "stream: answers are judged here, and come whole", param="stream")
     for judged in filter(None, (text, "\n\n".join(sent_along))):
         if (said := await backend.refusal(judged, Question(text, caller.asker))) is not None:
-            raise ApiError(403, _CODE, said)
+            raise ApiError(403, CONTENT_REFUSED, said)
 
 
 async def judge_answer(backend: Backend, caller: Caller, question: str, answer: str) -> None:
@@ -32,4 +32,4 @@ async def judge_answer(backend: Backend, caller: Caller, question: str, answer: 
     if not backend.judges_answers or not answer.strip():
         return
     if (said := await backend.refusal(answer, Question(question, caller.asker))) is not None:
-        raise ApiError(403, _CODE, said)
+        raise ApiError(403, CONTENT_REFUSED, said)

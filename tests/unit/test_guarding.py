@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 import pytest
 
+from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.web.envelope import ApiError
 from context_chat_backend.web.guarding import guarded, guarded_work
 
@@ -112,6 +113,42 @@ async def test_what_comes_last_is_looked_at_again_where_it_took_long() -> None:
 
     async with aclosing(guarded(whole(), look, 0.02, is_last=lambda _: True)) as events:
         with pytest.raises(ApiError):
+            await anext(events)
+
+
+async def test_what_comes_last_is_looked_at_while_the_first_look_waits() -> None:
+    async def look() -> ApiError | None:
+        if not looking.is_set():
+            looking.set()
+            await asyncio.Event().wait()  # for ever: there is no connection
+        return REVOKED
+
+    async def whole() -> AsyncGenerator[int, None]:
+        await looking.wait()
+        yield 1
+
+    looking = asyncio.Event()
+    async with aclosing(guarded(whole(), look, 0.02, is_last=lambda _: True)) as events:
+        with pytest.raises(ApiError):
+            await anext(events)
+
+
+async def test_a_database_that_is_away_ends_nothing_on_its_way_but_what_comes_last_is_not_given() -> None:
+    looks: list[int] = []
+
+    async def look() -> ApiError | None:
+        looks.append(1)
+        raise DatabaseUnavailable("it fails over")
+
+    async def two() -> AsyncGenerator[int, None]:
+        while len(looks) < 2:
+            await asyncio.sleep(0.01)
+        yield 1
+        yield 2
+
+    async with asyncio.timeout(60), aclosing(guarded(two(), look, 0.02, is_last=lambda event: event == 2)) as events:
+        assert await anext(events) == 1
+        with pytest.raises(DatabaseUnavailable):
             await anext(events)
 
 
