@@ -111,7 +111,7 @@ class Access:
     async def delete_user(self, user: Principal) -> None:
         """Take the user from all sets; sources left without readers go.
 
-        He is forgotten, and so are his conversations, his uses, his keys and what was thought of answers to them.
+        He is forgotten, and so are his conversations and his uses.
 
         Raises DatabaseUnavailable.
         """
@@ -124,7 +124,7 @@ class Access:
             await _change(connection, user.realm, None, add=[], remove=ids)
             await connection.execute(statement("access", "drop_sets_of"), {"ids": ids})
             await connection.execute(statement("access", "forget_principals"), {"ids": ids})
-            for name in ("forget_conversations", "forget_uses", "forget_asker", "forget_keys"):
+            for name in ("forget_conversations", "forget_uses", "forget_asker"):
                 await connection.execute(statement("access", name), {"realm": user.realm, "name": user.name})
 
     async def let_emptied_go(self, realm: str) -> None:

@@ -34,11 +34,6 @@ DELETE FROM access.usage WHERE principal = %(realm)s || ':' || %(name)s
 DELETE FROM access.askers
 WHERE name = %(name)s AND (realm = %(realm)s OR right(realm, length(%(realm)s) + 1) = ':' || %(realm)s)
 
--- name: forget_keys
--- Nor keys that spoke for him, and what was thought of answers to them. Keys speak for local users alone.
-WITH gone AS (DELETE FROM access.api_keys WHERE %(realm)s = 'local' AND user_name = %(name)s RETURNING id)
-DELETE FROM chat.feedback USING gone WHERE key_id = gone.id
-
 -- name: create_set
 -- A set with these members, unless there is one already.
 WITH created AS (
