@@ -39,6 +39,8 @@ _CODES_OF_REQUESTS: Mapping[type[InvalidRequest], str] = {
     ModelNotFound: "model_not_found",
     CursorOutOfRange: "cursor_out_of_range",
 }
+CANCELLED = 499
+"""The status of what its caller waits for no more, as it is written down."""
 _CODES_OF_MEMBERS = ("bad_template", "missing_prompt")
 """What validators call a fault that has a code of its own."""
 _MODEL_FAILURES: Mapping[ModelFailure, tuple[int, str, str]] = {

@@ -20,13 +20,13 @@ from context_chat_backend.store.planning import Turn
 from context_chat_backend.store.uses import Use
 from context_chat_backend.web.account import book
 from context_chat_backend.web.callers import Caller
+from context_chat_backend.web.envelope import CANCELLED
 from context_chat_backend.web.guarding import guarded_work, still_allowed
 from context_chat_backend.web.planner_route import PlannerRoute, owner_of
 from context_chat_backend.web.sse import Event, event_stream
 from context_chat_backend.wiring import Backend
 
 _MOST_BEFORE = 30
-_CANCELLED = 499
 SURFACE = "planner"
 """As uses are booked."""
 
@@ -43,26 +43,33 @@ class Said:
     text: str
 
 
-def _ignored(_kind: str, _about: dict[str, Any]) -> None:
-    pass
-
-
-async def answered(backend: Backend, said: Said, notify: Notify = _ignored) -> dict[str, Any]:
+async def answered(backend: Backend, said: Said, notify: Notify | None = None) -> dict[str, Any]:
     """The answer, once it is kept; messages of one conversation are answered one after the other.
 
+    `notify` is told how far it is, and tells the caller; without one he hears nothing before the whole answer.
     What it took is booked, however it ends. Raises ConversationGone, ConversationBusy, DatabaseUnavailable, and
     ApiError (401, 404) when the caller may not have it any more.
     """
-    begun, status, spent = time.monotonic(), _CANCELLED, Spent()
+    begun, status, spent = time.monotonic(), CANCELLED, Spent()
+    first_ms: int | None = None
+
+    def tell(kind: str, about: dict[str, Any]) -> None:
+        nonlocal first_ms
+        if notify is not None:
+            first_ms = _milliseconds_since(begun) if first_ms is None else first_ms
+            notify(kind, about)
+
     try:
         look = still_allowed(backend, said.caller, said.scope)
-        body = await guarded_work(_in_turn(backend, said, notify, spent), look)
+        body = await guarded_work(_in_turn(backend, said, tell, spent), look)
         status = 200
     except Exception as error:
         status = PlannerRoute.told(error).status_code
         raise
     finally:
-        milliseconds = round(1000 * (time.monotonic() - begun))
+        total_ms = _milliseconds_since(begun)
+        if status == 200 and first_ms is None:
+            first_ms = total_ms
         used = Use(
             said.caller.key_id,
             said.caller.asker,
@@ -70,13 +77,17 @@ async def answered(backend: Backend, said: Said, notify: Notify = _ignored) -> d
             spent.model,
             spent.prompt_tokens,
             spent.answer_tokens,
-            None if status != 200 else milliseconds,
-            milliseconds,
+            first_ms,
+            total_ms,
             status,
-            cancelled=status == _CANCELLED,
+            cancelled=status == CANCELLED,
         )
         book(said.request, used)
     return body
+
+
+def _milliseconds_since(moment: float) -> int:
+    return round(1000 * (time.monotonic() - moment))
 
 
 async def _in_turn(backend: Backend, said: Said, notify: Notify, spent: Spent) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from context_chat_backend.domain import KeyScope
 from context_chat_backend.logs import get_logger
 from context_chat_backend.web.bodies import BoundedRequest
 from context_chat_backend.web.callers import Caller, caller_by_headers, count, nobody
-from context_chat_backend.web.envelope import ApiError, api_error, error_response, too_many
+from context_chat_backend.web.envelope import CANCELLED, ApiError, api_error, error_response, too_many
 from context_chat_backend.web.errors import AGAIN
 from context_chat_backend.web.places import take_place
 from context_chat_backend.web.throttle import address_of, throttle_of
@@ -171,7 +171,7 @@ async def while_listening(request: Request, work: Coroutine[Any, Any, T]) -> T:
         if working.done():
             return working.result()
         _log.info("caller_gone")
-        raise ApiError(499, "cancelled", "the caller has left")
+        raise ApiError(CANCELLED, "cancelled", "the caller has left")
     finally:
         for task in (working, leaving):
             task.cancel()
