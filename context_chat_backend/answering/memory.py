@@ -19,7 +19,7 @@ from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.inference.language.extractive import ExtractiveModel
 from context_chat_backend.logs import get_logger
 from context_chat_backend.store.conversations import Conversations, History, Owner, Remembered
-from context_chat_backend.token_estimates import most_tokens
+from context_chat_backend.token_estimates import careful_tokens
 
 _HISTORY_TOKENS = 1500
 """When what was said has more, what is older than half of it is summed up."""
@@ -88,7 +88,7 @@ class Memory:
 
 def _latest(messages: tuple[Remembered, ...]) -> tuple[Remembered, ...]:
     """All, where they are not too much; else the latest, and the last question with its answer in any case."""
-    sizes = [most_tokens(message.text) for message in messages]
+    sizes = [careful_tokens(message.text) for message in messages]
     if sum(sizes) <= _HISTORY_TOKENS:
         return messages
     room, start = _HISTORY_TOKENS // 2, len(messages)

@@ -11,7 +11,7 @@ from context_chat_backend import sentences
 from context_chat_backend.answering.asides import aside
 from context_chat_backend.answering.writing import Writer
 from context_chat_backend.domain import Message
-from context_chat_backend.token_estimates import most_tokens
+from context_chat_backend.token_estimates import careful_tokens
 
 _ASKED = "What have we talked about so far?"
 _INSTRUCTIONS = """\
@@ -40,7 +40,7 @@ async def summed_up(before: str, messages: Sequence[Message], writer: Writer, to
     said = "\n".join(f"{message.role}: {without_markers(message.text)}" for message in messages)
     asked = f"Summary of what came before: {before}\n\n{said}" if before else said
     written = await aside(writer, _INSTRUCTIONS.format(words=tokens // 2), asked, tokens)
-    return written if written and most_tokens(written) <= 2 * tokens else by_rule
+    return written if written and careful_tokens(written) <= 2 * tokens else by_rule
 
 
 def outline(before: str, messages: Sequence[Message], tokens: int) -> str:
@@ -52,7 +52,7 @@ def outline(before: str, messages: Sequence[Message], tokens: int) -> str:
         elif lines:
             answered = next(iter(sentences.split(without_markers(message.text))), "")
             lines[-1] = f"{lines[-1]} {_short(answered)}".rstrip()
-    while lines and most_tokens("\n".join(lines)) > tokens:
+    while lines and careful_tokens("\n".join(lines)) > tokens:
         lines.pop(0)
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from context_chat_backend.completing.templates import Template
 from context_chat_backend.domain import Message, Passage
 from context_chat_backend.errors import CursorOutOfRange, PromptTooLong
-from context_chat_backend.token_estimates import CAREFUL_BYTES
+from context_chat_backend.token_estimates import careful_tokens
 
 LEAST_TOKENS = 512
 """Fewer for the code are no use."""
@@ -60,7 +60,7 @@ def fitting(around: Around, tokens: int) -> Around:
 
 def estimated(text: str) -> int:
     """About how many tokens a text has; none for an empty one."""
-    return -(-len(text.encode()) // CAREFUL_BYTES)
+    return careful_tokens(text)
 
 
 def quoted_code(passages: Sequence[Passage], template: Template, tokens: int) -> str:

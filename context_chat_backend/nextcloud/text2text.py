@@ -12,7 +12,7 @@ from typing import Any
 from context_chat_backend.domain import Ended, Finish, Prompt, Realm
 from context_chat_backend.errors import ModelUnavailable, NextcloudUnavailable, WritingRefused
 from context_chat_backend.nextcloud.client import NextcloudClient
-from context_chat_backend.token_estimates import most_tokens
+from context_chat_backend.token_estimates import careful_tokens
 
 _PATH = "/ocs/v1.php/taskprocessing"
 _CANCEL_PATH = "/ocs/v2.php/taskprocessing/tasks"
@@ -57,8 +57,8 @@ class NextcloudWriter:
         """See ports.LanguageModel. Nextcloud tells that only to a task, of which each user has few."""
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """An upper estimate: which model writes is not known here."""
-        return [most_tokens(text) for text in texts]
+        """A careful estimate: which model writes is not known here."""
+        return [careful_tokens(text) for text in texts]
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Ended, None]:
         """The text: as it is written since Nextcloud 35, in one piece before.

@@ -97,9 +97,9 @@ async def test_no_request_has_more_texts_than_allowed(server: EmbeddingServer, e
     ("sizes", "most_texts", "most_tokens", "groups"),
     [
         ([], 8, 100, []),
-        ([3, 3, 3], 2, 100, [[0, 1], [2]]),
-        ([30, 30, 30], 8, 25, [[0, 1], [2]]),
-        ([3, 900, 3], 8, 100, [[0], [1], [2]]),
+        ([1, 1, 1], 2, 100, [[0, 1], [2]]),
+        ([10, 10, 10], 8, 25, [[0, 1], [2]]),
+        ([1, 300, 1], 8, 100, [[0], [1], [2]]),
     ],
 )
 def test_requests_are_kept_within_texts_and_tokens(

@@ -27,7 +27,7 @@ from context_chat_backend.inference.embedding import estimate
 from context_chat_backend.inference.embedding.families import UNKNOWN, Family
 from context_chat_backend.inference.embedding.forms import OPENAI, Form
 from context_chat_backend.ports import Vectors
-from context_chat_backend.token_estimates import CAREFUL_BYTES
+from context_chat_backend.token_estimates import careful_tokens
 
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 0.5
@@ -148,7 +148,7 @@ class OpenAIEmbedder:
             async with self._slots:
                 vectors[batch] = await self._halved([prefixed[index] for index in batch])
 
-        sizes = [len(text.encode("utf-8", "replace")) for text in prefixed]
+        sizes = [careful_tokens(text) for text in prefixed]
         requests = [asyncio.create_task(embed(batch)) for batch in batches(sizes, self._batch_size)]
         try:
             await asyncio.gather(*requests)
@@ -239,19 +239,18 @@ class OpenAIEmbedder:
 
 
 def batches(sizes: Sequence[int], most_texts: int, most_tokens: int = _TOKENS_PER_REQUEST) -> Iterator[list[int]]:
-    """Indexes in order, in groups of at most so many texts and estimated tokens; `sizes` are bytes of UTF-8.
+    """Indexes in order, in groups of at most so many texts and tokens; `sizes` are tokens, as far as they are known.
 
     A text that is too large by itself is a group by itself.
     """
     group: list[int] = []
     tokens = 0
     for index, size in enumerate(sizes):
-        estimated = size // CAREFUL_BYTES + 1
-        if group and (len(group) == most_texts or tokens + estimated > most_tokens):
+        if group and (len(group) == most_texts or tokens + size > most_tokens):
             yield group
             group, tokens = [], 0
         group.append(index)
-        tokens += estimated
+        tokens += size
     if group:
         yield group
 

@@ -16,7 +16,7 @@ from context_chat_backend.errors import ModelFailure, ModelUnavailable
 from context_chat_backend.inference.answers import ServerRefuses
 from context_chat_backend.inference.language.characters import WholeCharacters
 from context_chat_backend.inference.openai_http import OpenAIServer
-from context_chat_backend.token_estimates import most_tokens
+from context_chat_backend.token_estimates import careful_tokens
 
 _CONTEXT_TOKENS = 8192
 """At most, where the configuration does not say it: room in the memory of the machine is taken for all of it."""
@@ -76,7 +76,7 @@ class OllamaModel:
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """See ports.LanguageModel. Estimated."""
-        return [most_tokens(text) if text else 0 for text in texts]
+        return [careful_tokens(text) for text in texts]
 
     async def check(self) -> None:
         """See ports.LanguageModel."""
