@@ -14,8 +14,8 @@ from context_chat_backend.limits import Limits
 
 MOST = Limits.answer_bytes
 """Where nothing else is configured."""
-_BOUNDED_ELSEWHERE = "context_chat_backend.bounded_elsewhere"
-BOUNDED_ELSEWHERE = {_BOUNDED_ELSEWHERE: True}
+_MARK = "context_chat_backend.bounded_elsewhere"
+BOUNDED_ELSEWHERE = {_MARK: True}
 """Extensions of a request whose answer is counted by who reads it: a file, say."""
 
 
@@ -31,7 +31,7 @@ def bound(client: httpx.AsyncClient, most: int) -> httpx.AsyncClient:
     """`client`, whose answers have at most `most` bytes and are not compressed; else reading them raises HTTPError."""
 
     async def watch(answer: httpx.Response) -> None:
-        if answer.request.extensions.get(_BOUNDED_ELSEWHERE):
+        if answer.request.extensions.get(_MARK):
             return
         if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise AnswerPacked("the answer is compressed")

@@ -153,10 +153,10 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
     storage = storage_of(environment)
     file = configuration_of(environment, Path.cwd()) or storage / "config.yaml"
     reader = KeyReader(as_ours(fill(read_yaml(file), environment)))
-    port = environment.get("CHAT_PORT")
+    chat_port = environment.get("CHAT_PORT")
     chat, ports = (
         reader.chat(),
-        reader.chat_ports(environment.get("CHAT_HOST"), _port(port, "CHAT_PORT") if port else None),
+        reader.chat_ports(environment.get("CHAT_HOST"), _port(chat_port, "CHAT_PORT") if chat_port else None),
     )
     app = _app(environment, reader, chat.admin_token)
     listeners = _listeners((*ports.listeners, *reader.listeners()), environment)
@@ -196,12 +196,12 @@ def load(environment: Mapping[str, str], *, cores: int) -> Config:
 def _listeners(told: tuple[Listener, ...], environment: Mapping[str, str]) -> tuple[Listener, ...]:
     """Those of the file, the gateway's at GATEWAY_PORT, and the planner's at API_PORT."""
     for name, surface in (("GATEWAY", "gateway"), ("API", "planner")):
-        port = environment.get(f"{name}_PORT", "")
-        if port.startswith("tcp://"):  # Kubernetes tells all pods so of a service with that name
+        told_port = environment.get(f"{name}_PORT", "")
+        if told_port.startswith("tcp://"):  # Kubernetes tells all pods so of a service with that name
             continue
-        if port and not any(str(one.port) == port for one in told):
+        if told_port and not any(str(one.port) == told_port for one in told):
             host = environment.get(f"{name}_HOST") or None
-            told = (*told, Listener(_port(port, f"{name}_PORT"), (surface,), host))
+            told = (*told, Listener(_port(told_port, f"{name}_PORT"), (surface,), host))
     return told
 
 

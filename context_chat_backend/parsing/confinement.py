@@ -156,7 +156,7 @@ def confine(memory_bytes: int, parent: int, readable: Iterable[Path]) -> frozens
     if os.getppid() != parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(5)
+    os.nice(5)  # as inference/processes.py does: documents still get on, and questions go first
     _limit(memory_bytes)
     walls = set()
     if _give_up_privileges():

@@ -13,6 +13,7 @@ from context_chat_backend.web.chat_wire import Text
 
 _NAME = r"^[A-Za-z0-9_-]{1,64}$"
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
+"""The name of a collection, as it may stand in a path."""
 
 
 class NewKey(BaseModel):

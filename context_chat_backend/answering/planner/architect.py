@@ -29,12 +29,14 @@ _RELAXED = ("region", "provider", "price")
 Notify = Callable[[str, dict[str, Any]], None]
 
 
+def ignored(_kind: str, _about: dict[str, Any]) -> None:
+    """The Notify of whoever does not want to know."""
+
+
 class Architect:
     """Gathers for one asker."""
 
-    def __init__(
-        self, place: Workplace, asker: Principal, scope: Scope, notify: Notify = lambda _kind, _about: None
-    ) -> None:
+    def __init__(self, place: Workplace, asker: Principal, scope: Scope, notify: Notify = ignored) -> None:
         """Documents are looked for within `scope`.
 
         `notify` is told 'tool_call' and 'tool_result' with what they are about.

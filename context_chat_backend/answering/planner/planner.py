@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from context_chat_backend.answering.planner.architect import Architect, Notify
+from context_chat_backend.answering.planner.architect import Architect, Notify, ignored
 from context_chat_backend.answering.planner.asking import as_text
 from context_chat_backend.answering.planner.choosing import complete
 from context_chat_backend.answering.planner.material import Material
@@ -66,10 +66,6 @@ class Reply:
     """Sources whose text stands in it."""
 
 
-def _ignored(_kind: str, _about: dict[str, Any]) -> None:
-    pass
-
-
 class Planner:
     """Plans for everybody; knows of no conversation but what it is told."""
 
@@ -90,7 +86,7 @@ class Planner:
         message: str,
         state: dict[str, Any],
         before: Sequence[str] = (),
-        notify: Notify = _ignored,
+        notify: Notify = ignored,
         spent: Spent | None = None,
     ) -> Reply:
         """Answer `message`; `state` is that of the last reply, `before` what the user has said so far.
