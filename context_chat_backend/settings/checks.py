@@ -18,6 +18,8 @@ class Layers(int):
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _PLACE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<otherwise>[^}]*))?\}")
+_MOST = 2**50
+"""What is larger means nothing here."""
 _TYPES = {
     str: "a text (in quotes where it looks like a number)",
     bool: "true or false",
@@ -86,8 +88,6 @@ def one_of(path: str, value: Any, known: Iterable[str]) -> str:
     return str(value)
 
 
-_MOST = 2**50
-"""What is larger means nothing here."""
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _SHORT.maxlevel = 2

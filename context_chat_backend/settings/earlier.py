@@ -27,10 +27,10 @@ _OF_RERANKER = ("enabled", "model", "top_n", "batch_size", "temperature")
 def as_ours(keys: Mapping[str, Any]) -> dict[str, Any]:
     """`ollama`, and `reranker` and `safety` where they speak of its models, in our words. Raises ConfigurationError."""
     ours = dict(keys)
-    ollama = ours.pop("ollama", None)
-    section("ollama", ollama)
-    url = (ollama or {}).get("base_url") or _OLLAMA
-    if ollama is not None:
+    is_told = ours.get("ollama") is not None
+    ollama = section("ollama", ours.pop("ollama", None))
+    url = ollama.get("base_url") or _OLLAMA
+    if is_told:
         told = {key: value for key, value in ollama.items() if key in _OF_ANSWERS and value is not None}
         left = set(ollama) - {*_OF_ANSWERS, "embed_model", "stream"}
         if left:

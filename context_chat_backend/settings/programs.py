@@ -76,21 +76,21 @@ def read_program_settings(environment: Any, jwt: Any, chatqna: Any) -> ProgramSe
 def _issuer(path: str, given: Any) -> Issuer:
     if not isinstance(given, dict):
         raise ConfigurationError(f"{path}: expected issuer, audience, and one of {', '.join(_KEYS_OF_AN_ISSUER)}")
-    section(path, given, _OF_AN_ISSUER)
-    for key, value in given.items():
+    told = section(path, given, _OF_AN_ISSUER)
+    for key, value in told.items():
         if not isinstance(value, str) or not value.strip():
             raise ConfigurationError(f"{path}.{key}: expected a text (in quotes where it looks like a number)")
     for key in ("issuer", "audience"):
-        if key not in given:
+        if key not in told:
             raise ConfigurationError(f"{path}.{key}: it is missing; a token for somebody else must not be taken")
-    named = [key for key in _KEYS_OF_AN_ISSUER if key in given]
+    named = [key for key in _KEYS_OF_AN_ISSUER if key in told]
     if len(named) != 1:
         raise ConfigurationError(f"{path}: expected one of {', '.join(_KEYS_OF_AN_ISSUER)}")
-    if len(given.get("secret", "x" * _SHORTEST_SECRET).encode()) < _SHORTEST_SECRET:
+    if len(told.get("secret", "x" * _SHORTEST_SECRET).encode()) < _SHORTEST_SECRET:
         raise ConfigurationError(f"{path}.secret: expected at least {_SHORTEST_SECRET} bytes: shorter ones are guessed")
-    url(f"{path}.jwks_url", given.get("jwks_url", "https://"))
-    one_of(f"{path}.users", given.get("users", "own"), USERS_OF_A_TOKEN)
-    return Issuer(**given)
+    url(f"{path}.jwks_url", told.get("jwks_url", "https://"))
+    one_of(f"{path}.users", told.get("users", "own"), USERS_OF_A_TOKEN)
+    return Issuer(**told)
 
 
 def supabase_issuer(environment: Mapping[str, str]) -> Issuer | None:
@@ -116,5 +116,8 @@ def _chatqna(given: Any) -> ChatQnaSettings:
     told = section("chatqna", given, vars(default))
     for key, value in told.items():
         path = f"chatqna.{key}"
-        typed(path, value, bool) if isinstance(getattr(default, key), bool) else whole(path, value, 1)
+        if isinstance(getattr(default, key), bool):
+            typed(path, value, bool)
+        else:
+            whole(path, value, 1)
     return ChatQnaSettings(**told)
