@@ -11,7 +11,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ import pytest
 from context_chat_backend.errors import StartError
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from tests.conftest import open_folder
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = (
@@ -158,9 +158,7 @@ async def test_a_killed_server_comes_back_with_all_that_was_committed(storage: P
     async with running(storage) as (_, url):
         answer(url, "CREATE TABLE kept AS SELECT 7 AS n")
         os.kill(postmaster(url), signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while is_up(url) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: not is_up(url), said=lambda: "the server does not end")
         again = EmbeddedPostgres(storage)
         url = await again.start()
         assert answer(url, "SELECT n FROM kept") == 7
