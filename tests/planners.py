@@ -16,6 +16,7 @@ import psycopg
 
 from tests.ports import free_port
 from tests.program import Program
+from tests.waiting import until
 
 JWT_SECRET = "a secret of forty bytes for tokens of tests"
 
@@ -110,15 +111,14 @@ def planning(
 def uses(database_url: str, user: str, count: int) -> list[tuple[Any, ...]]:
     """What is booked on somebody, once there are so many rows: they are written after the answer."""
     columns = "surface, model, prompt_tokens, completion_tokens, status"
-    deadline = time.monotonic() + 60
+    query = f"SELECT {columns} FROM access.usage WHERE split_part(principal, ':', -1) = %s ORDER BY at"
     with psycopg.connect(database_url, autocommit=True) as connection:
-        while time.monotonic() < deadline:
-            query = f"SELECT {columns} FROM access.usage WHERE split_part(principal, ':', -1) = %s ORDER BY at"
-            rows = connection.execute(query.encode(), [user]).fetchall()
-            if len(rows) >= count:
-                return rows
-            time.sleep(0.05)
-    raise AssertionError(f"{user} has not used it {count} times")
+
+        def booked() -> list[tuple[Any, ...]]:
+            return connection.execute(query.encode(), [user]).fetchall()
+
+        until(lambda: len(booked()) >= count, said=lambda: f"{user} has not used it {count} times")
+        return booked()
 
 
 def facts(database_url: str) -> dict[str, Any]:

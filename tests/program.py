@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -97,17 +96,16 @@ class Program:
                 self.process = subprocess.Popen(
                     [sys.executable, *self._command], cwd=ROOT, env=self.environment, stdout=output, stderr=output
                 )
-        deadline = time.monotonic() + 2 * PATIENCE
-        while time.monotonic() < deadline:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the program ended: {self.output()[-2000:]}")
-            with suppress(httpx.TransportError):
-                if self.client.get("/enabled").status_code == 200:
-                    if enable:
-                        assert self.client.put("/enabled?enabled=1").json() == {"error": ""}
-                    return
-            time.sleep(0.05)
-        raise AssertionError("the program did not become ready")
+        until(self._is_ready, 2 * PATIENCE, said=lambda: "the program did not become ready")
+        if enable:
+            assert self.client.put("/enabled?enabled=1").json() == {"error": ""}
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the program ended: {self.output()[-2000:]}"
+        with suppress(httpx.TransportError):
+            return self.client.get("/enabled").status_code == 200
+        return False
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, and wait for the end; returns the exit code."""
@@ -147,10 +145,8 @@ class Program:
 
         def body() -> Iterator[bytes]:
             yield source[: len(source) // 2]
-            deadline = time.monotonic() + 60
-            while not any((self.storage / "tmp").rglob("part-*")):
-                assert time.monotonic() < deadline, "the first half did not arrive"
-                time.sleep(0.02)
+            arrived = self.storage / "tmp"
+            until(lambda: any(arrived.rglob("part-*")), said=lambda: "the first half did not arrive")
             meanwhile()
             yield source[len(source) // 2 :] + f"--{BOUNDARY}--\r\n".encode()
 

@@ -47,7 +47,7 @@ NETWORK = "it fetches from the network"
 NOTATION = "it stands for several commands, which are run in full elsewhere on the pages or in tests of their own"
 MINUTES = "it takes minutes; tests/acceptance/test_xquad.py and tests/integration/test_evaluate.py do the same"
 WHOLE = "it runs or installs all of this"
-WALK = "a walk over a surface: tests/integration/test_surfaces.py and test_chat_server.py run them"
+WALK = "a walk over a surface: test_surfaces.py, test_chat_server.py and test_planner_api.py run them"
 LEFT_OUT: Mapping[str, str] = {
     r"(sudo|su|occ|docker|kubectl|systemctl|journalctl|useradd|install|vi|ln|sed|export|\.|cd) ": ELSEWHERE,
     r"cp deploy/|Environment|git clone": ELSEWHERE,

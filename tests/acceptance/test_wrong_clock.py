@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from tests.clocks import OwnClock, own_clock
 from tests.program import Program, part
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # the program starts for each test
 HOUR = 3600
@@ -41,10 +41,7 @@ def error_of(program: Program) -> float:
 def jumped(program: Program, clock: OwnClock, seconds: int) -> None:
     """Let the program's clock jump, and wait until it has."""
     clock.jump(seconds)
-    deadline = time.monotonic() + 60
-    while abs(error_of(program) - seconds) > HOUR / 2:
-        assert time.monotonic() < deadline, "the clock did not jump"
-        time.sleep(0.2)
+    until(lambda: abs(error_of(program) - seconds) <= HOUR / 2, said=lambda: "the clock did not jump")
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])

@@ -21,7 +21,6 @@ from context_chat_backend.store.keys import Keys
 from context_chat_backend.wiring import Backend
 from tests import commands
 
-ROOT = Path(__file__).resolve().parents[2]
 ALICE, BOB = Principal(Realm.LOCAL, "alice"), Principal(Realm.LOCAL, "bob")
 TOWN, WORKS = Collection("town"), Collection("works")
 

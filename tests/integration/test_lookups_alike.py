@@ -47,7 +47,7 @@ async def there(storage: Path, database_url: str, monkeypatch: pytest.MonkeyPatc
             "bob", user=BOB, collections=[], scopes=[KeyScope.CHAT, KeyScope.INGEST]
         )
         made.keys["hers"], _ = await made.backend.keys.add("hers", user=ALICE, collections=[], scopes=list(KeyScope))
-        made.names["document of bob"] = await _document(made, storage)
+        made.names["document of bob"] = await _document(made)
         made.names["talk of bob"] = await made.begin("/v1/conversations", "bob")
         made.names["plan of bob"] = str((await made.backend.planning.begin(Owner(BOB, ""), "secret")).id)
         made.names["no document"] = f"{VAULT.provider}: {uuid.uuid4().hex}"
@@ -57,7 +57,7 @@ async def there(storage: Path, database_url: str, monkeypatch: pytest.MonkeyPatc
         yield made
 
 
-async def _document(there: World, storage: Path) -> str:
+async def _document(there: World) -> str:
     """The id of what bob has put into his collection."""
     with psycopg.connect(there.backend.config.database_url.reveal()) as connection:  # type: ignore[union-attr]
         row = connection.execute("SELECT ref FROM source WHERE ref LIKE %s", (f"{VAULT.provider}: %",)).fetchone()

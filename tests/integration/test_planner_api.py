@@ -27,6 +27,7 @@ from benchmarks.planner import Score, scenarios
 from tests.integration.test_surfaces import walk
 from tests.planners import RunningPlanner, assert_grounded, facts, planning, token, uses
 from tests.schemas import catalogue
+from tests.streams import events_in
 
 MANY = (
     "planner:\n  extractor: rules\n  messages_per_minute: 10000\n  tools_per_minute: 10000\n  wait_seconds: 1\n"
@@ -460,9 +461,8 @@ def test_a_message_may_be_answered_as_events(planner: RunningPlanner) -> None:
     body = {"conversation_id": conversation, "message": "Deploy Llama 70B for inference"}
     answer = ann.http.post("/chat/message", json=body, headers={"Accept": "text/event-stream"})
 
-    events = [block.split("\n") for block in answer.text.strip().split("\n\n")]
-    names = [lines[0].removeprefix("event: ") for lines in events]
-    data = [json.loads(lines[1].removeprefix("data: ")) for lines in events]
+    names = [line.removeprefix("event: ") for line in answer.text.split("\n") if line.startswith("event: ")]
+    data = events_in(answer.text)
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert names[0] == "status"
     assert {"tool_call", "tool_result", "delta"} <= set(names)

@@ -18,6 +18,7 @@ import pytest
 
 from context_chat_backend.domain import Collection, KeyScope
 from tests.model_double.client import ModelDouble, running_double
+from tests.streams import sent_in
 from tests.worlds import ALICE, World, world
 
 LIMITS = "rate_limits: {ip_per_minute: 1000000, key_per_minute: 1000000}\n"
@@ -85,7 +86,7 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
     """Its status, and the code of what went wrong: of a stream the last event that is one."""
     if not answer.headers["content-type"].startswith("text/event-stream"):
         return answer.status_code, answer.json()["error"]["code"]
-    lines = [line.removeprefix("data: ") for line in answer.text.split("\n") if line.startswith("data: {")]
+    lines = [sent for sent in sent_in(answer.text) if sent.startswith("{")]
     told = [event for event in map(json.loads, lines) if "error" in event or "code" in event][-1]
     error = told.get("error", told)
     return answer.status_code, error if isinstance(error, str) else error["code"]

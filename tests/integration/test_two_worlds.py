@@ -7,15 +7,13 @@ requests, and for what is written down of them. `CCB_SEEDS=50` runs fifty seeds 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
 import re
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from context_chat_backend.domain import KeyScope
 from context_chat_backend.store.conversations import Owner
 from tests.model_double.client import ModelDouble, running_double
 from tests.program import ROOT
+from tests.waiting import soon
 from tests.worlds import BOB, RANDOM, TOWN, WORDS, Story, World, live, story, world
 
 SEEDS = int(os.environ.get("CCB_SEEDS", "8"))
@@ -260,10 +259,13 @@ async def compare(seed: int, storage: Path, urls: tuple[str, str], count: int = 
             assert answered["nextcloud"] > 40
             assert min(answered.values()) > 3
             assert await conversation(one, told) == await conversation(other, told)
-            deadline = time.monotonic() + 60  # what was used is written down some time after the answer
-            while (here := await written_down(one, urls[0])) != (elsewhere := await written_down(other, urls[1])):
-                assert time.monotonic() < deadline, (here, elsewhere)
-                await asyncio.sleep(0.1)
+
+            async def are_alike() -> bool:
+                return await written_down(one, urls[0]) == await written_down(other, urls[1])
+
+            with suppress(TimeoutError):  # what was used is written down some time after the answer
+                await soon(are_alike)
+            assert await written_down(one, urls[0]) == await written_down(other, urls[1])
 
 
 @pytest.fixture

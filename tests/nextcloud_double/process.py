@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +16,6 @@ from tests.commands import Forked
 from tests.ports import free_port
 from tests.waiting import PATIENCE, until
 
-ROOT = Path(__file__).resolve().parents[2]
 CHAT = "context_chat:context_chat"
 SEARCH = "context_chat:context_chat_search"
 
