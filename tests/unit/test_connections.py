@@ -155,13 +155,13 @@ async def test_whoever_takes_nothing_of_an_answer_is_cut_off(tmp_path: Path) -> 
 
 
 async def test_whoever_takes_an_answer_slowly_but_surely_gets_it(tmp_path: Path) -> None:
-    async with listening(tmp_path, reader_seconds=2) as port:
+    async with listening(tmp_path, reader_seconds=4) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         taken = 0
         while piece := await reader.read(2_000_000 if taken > 4_000_000 else 300_000):
             taken += len(piece)
-            await asyncio.sleep(0.2 if taken < 4_000_000 else 0)
+            await asyncio.sleep(0.35 if taken < 4_000_000 else 0)
         writer.close()
     assert taken > LARGE
 
