@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.model_double.client import ModelDouble, running_double
@@ -81,6 +82,23 @@ def test_19_a_model_that_lies_changes_no_fact(
     assert answer["workload_spec"]["min_vram_gb"] == 168
     assert plan["gpu_recommendations"]
     assert_grounded(plan, known)
+
+
+def test_the_first_byte_of_a_stream_is_its_first_event(
+    double: ModelDouble, planner: RunningPlanner, module_database_url: str
+) -> None:
+    zoe = planner.user("zoe")
+    for number, kind in enumerate(("application/json", "text/event-stream"), start=1):
+        double.script(NOTHING_READ, NO_CALLS, says({}))
+        body = {"conversation_id": zoe.start(), "message": MESSAGE}
+        assert zoe.http.post("/chat/message", json=body, headers={"Accept": kind}).status_code == 200
+        uses(module_database_url, "zoe", number)
+
+    with psycopg.connect(module_database_url) as connection:
+        query = "SELECT first_byte_ms, total_ms FROM access.usage WHERE principal LIKE '%:zoe' ORDER BY at"
+        whole, stream = connection.execute(query).fetchall()
+    assert whole[0] == whole[1]
+    assert stream[0] < stream[1]  # the model was asked three times meanwhile
 
 
 def test_plain_words_of_a_model_are_taken(double: ModelDouble, planner: RunningPlanner) -> None:
