@@ -21,11 +21,10 @@ from context_chat_backend.store.uses import Use
 from context_chat_backend.token_estimates import booked_tokens
 from context_chat_backend.web.callers import Caller
 from context_chat_backend.web.chat_record import write_down
-from context_chat_backend.web.envelope import ApiError, api_error
+from context_chat_backend.web.envelope import CANCELLED, ApiError, api_error
 from context_chat_backend.web.safe import CONTENT_REFUSED
 from context_chat_backend.wiring import Backend
 
-_CANCELLED = 499
 _PAUSE_SECONDS = 0.05
 """Before a use is written down: the answer goes out first, and the uses of many answers are written together."""
 _log = get_logger(__name__)
@@ -49,7 +48,7 @@ class Account:
     """Bytes that came, with those that are not shown."""
     begun: float = field(default_factory=time.monotonic)
     first: float | None = None
-    status: int = _CANCELLED
+    status: int = CANCELLED
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -89,7 +88,7 @@ class Account:
         return self.answer.usage or Usage(booked_tokens(self.read), booked_tokens(self.written), estimated=True)
 
     def _close(self) -> None:
-        has_begun = self.first is not None or self.status == _CANCELLED
+        has_begun = self.first is not None or self.status == CANCELLED
         usage = self.usage if has_begun or self.answer.usage is not None else Usage(0, 0)
         use = Use(
             self.caller.key_id,
@@ -101,7 +100,7 @@ class Account:
             None if self.first is None else _milliseconds(self.first - self.begun),
             _milliseconds(time.monotonic() - self.begun),
             self.status,
-            cancelled=self.status == _CANCELLED,
+            cancelled=self.status == CANCELLED,
         )
         book(self.request, use)
         if self.question is not None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from context_chat_backend.domain import Scope, collections_of
 from context_chat_backend.errors import DatabaseUnavailable
 from context_chat_backend.web.callers import Caller
-from context_chat_backend.web.envelope import ApiError
+from context_chat_backend.web.envelope import CANCELLED, ApiError
 from context_chat_backend.wiring import Backend
 
 _SECONDS = 0.4
@@ -106,7 +106,7 @@ def still_allowed(backend: Backend, caller: Caller, scope: Scope | None = None, 
         if caller.key_id is not None and not await backend.keys.holds(caller.key_id):
             return ApiError(401, "invalid_api_key", "this key is no longer one that may be used")
         if caller.key_id and request_id and await backend.uses.is_stopped(request_id, caller.key_id):
-            return ApiError(499, "cancelled", "the caller wants no more of it")
+            return ApiError(CANCELLED, "cancelled", "the caller wants no more of it")
         if collections and await backend.collections.known(collections) != collections:
             return ApiError(404, "collection_not_found", "a collection of this answer was deleted meanwhile")
         return None
