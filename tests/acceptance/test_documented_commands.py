@@ -258,6 +258,7 @@ def manage(one: Installation, client: httpx.Client) -> None:
     one.type("context-chat indexes drop")
     one.type("context-chat indexes build")
     one.type("context-chat models list")
+    one.type("context-chat collections add code")
     one.type("context-chat keys add editor --collection code --scope completion --scope chat --scope embedding")
     one.type("context-chat planner sample-data")
     one.type("make help")
