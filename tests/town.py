@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tests import commands
 from tests.nextcloud_double.process import Nextcloud
 from tests.program import Program, part
 
@@ -312,7 +313,7 @@ class Town:
         deadline = time.monotonic() + seconds
         while (differing := self.differing()) and time.monotonic() < deadline:
             time.sleep(0.2)
-        assert differing == [], (differing, self.program.run_command("status", differing[0][2]))
+        assert differing == [], (differing, self._explain(differing[0][2]))
 
     def differing(self) -> list[tuple[str, str, str]]:
         """Users and the sources they find and may not read, or may read and do not find."""
@@ -323,6 +324,10 @@ class Town:
             found += [(user, "may not read", ref) for ref in sorted(finds - may_read)]
             found += [(user, "does not find", ref) for ref in sorted(may_read - finds)]
         return found
+
+    def _explain(self, ref: str) -> str:
+        done = commands.run("status", ref, environment=self.program.environment)
+        return done.stdout + done.stderr
 
     def some_users(self) -> set[str]:
         """One to six."""

@@ -102,7 +102,7 @@ class Actions:
     async def _apply_widely(self, action: Action) -> None:
         if action.kind is Kind.DELETE_USER:
             for user in action.readers:
-                await self._access.delete_user(user)
+                await self._access.delete_user(user, keep_emptied=True)
             return
         assert isinstance(action.targets, str)
         if action.kind is Kind.DELETE:

@@ -108,8 +108,8 @@ class Access:
         """Delete all sources of a provider. Raises DatabaseUnavailable."""
         await self._delete(realm, provider)
 
-    async def delete_user(self, user: Principal) -> None:
-        """Take the user from all sets; sources left without readers go.
+    async def delete_user(self, user: Principal, *, keep_emptied: bool = False) -> None:
+        """Take the user from all sets; sources left without readers go, or are kept until `let_emptied_go`.
 
         He is forgotten, and so are his conversations and his uses.
 
@@ -121,7 +121,8 @@ class Access:
                 statement("access", "remember_user"), {"realm": user.realm, "readers": [user.name]}
             )
             ids = await known_ids(connection, [user])
-            await _change(connection, user.realm, None, add=[], remove=ids)
+            kept = await _nobodys_set(connection) if keep_emptied else None
+            await _change(connection, user.realm, None, add=[], remove=ids, emptied_to=kept)
             await connection.execute(statement("access", "drop_sets_of"), {"ids": ids})
             await connection.execute(statement("access", "forget_principals"), {"ids": ids})
             for name in ("forget_conversations", "forget_uses", "forget_asker"):

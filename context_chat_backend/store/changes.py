@@ -78,7 +78,10 @@ async def change_each(
     to have the set `emptied_to`.
     """
     kept: list[int] = []
-    emptied = {ref for ref, change in changes.items() if change.deleted or (change.replaces and not change.add)}
+    taken_from_all = {ref for ref, change in changes.items() if change.replaces and not change.add}
+    emptied = {ref for ref, change in changes.items() if change.deleted}
+    if emptied_to is None:
+        emptied |= taken_from_all
     groups: dict[tuple[int, Decimal], _Group] = {}
     for id_, ref, old, digest in await _outcomes(connection, realm, changes, ids):
         source = SourceRef.parse(ref)
@@ -89,12 +92,18 @@ async def change_each(
         elif source not in emptied:
             group = groups.setdefault((old, digest), _Group(old, digest, changes[source], []))
             group.sources.append(id_)
-    if emptied:  # before it is asked who else uses a set
+    # Before it is asked who else uses a set:
+    if emptied:
         await connection.execute(
             statement("access", "bury_targets"),
             {"realm": realm, "provider": None, "refs": [str(ref) for ref in emptied]},
         )
-    if kept:  # likewise
+    if taken := taken_from_all - emptied:
+        await connection.execute(
+            statement("access", "point_targets"),
+            {"realm": realm, "provider": None, "refs": [str(ref) for ref in taken], "access_set_id": emptied_to},
+        )
+    if kept:
         await connection.execute(statement("changes", "point"), {"sources": kept, "access_set_id": emptied_to})
     if groups:
         await _regroup(connection, list(groups.values()), ids)

@@ -34,6 +34,7 @@ from context_chat_backend.store.ledger import Ledger
 from context_chat_backend.store.queued import Queued
 from context_chat_backend.store.search import Search, Weights
 from context_chat_backend.store.spaces import Spaces, StoredSpace
+from tests.who_reads import readers_of_all
 
 NC = Realm.NEXTCLOUD
 USERS = ("alice", "bob", "carol", "dave, the 🦊")
@@ -93,15 +94,6 @@ class House:
             row = await (await connection.execute("SELECT count(*) FROM " + table)).fetchone()
         assert row is not None
         return int(row[0])
-
-    async def readers(self) -> dict[SourceRef, set[str]]:
-        """Who may read each source."""
-        async with self.database.transaction() as connection:
-            rows = await connection.execute(
-                "SELECT ref, array_agg(name) FROM source LEFT JOIN access_member USING (access_set_id) "
-                "LEFT JOIN principal ON principal.id = principal_id WHERE state <> 'gone' GROUP BY ref"
-            )
-            return {SourceRef.parse(ref): set(names) for ref, names in await rows.fetchall()}
 
     async def wrong_digests(self) -> int:
         """How many sets have another digest than the sum of their members' hashes."""
@@ -327,7 +319,7 @@ class LongLife:
         await self.house.index()
         for name in (*self.users, "nobody"):
             assert await self.house.visible(name) == self.oracle.visible(name), (self.operations, name)
-        assert await self.house.readers() == self.oracle.readers
+        assert await readers_of_all(self.house.database) == self.oracle.readers
         assert await self.house.wrong_digests() == 0
 
 
@@ -392,7 +384,7 @@ async def test_batches_change_what_they_name_and_nothing_that_shares_its_set(hou
         oracle.change_each(changes)
         await house.access.change_each(NC, changes)
 
-        assert await house.readers() == oracle.readers
+        assert await readers_of_all(house.database) == oracle.readers
         assert await house.wrong_digests() == 0
 
 

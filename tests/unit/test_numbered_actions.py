@@ -58,7 +58,7 @@ class Readers:
         for ref in self._chosen(provider):
             del self.of[ref]
 
-    async def delete_user(self, user: Principal) -> None:
+    async def delete_user(self, user: Principal, *, keep_emptied: bool) -> None:
         self.calls += 1
         for readers in self.of.values():
             readers.discard(user.name)
