@@ -20,4 +20,5 @@ def running() -> Iterator[ModelDouble]:
 def double(running: ModelDouble) -> ModelDouble:
     running.script()
     running.be()
+    running.index()
     return running

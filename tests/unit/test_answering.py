@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -34,7 +34,7 @@ from context_chat_backend.ports import LanguageModel
 from context_chat_backend.retrieval.retrieve import Retriever
 from context_chat_backend.store.search import Weights
 from tests.language_contract import passage
-from tests.model_double.client import ModelDouble, running_double
+from tests.model_double.client import ModelDouble
 
 PASSAGES = [passage("The roof costs 4,000 euros.", 1), passage("The cellar is dry.", 2)]
 ALICE = Principal("local", "alice")
@@ -96,19 +96,6 @@ def answering(*models: LanguageModel, passages: Sequence[Passage] = PASSAGES, st
 
 async def events(answering: Answering) -> list[AnswerEvent]:
     return [event async for event in answering.stream(ASKED)]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ModelDouble]:
-    with running_double() as double:
-        yield double
-
-
-@pytest.fixture
-def double(running: ModelDouble) -> ModelDouble:
-    running.script()
-    running.be()
-    return running
 
 
 @pytest.fixture

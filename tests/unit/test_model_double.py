@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -15,20 +14,6 @@ from tests.streams import sent_in
 from tests.waiting import until
 
 ASKED = [{"role": "user", "content": "When is the lift serviced?"}]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ModelDouble]:
-    with running_double() as double:
-        yield double
-
-
-@pytest.fixture
-def double(running: ModelDouble) -> ModelDouble:
-    running.script()
-    running.be()
-    running.index()
-    return running
 
 
 def post(double: ModelDouble, path: str, body: Any, **headers: str) -> httpx.Response:
