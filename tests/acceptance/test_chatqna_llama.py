@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,10 +17,17 @@ from tests.gguf import write_llama
 from tests.ports import free_port
 from tests.program import Program
 from tests.streams import sent_in
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("llama_cpp", reason="the extra 'llama' is not installed")
 pytest.importorskip("starlette_context", reason="the server of llama-cpp-python is not installed")
+
+
+def is_there(url: str) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(url).is_success
+    return False
 
 
 @contextmanager
@@ -30,13 +36,9 @@ def llama_server(model: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--port", str(port), "--n_ctx", "2048"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            deadline = time.monotonic() + 120
-            while time.monotonic() < deadline:
-                assert process.poll() is None, "llama_cpp.server has ended"
-                with suppress(httpx.TransportError):
-                    if httpx.get(f"http://127.0.0.1:{port}/v1/models").is_success:
-                        break
-                time.sleep(0.2)
+            models = f"http://127.0.0.1:{port}/v1/models"
+            until(lambda: process.poll() is not None or is_there(models), 120)
+            assert process.poll() is None, "llama_cpp.server has ended"
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             process.terminate()

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from tests.integration.test_carry_over import earlier_index
 from tests.ports import free_port
 from tests.program import headers
 from tests.unit.test_documents import ROOT
+from tests.waiting import until
 
 PAGES = ("README.md", "SECURITY.md", *(f"docs/{name}.md" for name in (
     "install", "operations", "upgrade", "troubleshooting", "indexing", "http-api", "models", "nextcloud", "tuning",
@@ -157,11 +157,8 @@ class Installation:
             )  # fmt: skip
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{self.port(10034)}", headers=headers(SECRET)) as client:
-                deadline = time.monotonic() + 60
-                while not is_ready(client):
-                    assert process.poll() is None, (self.folder / "output.log").read_text()
-                    assert time.monotonic() < deadline
-                    time.sleep(0.1)
+                until(lambda: process.poll() is not None or is_ready(client))
+                assert process.poll() is None, (self.folder / "output.log").read_text()
                 yield client
         finally:
             process.send_signal(signal.SIGTERM)

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 from tests.dockerfile import Dockerfile, parse
 from tests.program import ROOT, SECRET, Program, part
 from tests.tree import Build, Tree, missing
+from tests.waiting import until
 
 _LACK = missing()
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.skipif(_LACK is not None, reason=str(_LACK))]
@@ -61,20 +61,20 @@ def started(
     with (image.root / "output.log").open("wb") as output:
         process = subprocess.Popen(image.command(entry, user), env=image.variables(told), stdout=output, stderr=output)
         try:
-            deadline = time.monotonic() + 120
-            while time.monotonic() < deadline and process.poll() is None:
-                with suppress(httpx.TransportError):
-                    if client.client.get("/enabled").status_code == 200:
-                        break
-                time.sleep(0.1)
-            else:
-                raise AssertionError(client.output()[-3000:])
+            until(lambda: process.poll() is not None or is_there(client), 120, said=lambda: client.output()[-3000:])
+            assert process.poll() is None, client.output()[-3000:]
             (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             yield client, int(first)
         finally:
             process.kill()  # and with it all of its process namespace
             process.wait(30)
             client.client.close()
+
+
+def is_there(program: Program) -> bool:
+    with suppress(httpx.TransportError):
+        return program.client.get("/enabled").status_code == 200
+    return False
 
 
 def name_of(process: int) -> str:
@@ -128,10 +128,7 @@ def test_it_answers_a_question_as_another_than_root_and_writes_to_its_storage_al
 
 
 def wait_for_end(process: int) -> None:
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{process}").exists():
-        assert time.monotonic() < deadline, "it did not stop"
-        time.sleep(0.1)
+    until(lambda: not Path(f"/proc/{process}").exists(), said=lambda: "it did not stop")
 
 
 def test_a_volume_of_somebody_else_is_named_and_handed_over_once_by_root(image: Tree, dockerfile: Dockerfile) -> None:

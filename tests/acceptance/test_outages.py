@@ -7,7 +7,6 @@ import asyncio
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from tests.conftest import open_folder
 from tests.program import Program, part
+from tests.waiting import PATIENCE, until
 
 LARGE = 3_000_000
 
@@ -25,13 +25,15 @@ def notes(first: int, last: int) -> list[bytes]:
     return [part(f"files__default: {n}", f"Note {n}: the locker is {1000 + n}.".encode()) for n in range(first, last)]
 
 
-def push_until_taken(program: Program, parts: list[bytes], seconds: float = 60) -> None:
+def push_until_taken(program: Program, parts: list[bytes], seconds: float = PATIENCE) -> None:
     """Push as the companion does: again while the backend says that it cannot."""
-    deadline = time.monotonic() + seconds
-    while (answer := program.load(parts)).status_code != 200:
-        assert answer.status_code in (500, 503), answer.text
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(0.5)
+
+    def is_taken() -> bool:
+        answer = program.load(parts)
+        assert answer.status_code in (200, 500, 503), answer.text
+        return answer.status_code == 200
+
+    until(is_taken, seconds)
 
 
 @pytest.fixture

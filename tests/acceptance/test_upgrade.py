@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from context_chat_backend.inference.embedding.hashing import HashingEmbedder
 from context_chat_backend.store import embedded_place
 from tests import commands, old_cluster, old_index
 from tests.program import ROOT, Program
+from tests.waiting import until
 
 SOURCES, USERS = 700, 6
 HASHING = "embedding:\n  hashing:\n"
@@ -83,9 +83,7 @@ def test_an_old_volume_is_offered_taken_over_in_two_goes_and_answers_at_once(sto
 
         command = [sys.executable, "main.py", "import-reference"]
         process = subprocess.Popen(command, cwd=ROOT, env=program.environment)
-        deadline = time.monotonic() + 60
-        while indexed(program) == 0 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: indexed(program))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         half = indexed(program)

@@ -16,6 +16,7 @@ from context_chat_backend.store.database import Database
 from context_chat_backend.store.embedded import EmbeddedPostgres
 from tests.conftest import open_folder
 from tests.program import Program, part
+from tests.waiting import until
 
 _ROOM_LEFT = 24 * 1024 * 1024
 _BATCH = 10
@@ -88,10 +89,7 @@ def push_until_refused(program: Program) -> tuple[list[int], list[int]]:
 
 def push_until_taken(program: Program, numbers: list[int]) -> None:
     """Push again and again, as Nextcloud does."""
-    deadline = time.monotonic() + _PATIENCE
-    while (answer := program.load(source(number) for number in numbers)).status_code != 200:
-        assert time.monotonic() < deadline, answer.text
-        time.sleep(1)
+    until(lambda: program.load(source(number) for number in numbers).status_code == 200, _PATIENCE)
 
 
 async def row(storage: Path, query: LiteralString) -> tuple[object, ...] | None:

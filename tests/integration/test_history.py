@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from context_chat_backend.errors import ConfigurationError, DatabaseUnavailable,
 from context_chat_backend.store.embedded import ROLE, EmbeddedPostgres
 from context_chat_backend.store.history import REPAIRS, install_schema, steps
 from tests.schemas import catalogue, fixtures
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = "repair5004_date20260101000000.sql"
@@ -175,10 +175,9 @@ async def test_a_step_that_was_killed_half_way_is_done_again(
     )
     process = subprocess.Popen([sys.executable, "-c", code, url, str(repairs)], cwd=ROOT)
     with psycopg.connect(url, autocommit=True) as connection:
-        deadline = time.monotonic() + 30
         sleeping = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
-        while (row := connection.execute(sleeping).fetchone()) is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: connection.execute(sleeping).fetchone())
+        row = connection.execute(sleeping).fetchone()
         assert row is not None
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

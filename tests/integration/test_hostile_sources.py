@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from context_chat_backend.parsing.formats import recognition
 from tests import commands, hostile
 from tests.memory import Watch
 from tests.program import ROOT, Program, part
+from tests.waiting import until
 
 GOOD = 100
 MOST_BYTES = 1536 * 1024**2
@@ -53,9 +53,8 @@ def test_each_is_rejected_alone_within_the_memory_of_the_service(storage: Path) 
         with Watch(program.process.pid) as watch:
             sent = [*parts[:5], *good[: GOOD // 2], *parts[5:], *good[GOOD // 2 :]]
             assert program.load(sent).status_code == 200
-            deadline = time.monotonic() + 120
-            while (found := status(storage))["states"].get("waiting") and time.monotonic() < deadline:
-                time.sleep(0.5)
+            until(lambda: not status(storage)["states"].get("waiting"), 120)
+            found = status(storage)
 
         assert found["states"] == {"indexed": GOOD, "rejected": len(bad) - 1, "quarantined": 1}
         assert {one["source"]: one["reason"] for one in found["rejected"]} == {
@@ -94,9 +93,8 @@ def test_pictures_are_read_within_the_memory_of_the_service(storage: Path) -> No
         assert program.process is not None
         with Watch(program.process.pid) as watch:
             assert program.load([*pictures, *bombs]).status_code == 200
-            deadline = time.monotonic() + 120
-            while (found := status(storage))["states"].get("waiting") and time.monotonic() < deadline:
-                time.sleep(0.5)
+            until(lambda: not status(storage)["states"].get("waiting"), 120)
+            found = status(storage)
 
     assert found["states"] == {"indexed": len(pictures), "rejected": len(bombs)}
     print(f"at most {watch.most >> 20} MiB")
