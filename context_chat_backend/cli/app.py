@@ -7,7 +7,6 @@ machine must be mended first (the message says how); 4 something needed is down:
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import uvloop
 from rich.progress import Progress
 
 from context_chat_backend.cli import demo as sample
@@ -117,14 +117,14 @@ def serve(
     if worker:
         told["APP_ROLE"] = "requestproc"
     settings = read_configuration(told=told)
-    asyncio.run(serve_until_stopped(settings, workers=workers, arguments=passed, is_worker=worker))
+    uvloop.run(serve_until_stopped(settings, workers=workers, arguments=passed, is_worker=worker))
 
 
 @app.command()
 def demo() -> None:
     """Index the sample documents, print two cited answers, and serve."""
     samples = ROOT / "samples" / "documents"
-    asyncio.run(serve_until_stopped(read_configuration(quiet=True), lambda backend: sample.show(backend, samples)))
+    uvloop.run(serve_until_stopped(read_configuration(quiet=True), lambda backend: sample.show(backend, samples)))
 
 
 @app.command()

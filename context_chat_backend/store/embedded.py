@@ -33,6 +33,7 @@ from context_chat_backend.logs import get_logger
 from context_chat_backend.rotation import FILE_BYTES
 from context_chat_backend.store.embedded_place import MAJOR, Owner, Place, find_place, older_cluster
 from context_chat_backend.store.embedded_processes import disown, living, surroundings
+from context_chat_backend.store.server_programs import run_as
 
 ROLE = "ccb"
 DATABASE = "context_chat"
@@ -287,27 +288,11 @@ class EmbeddedPostgres:
         await self._run("pg_ctl", "-D", str(self._place.data), *arguments)
 
     async def _run(self, program: str, *arguments: str, lines: str = "") -> None:
-        """Run a program of PostgreSQL as its owner, out of reach of Ctrl-C, with `lines` as its input."""
         owner = self._place.owner
-        identity = {} if owner is None else {"user": owner.uid, "group": owner.gid, "extra_groups": []}
-        # A file, not a pipe: the server inherits it and would keep a pipe open for ever.
-        with tempfile.TemporaryFile() as output:
-            process = await asyncio.create_subprocess_exec(
-                str(self._place.binaries / program),
-                *arguments,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                cwd="/",
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
-                **identity,  # type: ignore[arg-type]
-            )
-            await process.communicate(lines.encode())
-            if process.returncode != 0:
-                output.seek(0)
-                words = output.read().decode("utf-8", "replace").strip().splitlines()[-3:]
-                raise StartError(f"{program} of the embedded database failed: {' '.join(words)}")
+        identity = None if owner is None else (owner.uid, owner.gid)
+        said = await run_as(identity, self._place.binaries / program, *arguments, lines=lines)
+        if said is not None:
+            raise StartError(f"{program} of the embedded database failed: {' '.join(said.strip().splitlines()[-3:])}")
 
     @asynccontextmanager
     async def _starting_alone(self) -> AsyncIterator[None]:

@@ -21,6 +21,7 @@ from psycopg import sql
 from context_chat_backend.errors import StartError
 from context_chat_backend.store.database import statement
 from context_chat_backend.store.embedded_place import binaries_of
+from context_chat_backend.store.server_programs import run_as
 
 _SUPERUSER = "postgres"
 _SOCKETS = "ccb-old-"
@@ -121,17 +122,10 @@ class OldServer:
 
     async def _control(self, *arguments: str) -> None:
         owner = self._data.stat()
-        identity = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-        with tempfile.TemporaryFile() as output:  # the server inherits it and would keep a pipe open
-            process = await asyncio.create_subprocess_exec(
-                str(self._binaries / "pg_ctl"), "-D", str(self._data), *arguments,
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/",
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}, **identity,  # type: ignore[arg-type]
-            )  # fmt: skip
-            await process.wait()
-            if process.returncode != 0:
-                output.seek(0)
-                raise StartError(self._failure(output.read().decode("utf-8", "replace")))
+        identity = (owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None
+        said = await run_as(identity, self._binaries / "pg_ctl", "-D", str(self._data), *arguments)
+        if said is not None:
+            raise StartError(self._failure(said))
 
     def _failure(self, said: str) -> str:
         log = self._sockets / "log" if self._sockets is not None else Path()
