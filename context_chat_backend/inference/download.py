@@ -28,6 +28,7 @@ Progress = Callable[[int, int], None]
 """Is told the bytes that are there and the bytes of the whole."""
 
 _PIECE = 1024 * 1024
+_CONNECT_SECONDS = 10.0
 _ATTEMPTS = 4
 """In a row without a single new byte."""
 _PAUSE_SECONDS = 1.0
@@ -87,7 +88,7 @@ async def _fetch(model: RemoteModel, folder: Path, coming: Path, progress: Progr
     wanted = [file for file in model.files if not await asyncio.to_thread(_is_right, folder / file.path, file)]
     _check_room(model, wanted, coming)
     there = model.size - sum(file.size or 0 for file in wanted)
-    timeout = httpx.Timeout(transfer.stall_seconds, connect=min(10.0, transfer.stall_seconds))
+    timeout = httpx.Timeout(transfer.stall_seconds, connect=_CONNECT_SECONDS)
     async with httpx.AsyncClient(timeout=timeout, follow_redirects=True) as client:
         for file in wanted:
             url = model.url(file, transfer.server)

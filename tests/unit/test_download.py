@@ -18,6 +18,7 @@ from context_chat_backend.inference import download
 from context_chat_backend.inference.catalogue import CATALOGUE, RemoteFile, RemoteModel
 from context_chat_backend.inference.download import Transfer, fetch, is_there, wrong_files
 from tests.model_server import ModelServer, model_server
+from tests.waiting import PATIENCE
 
 WEIGHTS = random.Random(3).randbytes(3_000_000)
 ABOUT = b'{"hidden_size": 4}'
@@ -44,8 +45,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
         yield running
 
 
-def transfer(server: ModelServer) -> Transfer:
-    return Transfer(server.url, stall_seconds=0.3)
+def transfer(server: ModelServer, stall_seconds: float = PATIENCE) -> Transfer:
+    return Transfer(server.url, stall_seconds=stall_seconds)
 
 
 def holds(models: Path) -> bool:
@@ -97,7 +98,7 @@ async def test_a_connection_that_breaks_is_taken_up_where_it_broke(server: Model
 
 async def test_a_connection_that_stalls_is_made_anew(server: ModelServer, tmp_path: Path) -> None:
     server.stall_after = [10, 2_000_000]
-    await fetch(MODEL, tmp_path, transfer=transfer(server))
+    await fetch(MODEL, tmp_path, transfer=transfer(server, stall_seconds=1.0))
 
     assert holds(tmp_path)
 
