@@ -31,7 +31,7 @@ check: tools ## Format, lint, types and unit tests: under two minutes
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
-	@$(PYTHON) -m pytest tests/unit -m "not slow" $(TWO_AT_ONCE)
+	@$(PYTHON) -m pytest tests/unit -m "not slow" -n 3 --dist loadfile  # of these, more wait for time to pass
 
 format: tools ## Format the code
 	@$(PYTHON) -m ruff format .
