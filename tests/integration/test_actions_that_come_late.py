@@ -136,7 +136,7 @@ async def test_everybody_reads_in_the_end_what_he_would_had_all_come_in_time(dat
         ],
     ],
 )
-async def test_what_is_taken_from_its_last_reader_waits_for_a_grant_that_is_late(
+async def test_what_is_taken_from_its_last_reader_waits_for_a_grant_that_comes_later(
     database: Database, emptying: list[Action]
 ) -> None:
     intake = Intake(database)
@@ -144,7 +144,7 @@ async def test_what_is_taken_from_its_last_reader_waits_for_a_grant_that_is_late
 
     await intake.take(*emptying)
     nobody = await readers_of_all(database)
-    await intake.take(Action(5, Kind.ALLOW, (REFS[0],), frozenset(USERS[1:2])))
+    await intake.take(Action(3, Kind.ALLOW, (REFS[0],), frozenset(USERS[1:2])))
     await intake.all_came_back()
 
     assert not nobody[REFS[0]] & {reader.name for reader in USERS}
